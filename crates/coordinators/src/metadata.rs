@@ -39,12 +39,25 @@ pub struct Topic {
 #[derive(Clone, Debug)]
 pub enum Command {
     /// `id` is drawn by the caller. Configs are validated by the caller, who knows what they mean.
-    CreateTopic { name: String, id: TopicId, partitions: i32, configs: BTreeMap<String, String> },
-    DeleteTopic { id: TopicId },
+    CreateTopic {
+        name: String,
+        id: TopicId,
+        partitions: i32,
+        configs: BTreeMap<String, String>,
+    },
+    DeleteTopic {
+        id: TopicId,
+    },
     /// Grows a topic to `partitions` in all.
-    CreatePartitions { id: TopicId, partitions: i32 },
+    CreatePartitions {
+        id: TopicId,
+        partitions: i32,
+    },
     /// `None` removes a config, so that its default holds again.
-    SetConfigs { resource: Resource, changes: Vec<(String, Option<String>)> },
+    SetConfigs {
+        resource: Resource,
+        changes: Vec<(String, Option<String>)>,
+    },
     AllocateProducerIds,
 }
 
@@ -57,19 +70,35 @@ pub enum Resource {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    TopicCreated { name: String, id: TopicId },
-    PartitionCreated { topic: TopicId, index: i32 },
-    TopicRemoved { id: TopicId },
-    ConfigSet { resource: Resource, name: String, value: Option<String> },
+    TopicCreated {
+        name: String,
+        id: TopicId,
+    },
+    PartitionCreated {
+        topic: TopicId,
+        index: i32,
+    },
+    TopicRemoved {
+        id: TopicId,
+    },
+    ConfigSet {
+        resource: Resource,
+        name: String,
+        value: Option<String>,
+    },
     /// The first producer id that nobody was given yet.
-    ProducerIdsAllocated { next: i64 },
+    ProducerIdsAllocated {
+        next: i64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Done,
     /// Ids `first .. first + PRODUCER_ID_BLOCK` are the caller's.
-    ProducerIds { first: ProducerId },
+    ProducerIds {
+        first: ProducerId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -77,7 +106,9 @@ pub enum Reject {
     InvalidName(String),
     TopicExists,
     /// The name differs from an existing topic's only in `.` and `_`.
-    NameCollides { with: String },
+    NameCollides {
+        with: String,
+    },
     UnknownTopic,
     InvalidPartitions(String),
 }
@@ -90,7 +121,9 @@ impl Machine for Metadata {
 
     fn decide(&self, command: Command, _now: Timestamp) -> Result<Decision<Self>, Reject> {
         match command {
-            Command::CreateTopic { name, id, partitions, configs } => self.create(name, id, partitions, configs),
+            Command::CreateTopic { name, id, partitions, configs } => {
+                self.create(name, id, partitions, configs)
+            }
             Command::DeleteTopic { id } => {
                 self.topic_by_id(id).ok_or(Reject::UnknownTopic)?;
                 Ok(Decision::new(vec![Record::TopicRemoved { id }], Reply::Done))

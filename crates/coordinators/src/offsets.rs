@@ -36,11 +36,21 @@ pub struct Committed {
 
 #[derive(Clone, Debug)]
 pub enum Command {
-    Commit { group: String, generation: i32, member: String, offsets: Vec<(TopicPartition, Committed)> },
+    Commit {
+        group: String,
+        generation: i32,
+        member: String,
+        offsets: Vec<(TopicPartition, Committed)>,
+    },
     /// Forgets these offsets of one group.
-    Delete { group: String, partitions: Vec<TopicPartition> },
+    Delete {
+        group: String,
+        partitions: Vec<TopicPartition>,
+    },
     /// Forgets every group's offsets of a topic that is gone.
-    TopicDeleted { id: TopicId },
+    TopicDeleted {
+        id: TopicId,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -70,7 +70,9 @@ impl Machine for TransactionalIds {
         let (id, epoch, last_epoch) = match (known, command.current) {
             (None, None) => (command.fresh, ProducerEpoch(0), ProducerEpoch::NONE),
             // After an expiry the name is free: the producer goes on under its old id with a new epoch.
-            (None, Some((id, epoch))) if epoch.0 < EPOCH_MAX => (id, ProducerEpoch(epoch.0 + 1), ProducerEpoch::NONE),
+            (None, Some((id, epoch))) if epoch.0 < EPOCH_MAX => {
+                (id, ProducerEpoch(epoch.0 + 1), ProducerEpoch::NONE)
+            }
             (None, Some(_)) => (command.fresh, ProducerEpoch(0), ProducerEpoch::NONE),
             (Some(producer), Some((id, _))) if id != producer.id => return Err(Reject::Fenced),
             (Some(producer), Some((id, epoch))) if epoch == producer.last_epoch => {

@@ -37,20 +37,36 @@ fn a_new_topic_is_its_name_then_its_partitions() {
 
 #[test]
 fn kafka_25_topic_names_bad_long_or_colliding_are_refused() {
-    check(&[], create("a b", 1), expect![[r#"
+    check(
+        &[],
+        create("a b", 1),
+        expect![[r#"
         refused: InvalidName("'a b' holds characters other than ASCII letters, digits, '.', '_' and '-'")
-    "#]]);
-    check(&[], create("..", 1), expect![[r#"
+    "#]],
+    );
+    check(
+        &[],
+        create("..", 1),
+        expect![[r#"
         refused: InvalidName("'..' is not a topic name")
-    "#]]);
+    "#]],
+    );
     assert!(check_topic_name(&"x".repeat(249)).is_ok());
     assert!(check_topic_name(&"x".repeat(250)).is_err());
-    check(&existing("a.b"), create("a_b", 1), expect![[r#"
+    check(
+        &existing("a.b"),
+        create("a_b", 1),
+        expect![[r#"
         refused: NameCollides { with: "a.b" }
-    "#]]);
-    check(&existing("a.b"), create("a.b", 1), expect![[r#"
+    "#]],
+    );
+    check(
+        &existing("a.b"),
+        create("a.b", 1),
+        expect![[r#"
         refused: TopicExists
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -65,24 +81,40 @@ fn a_deleted_topic_frees_its_name_and_its_configs() {
     let mut state = Metadata::default();
     history.iter().for_each(|record| state.apply(record));
     assert_eq!(state, Metadata::default());
-    check(&history, create("a_b", 1), expect![[r#"
+    check(
+        &history,
+        create("a_b", 1),
+        expect![[r#"
         TopicCreated { name: "a_b", id: BwcHBwcHBwcHBwcHBwcHBw }
         PartitionCreated { topic: BwcHBwcHBwcHBwcHBwcHBw, index: 0 }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn partitions_only_grow() {
     let grow = |partitions| Command::CreatePartitions { id: TopicId([1; 16]), partitions };
-    check(&existing("t"), grow(2), expect![[r#"
+    check(
+        &existing("t"),
+        grow(2),
+        expect![[r#"
         PartitionCreated { topic: AQEBAQEBAQEBAQEBAQEBAQ, index: 1 }
-    "#]]);
-    check(&existing("t"), grow(1), expect![[r#"
+    "#]],
+    );
+    check(
+        &existing("t"),
+        grow(1),
+        expect![[r#"
         refused: InvalidPartitions("Topic already has 1 partition(s).")
-    "#]]);
-    check(&[], grow(2), expect![[r#"
+    "#]],
+    );
+    check(
+        &[],
+        grow(2),
+        expect![[r#"
         refused: UnknownTopic
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

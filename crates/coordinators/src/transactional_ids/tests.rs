@@ -1,6 +1,10 @@
 use super::*;
 
-fn initialise(state: &mut TransactionalIds, current: Option<(i64, i16)>, fresh: i64) -> Result<(i64, i16), Reject> {
+fn initialise(
+    state: &mut TransactionalIds,
+    current: Option<(i64, i16)>,
+    fresh: i64,
+) -> Result<(i64, i16), Reject> {
     let command = Initialise {
         transactional_id: "t".into(),
         transaction_timeout_ms: 60_000,
