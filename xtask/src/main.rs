@@ -1,2 +1,18 @@
-//! Chores of this repository.
-fn main() {}
+//! Chores of this repository: `cargo xtask <chore>`.
+#![allow(clippy::disallowed_methods, clippy::print_stdout)] // a tool for developers: there is no `env` here
+
+mod schemas;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "cargo xtask schemas check    compare crates/wire/schemas with Kafka's own definitions
+cargo xtask schemas import   write the schema files from Kafka's definitions";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["schemas", "check"] => schemas::check(),
+        ["schemas", "import"] => schemas::import(),
+        _ => bail!("usage:\n{USAGE}"),
+    }
+}
