@@ -22,7 +22,8 @@ pub struct Metadata {
     names: BTreeMap<TopicId, String>,
     /// Names in the form that metrics give them (`.` as `_`), because two topics must not share one.
     metric_names: BTreeMap<String, String>,
-    broker_configs: BTreeMap<String, String>,
+    /// By the broker's id, or "" for all brokers.
+    broker_configs: BTreeMap<String, BTreeMap<String, String>>,
     next_producer_id: i64,
 }
 
@@ -64,8 +65,8 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
     Topic(String),
-    /// This broker, or all of them by default: one node knows no difference.
-    Broker,
+    /// By id, or "" for all brokers.
+    Broker(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +186,7 @@ impl Machine for Metadata {
             Record::ConfigSet { resource, name, value } => {
                 let configs = match resource {
                     Resource::Topic(topic) => self.topics.get_mut(topic).map(|topic| &mut topic.configs),
-                    Resource::Broker => Some(&mut self.broker_configs),
+                    Resource::Broker(broker) => Some(self.broker_configs.entry(broker.clone()).or_default()),
                 };
                 match (configs, value) {
                     (Some(configs), Some(value)) => drop(configs.insert(name.clone(), value.clone())),
@@ -212,8 +213,10 @@ impl Metadata {
         self.names.get(&id).and_then(|name| self.topics.get(name))
     }
 
-    pub fn broker_configs(&self) -> &BTreeMap<String, String> {
-        &self.broker_configs
+    /// Dynamic configs of one broker by its id, or of all by "".
+    pub fn broker_configs(&self, broker: &str) -> impl Iterator<Item = (&str, &str)> {
+        let configs = self.broker_configs.get(broker).into_iter().flatten();
+        configs.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     fn create(

@@ -37,6 +37,9 @@ pub trait Hosted: Machine + Default + Send + 'static {
 
 /// What must happen outside the machine when records are committed, before the caller gets its answer.
 pub trait Effects<M: Machine>: Send + 'static {
+    /// The machine was loaded from its log, at the start or after a write failed.
+    fn loaded(&mut self, state: &M) -> impl Future<Output = ()> + Send;
+
     fn committed(&mut self, state: &M, records: &[M::Record]) -> impl Future<Output = ()> + Send;
 }
 
@@ -47,6 +50,8 @@ impl<M: Machine + Sync> Effects<M> for NoEffects
 where
     M::Record: Sync,
 {
+    async fn loaded(&mut self, _: &M) {}
+
     async fn committed(&mut self, _: &M, _: &[M::Record]) {}
 }
 
@@ -89,12 +94,13 @@ where
         storage: Storage,
         partition: Arc<Partition>,
         clock: Arc<dyn Clock>,
-        effects: impl Effects<M>,
+        mut effects: impl Effects<M>,
     ) -> Result<Host<M>, String>
     where
         M: Sync,
     {
         let state = load::<M>(&partition).await?;
+        effects.loaded(&state).await;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         env::spawn(Running { storage, partition, clock, effects, state }.run(queue));
         Ok(Host { jobs })
@@ -183,7 +189,10 @@ where
                     answers.into_iter().for_each(|answer| answer(Err(error.clone())));
                     // The state is ahead of the log now: only the log tells what is true.
                     match load(&self.partition).await {
-                        Ok(state) => self.state = state,
+                        Ok(state) => {
+                            self.effects.loaded(&state).await;
+                            self.state = state;
+                        }
                         Err(error) => {
                             error!(partition = %self.partition.id(), %error, "an internal topic cannot be read");
                             return;
