@@ -198,24 +198,25 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut world = self.world();
         world.check_parent(path)?;
-        world.operation(|world| {
-            let inode = match world.names.get(path).copied() {
-                Some(Node::File(inode)) => {
-                    world.set_len(inode, 0);
-                    inode
-                }
-                Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
-                None => {
-                    let inode = world.next_inode;
-                    world.next_inode += 1;
-                    world.contents.insert(inode, Content::default());
-                    world.change(NameChange::Add(path.to_owned(), Node::File(inode)));
-                    inode
-                }
-            };
-            Ok(inode)
-        })
-        .map(|inode| self.handle(&mut world, path, inode))
+        world
+            .operation(|world| {
+                let inode = match world.names.get(path).copied() {
+                    Some(Node::File(inode)) => {
+                        world.set_len(inode, 0);
+                        inode
+                    }
+                    Some(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
+                    None => {
+                        let inode = world.next_inode;
+                        world.next_inode += 1;
+                        world.contents.insert(inode, Content::default());
+                        world.change(NameChange::Add(path.to_owned(), Node::File(inode)));
+                        inode
+                    }
+                };
+                Ok(inode)
+            })
+            .map(|inode| self.handle(&mut world, path, inode))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -257,11 +258,8 @@ impl Disk for SimDisk {
 
     fn create_dir(&self, directory: &Path) -> io::Result<()> {
         let mut world = self.world();
-        let mut missing: Vec<PathBuf> = directory
-            .ancestors()
-            .filter(|path| !world.is_dir(path))
-            .map(Path::to_owned)
-            .collect();
+        let mut missing: Vec<PathBuf> =
+            directory.ancestors().filter(|path| !world.is_dir(path)).map(Path::to_owned).collect();
         missing.reverse();
         for path in missing {
             world.operation(|world| {
@@ -355,7 +353,8 @@ impl Drop for SimFile {
 impl File for SimFile {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let mut world = self.world()?;
-        if world.strikes(|fault| matches!(fault, Fault::Read(text) if self.path.to_string_lossy().contains(text)))
+        if world
+            .strikes(|fault| matches!(fault, Fault::Read(text) if self.path.to_string_lossy().contains(text)))
         {
             return Err(io::Error::other("injected read error"));
         }
@@ -369,8 +368,9 @@ impl File for SimFile {
     fn write_vectored_at(&self, parts: &[IoSlice<'_>], position: u64) -> io::Result<()> {
         let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         let mut world = self.world()?;
-        let failed =
-            world.strikes(|fault| matches!(fault, Fault::Write(text) if self.path.to_string_lossy().contains(text)));
+        let failed = world.strikes(
+            |fault| matches!(fault, Fault::Write(text) if self.path.to_string_lossy().contains(text)),
+        );
         if failed {
             bytes.truncate(world.random.below(bytes.len() as u64) as usize);
         }
@@ -391,8 +391,9 @@ impl File for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut world = self.world()?;
-        let failed =
-            world.strikes(|fault| matches!(fault, Fault::Sync(text) if self.path.to_string_lossy().contains(text)));
+        let failed = world.strikes(
+            |fault| matches!(fault, Fault::Sync(text) if self.path.to_string_lossy().contains(text)),
+        );
         world.operation(|world| {
             let content = world.contents.get_mut(&self.inode).expect("an open file has content");
             if failed {
