@@ -93,7 +93,10 @@ impl<'a> Iterator for RecordIter<'a> {
                 return None;
             }
             self.rest = &[];
-            return Some(Err(BatchError::Record { index: self.index, reason: "bytes follow the last record" }));
+            return Some(Err(BatchError::Record {
+                index: self.index,
+                reason: "bytes follow the last record",
+            }));
         }
         match Record::parse(&mut self.rest) {
             Ok(record) => {
