@@ -11,7 +11,7 @@ mod coordinator;
 #[cfg(test)]
 mod tests;
 
-pub use cluster::{Cluster, CreateError};
+pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
 pub use coordinator::Coordinator;
 pub use host::HostError;
 

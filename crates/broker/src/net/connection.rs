@@ -80,7 +80,7 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(
             Some(first) => Step::Outcome(first.await),
         };
         match step {
-            Step::Frame(Ok(frame)) => match service.begin(frame) {
+            Step::Frame(Ok(frame)) => match service.begin(frame).await {
                 Begun::Pipelined(work) => under_way.push_back(work),
                 Begun::Exclusive(work) => {
                     under_way.push_back(work);

@@ -49,5 +49,6 @@ pub enum Begun {
 
 /// One per connection.
 pub trait Service: Send + 'static {
-    fn begin(&mut self, frame: Frame) -> Begun;
+    /// Takes the request in: its effects are in order when this is done, its answer need not be.
+    fn begin(&mut self, frame: Frame) -> impl Future<Output = Begun> + Send;
 }

@@ -31,7 +31,7 @@ struct Echo {
 }
 
 impl Service for Echo {
-    fn begin(&mut self, frame: Frame) -> Begun {
+    async fn begin(&mut self, frame: Frame) -> Begun {
         let text = String::from_utf8(frame.bytes.to_vec()).unwrap();
         let began = self.began.clone();
         let held = if text.ends_with('!') { self.release.pop() } else { None };
