@@ -215,7 +215,8 @@ pub(crate) fn check(name: &str, value: &str) -> Result<(&'static str, String), S
         if listeners.len() > 1 {
             return Err(format!("{name}: more than one listener is not available yet"));
         }
-        listeners.iter().try_for_each(|listener| Listener::parse(listener).map(drop))?;
+        let listener = listeners.first().map(|text| Listener::parse(text)).transpose()?;
+        return Ok((setting.name, listener.map(|listener| listener.to_string()).unwrap_or_default()));
     }
     Ok((setting.name, value))
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::typed::Typed;
+
 /// Where to listen, or what to tell clients to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -48,5 +50,12 @@ impl Listener {
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PLAINTEXT://{}", self.address())
+    }
+}
+
+/// The table lets nothing else through.
+impl Typed for Listener {
+    fn read(name: &str, text: &str) -> Self {
+        Listener::parse(text).unwrap_or_else(|why| panic!("{name}: {why}"))
     }
 }

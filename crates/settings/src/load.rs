@@ -85,10 +85,12 @@ fn setting_of_variable(variable: &str) -> Result<&'static str, String> {
     if let Some((_, name)) = known().find(|(known, _)| known == variable) {
         return Ok(name);
     }
-    let variables: Vec<String> = known().map(|(variable, _)| variable).collect();
-    Err(match crate::nearest(variable, variables.iter().map(String::as_str)) {
-        Some(near) => format!("unknown variable `{variable}`; did you mean `{near}`?"),
-        None => format!("unknown variable `{variable}`: nothing is set by it"),
+    // Compared without the prefix, which would make everything look alike.
+    let short = |variable: &str| variable.trim_start_matches(ENVIRONMENT_PREFIX).to_owned();
+    let variables: Vec<String> = known().map(|(variable, _)| short(&variable)).collect();
+    Err(match crate::nearest(&short(variable), variables.iter().map(String::as_str)) {
+        Some(near) => format!("unknown variable `{variable}`; did you mean `{ENVIRONMENT_PREFIX}{near}`?"),
+        None => format!("unknown variable `{variable}`: no setting has that name"),
     })
 }
 

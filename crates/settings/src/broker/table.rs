@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::BrokerSettings;
 use crate::kind::{Kind, int, int_between, long};
 use crate::typed::Typed;
-use crate::{Effect, Setting, Update};
+use crate::{Effect, Listener, Setting, Update};
 
 /// The whole table, sorted by name.
 pub(super) fn all() -> &'static [Setting] {
@@ -63,11 +63,11 @@ broker_options! {
 
     /// Where the Kafka protocol is served, as `PLAINTEXT://host:port`. Port 0 takes a free one. An address that other
     /// machines can reach needs `levada.listen.insecure.allow`, as long as there is no authentication.
-    listeners: String = "listeners", Kind::List, "PLAINTEXT://127.0.0.1:9092", ReadOnly;
+    listener: Listener = "listeners", Kind::List, "PLAINTEXT://127.0.0.1:9092", ReadOnly;
 
     /// The address that clients are told to connect to, as `PLAINTEXT://host:port`. Empty: the address on which the
     /// client reached the broker, which is right on plain hosts and wrong behind a port map or NAT.
-    advertised_listeners: String = "advertised.listeners", Kind::List, "", ReadOnly;
+    advertised_listener: Option<Listener> = "advertised.listeners", Kind::List, "", ReadOnly;
 
     /// Where HTTP is served: `/metrics`, `/healthz`, `/readyz`. Empty switches it off.
     http_listen: String = "levada.http.listen", Kind::Text, "127.0.0.1:8080", ReadOnly;
