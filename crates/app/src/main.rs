@@ -1,2 +1,27 @@
-//! The `levada` binary.
-fn main() {}
+//! The `levada` binary: command line, configuration, wiring.
+//!
+//! `main` parses and hands over; every command is one file under `commands/`. The broker is put together in
+//! `wiring.rs`, the doors that are not Kafka's stand in `http.rs`.
+
+mod cli;
+mod commands;
+mod http;
+mod logging;
+mod output;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `levada serve`: settings, then the broker, then its doors, until it is told to stop.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use prometheus_client::registry::Registry;
+use settings::load::{Sources, load};
+use settings::{BrokerOptions, BrokerSettings, Listener};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use crate::cli::ServeArgs;
+use crate::{http, logging, wiring};
+
+/// Read if it is there and no other file is named.
+const DEFAULT_FILE: &str = "levada.toml";
+
+pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
+    let settings = read_settings(arguments, std::env::vars().collect())?;
+    let options = settings.options();
+    logging::start(&options.log_format, &options.log_level)?;
+    check_listen(&options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
+    runtime.block_on(serve(settings, options))
+}
+
+async fn serve(settings: BrokerSettings, options: BrokerOptions) -> anyhow::Result<()> {
+    let mut stop = Stop::listen()?;
+    let mut metrics = Registry::default();
+    let broker = wiring::Broker::start(&settings, &mut metrics).await?;
+    let http_address = open_http(&options, metrics, &broker).await?;
+    info!(
+        kafka = broker.kafka_address.map(tracing::field::display),
+        advertised = options.advertised_listener.as_ref().map(Listener::address),
+        http = http_address.map(tracing::field::display),
+        data = options.data_dir,
+        "ready"
+    );
+    stop.told().await;
+    info!("stopping");
+    tokio::select! {
+        biased;
+        stopped = broker.stop() => stopped,
+        () = stop.told() => bail!("told to stop a second time: stopped without waiting"),
+    }
+}
+
+/// Opens the HTTP door, unless it is switched off, and says where it is.
+async fn open_http(
+    options: &BrokerOptions,
+    metrics: Registry,
+    broker: &wiring::Broker,
+) -> anyhow::Result<Option<std::net::SocketAddr>> {
+    if options.http_listen.is_empty() {
+        return Ok(None);
+    }
+    #[expect(clippy::disallowed_methods, reason = "the outermost rim: a door of the real process")]
+    let listener = TcpListener::bind(&options.http_listen).await.with_context(|| {
+        format!(
+            "cannot serve HTTP on {}; choose another with --http-addr, or '' for none",
+            options.http_listen
+        )
+    })?;
+    let address = listener.local_addr().context("the HTTP door has no address")?;
+    let parts = http::Parts { metrics: Arc::new(metrics), readiness: broker.readiness() };
+    #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, http::router(parts)).await {
+            warn!(%error, "the HTTP door closed");
+        }
+    });
+    Ok(Some(address))
+}
+
+/// Puts file, environment and flags together.
+fn read_settings(
+    arguments: &ServeArgs,
+    environment: Vec<(String, String)>,
+) -> anyhow::Result<BrokerSettings> {
+    let file = match &arguments.config {
+        Some(path) => Some(path.clone()),
+        None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
+    };
+    let file = file
+        .map(|path| {
+            let text =
+                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            anyhow::Ok((path.display().to_string(), text))
+        })
+        .transpose()?;
+    let file = file.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
+    let flags = flags(arguments)?;
+    Ok(load(&Sources { file, environment: &environment, flags: &flags })?)
+}
+
+/// Flags as settings: flag, name, value.
+fn flags(arguments: &ServeArgs) -> anyhow::Result<Vec<(String, String, String)>> {
+    let yes = arguments.allow_insecure_listen.then(|| "true".to_owned());
+    let short = [
+        ("--data-dir", "log.dirs", &arguments.data_dir),
+        ("--kafka-addr", "listeners", &arguments.kafka_addr),
+        ("--http-addr", "levada.http.listen", &arguments.http_addr),
+        ("--advertised", "advertised.listeners", &arguments.advertised),
+        ("--log-format", "levada.log.format", &arguments.log_format),
+        ("--log-level", "levada.log.level", &arguments.log_level),
+        ("--allow-insecure-listen", "levada.listen.insecure.allow", &yes),
+    ];
+    let short = short.into_iter().filter_map(|(flag, name, value)| Some((flag, name, value.as_ref()?)));
+    let set = arguments.set.iter().map(|(name, value)| ("--set", name.as_str(), value));
+    Ok(short
+        .chain(set)
+        .map(|(flag, name, value)| (flag.to_owned(), name.to_owned(), value.to_owned()))
+        .collect())
+}
+
+/// Nobody is asked who they are, so nobody but this machine is let in unless that is meant.
+fn check_listen(options: &BrokerOptions) -> anyhow::Result<()> {
+    let http = Some(&options.http_listen).filter(|text| !text.is_empty());
+    let http = http
+        .map(|text| Listener::parse(text))
+        .transpose()
+        .map_err(|why| anyhow::anyhow!("--http-addr: {why}"))?;
+    for listener in [Some(options.listener.clone()), http].into_iter().flatten() {
+        if listener.is_loopback() {
+            continue;
+        }
+        let address = listener.address();
+        if !options.listen_insecure_allow {
+            bail!(
+                "{address} can be reached from other machines, and there is no authentication yet: whoever connects \
+                 reads and writes everything. If something else keeps strangers out (a firewall, a container's \
+                 network), add --allow-insecure-listen"
+            );
+        }
+        warn!(%address, "serving without authentication where other machines can connect");
+    }
+    Ok(())
+}
+
+/// SIGTERM or Ctrl-C.
+struct Stop {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Stop> {
+        let terminate = signal(SignalKind::terminate()).context("signals")?;
+        let interrupt = signal(SignalKind::interrupt()).context("signals")?;
+        Ok(Stop { terminate, interrupt })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

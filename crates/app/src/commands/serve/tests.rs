@@ -1,0 +1,66 @@
+//! From the command line to settings.
+
+use clap::Parser;
+
+use super::*;
+use crate::cli::{Cli, Command};
+
+fn parse(line: &str) -> ServeArgs {
+    let cli = Cli::try_parse_from(line.split(' ')).expect("a good command line");
+    match cli.command {
+        None => cli.serve,
+        Some(Command::Serve(arguments)) => arguments,
+        Some(other) => panic!("{other:?}"),
+    }
+}
+
+fn options(line: &str, environment: &[(&str, &str)]) -> BrokerOptions {
+    let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    read_settings(&parse(line), environment).expect("good settings").options()
+}
+
+#[test]
+fn without_a_command_it_serves() {
+    let flags = "--data-dir d --kafka-addr 127.0.0.1:1 --http-addr 127.0.0.1:2 --advertised kafka:3 --log-format json";
+    for line in [format!("levada {flags}"), format!("levada serve {flags}")] {
+        let options = options(&line, &[]);
+        assert_eq!(options.data_dir, "d");
+        assert_eq!(options.listener.to_string(), "PLAINTEXT://127.0.0.1:1");
+        assert_eq!(options.http_listen, "127.0.0.1:2");
+        assert_eq!(options.advertised_listener.unwrap().address(), "kafka:3");
+        assert_eq!(options.log_format, "json");
+    }
+}
+
+#[test]
+fn flags_win_over_variables() {
+    let variables = [("LEVADA_NUM_PARTITIONS", "7"), ("LEVADA_HTTP_LISTEN", "127.0.0.1:5")];
+    let options = options("levada --set num.partitions=9", &variables);
+    assert_eq!((options.num_partitions, options.http_listen.as_str()), (9, "127.0.0.1:5"));
+}
+
+#[test]
+fn listening_to_strangers_must_be_meant() {
+    let refused =
+        check_listen(&options("levada --kafka-addr 0.0.0.0:9092", &[])).expect_err("refused").to_string();
+    assert!(refused.contains("0.0.0.0:9092") && refused.contains("--allow-insecure-listen"), "{refused}");
+    assert!(check_listen(&options("levada --http-addr [::]:80", &[])).is_err());
+    assert!(check_listen(&options("levada --kafka-addr 0.0.0.0:9092 --allow-insecure-listen", &[])).is_ok());
+    assert!(check_listen(&options("levada", &[])).is_ok());
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    use clap::CommandFactory;
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_manual_page_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let page = std::fs::read_to_string(path).expect("docs/configuration.md");
+    assert!(
+        page == settings::manual::page(),
+        "docs/configuration.md is out of date: cargo run --bin levada -- docs configuration > docs/configuration.md"
+    );
+}

@@ -1,0 +1,60 @@
+//! The HTTP door: metrics, and the two questions that supervisors ask.
+//!
+//! ```text
+//! GET /metrics   200, OpenMetrics text
+//! GET /healthz   200 as long as the process answers
+//! GET /readyz    200 when it serves Kafka, else 503 and why not
+//! ```
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+/// Whether the process can do its work now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    NotYet(String),
+}
+
+/// What the door shows.
+#[derive(Clone)]
+pub struct Parts {
+    pub metrics: Arc<Registry>,
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+}
+
+pub fn router(parts: Parts) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(parts)
+}
+
+async fn metrics(State(parts): State<Parts>) -> Response {
+    let mut text = String::new();
+    match encode(&mut text, &parts.metrics) {
+        Ok(()) => {
+            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(header::CONTENT_TYPE, content_type)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(parts): State<Parts>) -> Response {
+    match (parts.readiness)() {
+        Readiness::Ready => "ready\n".into_response(),
+        Readiness::NotYet(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! The door, asked over a real socket.
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+async fn ask(path: &str, readiness: Readiness) -> String {
+    let mut registry = Registry::default();
+    let counter: Counter = Counter::default();
+    registry.register("levada_requests", "Requests answered", counter.clone());
+    counter.inc_by(7);
+    let parts = Parts { metrics: Arc::new(registry), readiness: Arc::new(move || readiness.clone()) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router(parts)).await });
+    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    server.abort();
+    answer
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics() {
+    let answer = ask("/metrics", Readiness::Ready).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("application/openmetrics-text"), "{answer}");
+    assert!(answer.contains("levada_requests_total 7") && answer.contains("# EOF"), "{answer}");
+}
+
+#[tokio::test]
+async fn health_and_readiness_are_two_questions() {
+    let not_yet = Readiness::NotYet("recovering".to_owned());
+    assert!(ask("/healthz", not_yet.clone()).await.starts_with("HTTP/1.1 200"));
+    let answer = ask("/readyz", not_yet).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("recovering"), "{answer}");
+    assert!(ask("/readyz", Readiness::Ready).await.starts_with("HTTP/1.1 200"));
+    assert!(ask("/", Readiness::Ready).await.starts_with("HTTP/1.1 404"));
+}

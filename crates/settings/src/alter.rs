@@ -1,0 +1,206 @@
+//! Changes over the protocol: AlterConfigs, IncrementalAlterConfigs, CreateTopics.
+
+use std::collections::BTreeMap;
+
+use crate::broker::{self, BrokerSettings, Scope};
+use crate::kind::{self, Kind};
+use crate::topic::{self, TopicOverrides};
+use crate::{Setting, Update};
+
+/// What to do with one setting (IncrementalAlterConfigs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Set,
+    /// Back to the default.
+    Delete,
+    /// Adds items to a list.
+    Append,
+    /// Takes items out of a list.
+    Subtract,
+}
+
+impl Operation {
+    /// By the protocol's number.
+    pub fn from_code(code: i8) -> Option<Operation> {
+        match code {
+            0 => Some(Operation::Set),
+            1 => Some(Operation::Delete),
+            2 => Some(Operation::Append),
+            3 => Some(Operation::Subtract),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Operation::Set => "SET",
+            Operation::Delete => "DELETE",
+            Operation::Append => "APPEND",
+            Operation::Subtract => "SUBTRACT",
+        }
+    }
+}
+
+/// One change of one setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    pub name: &'a str,
+    pub operation: Operation,
+    pub value: Option<&'a str>,
+}
+
+/// Why changes are refused; the text is for the client.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// INVALID_REQUEST: the request makes no sense, whatever the setting.
+    #[error("{0}")]
+    Request(String),
+    /// INVALID_CONFIG: the setting or its value is wrong.
+    #[error("{0}")]
+    Config(String),
+}
+
+impl TopicOverrides {
+    /// The settings of a topic that is being created.
+    pub fn create<'a>(
+        configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+        broker: &BrokerSettings,
+    ) -> Result<TopicOverrides, Refusal> {
+        TopicOverrides::default().replace(configs, broker)
+    }
+
+    /// AlterConfigs: these settings, and no others.
+    pub fn replace<'a>(
+        &self,
+        configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+        broker: &BrokerSettings,
+    ) -> Result<TopicOverrides, Refusal> {
+        let mut values = BTreeMap::new();
+        let mut nulls = Vec::new();
+        for (name, value) in configs {
+            let setting = topic_setting(name)?;
+            match value {
+                Some(value) => {
+                    let value = setting.kind.normalise(setting.name, value).map_err(Refusal::Config)?;
+                    values.insert(setting.name, value);
+                }
+                None => nulls.push(setting.name),
+            }
+        }
+        if !nulls.is_empty() {
+            return Err(Refusal::Config(format!(
+                "Null value not supported for topic configs: {}",
+                nulls.join(", ")
+            )));
+        }
+        let changed = TopicOverrides(values);
+        changed.check_together(broker).map_err(Refusal::Config)?;
+        Ok(changed)
+    }
+
+    /// IncrementalAlterConfigs: all of the changes, or none.
+    pub fn alter(&self, changes: &[Change<'_>], broker: &BrokerSettings) -> Result<TopicOverrides, Refusal> {
+        check_request(changes)?;
+        let mut values = self.0.clone();
+        for change in changes {
+            if change.operation == Operation::Delete && topic::find(change.name).is_none() {
+                continue;
+            }
+            let setting = topic_setting(change.name)?;
+            let present =
+                topic::find(change.name).map(|line| line.effective(self, broker)).unwrap_or_default();
+            apply(setting, change, &present, &mut values)?;
+        }
+        let changed = TopicOverrides(values);
+        changed.check_together(broker).map_err(Refusal::Config)?;
+        Ok(changed)
+    }
+}
+
+impl BrokerSettings {
+    /// IncrementalAlterConfigs on a BROKER resource: all of the changes, or none. Unlike Apache Kafka, which stores any
+    /// name, an unknown one is refused.
+    pub fn alter(&self, scope: Scope, changes: &[Change<'_>]) -> Result<BrokerSettings, Refusal> {
+        check_request(changes)?;
+        let mut values = self.dynamic(scope).clone();
+        for change in changes {
+            let setting = broker::find(change.name).ok_or_else(|| {
+                let near = broker::suggest(change.name).map(|near| format!("; did you mean {near}?"));
+                Refusal::Config(format!(
+                    "Unknown broker config name: {}{}",
+                    change.name,
+                    near.unwrap_or_default()
+                ))
+            })?;
+            if setting.update == Update::ReadOnly {
+                return Err(Refusal::Request(format!(
+                    "Cannot update these configs dynamically: [{}]",
+                    setting.name
+                )));
+            }
+            let present = self.value(setting.name).unwrap_or_default().to_owned();
+            // Kafka answers a bad broker value with INVALID_REQUEST and a bad topic value with INVALID_CONFIG.
+            apply(setting, change, &present, &mut values)
+                .map_err(|refusal| Refusal::Request(refusal.to_string()))?;
+        }
+        self.with_dynamic(scope, values).map_err(Refusal::Request)
+    }
+}
+
+fn topic_setting(name: &str) -> Result<&'static Setting, Refusal> {
+    topic::find(name).map(|line| &line.setting).ok_or_else(|| {
+        let near = topic::suggest(name).map(|near| format!("; did you mean {near}?"));
+        Refusal::Config(format!("Unknown topic config name: {name}{}", near.unwrap_or_default()))
+    })
+}
+
+fn check_request(changes: &[Change<'_>]) -> Result<(), Refusal> {
+    let mut names: Vec<&str> = changes.iter().map(|change| change.name).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Refusal::Request("Error due to duplicate config keys".to_owned()));
+    }
+    let nulls: Vec<&str> = changes
+        .iter()
+        .filter(|change| change.operation != Operation::Delete && change.value.is_none())
+        .map(|change| change.name)
+        .collect();
+    if !nulls.is_empty() {
+        return Err(Refusal::Request(format!("Null value not supported for : {}", nulls.join(","))));
+    }
+    Ok(())
+}
+
+/// Carries one change out on the values that are set.
+fn apply(
+    setting: &'static Setting,
+    change: &Change<'_>,
+    present: &str,
+    values: &mut BTreeMap<&'static str, String>,
+) -> Result<(), Refusal> {
+    let normalise = |kind: Kind, value: &str| kind.normalise(setting.name, value).map_err(Refusal::Config);
+    let given = change.value.unwrap_or_default();
+    let value = match change.operation {
+        Operation::Delete => {
+            values.remove(setting.name);
+            return Ok(());
+        }
+        Operation::Set => normalise(setting.kind, given)?,
+        Operation::Append | Operation::Subtract if !setting.kind.is_list() => {
+            return Err(Refusal::Config(format!(
+                "Can't {} to key {} because its type is not LIST.",
+                change.operation.name(),
+                setting.name
+            )));
+        }
+        Operation::Append => normalise(setting.kind, &format!("{present},{given}"))?,
+        Operation::Subtract => {
+            let gone = kind::items(given);
+            let left: Vec<String> =
+                kind::items(present).into_iter().filter(|item| !gone.contains(item)).collect();
+            normalise(setting.kind, &left.join(","))?
+        }
+    };
+    values.insert(setting.name, value);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! The manual page of all settings, `docs/configuration.md`, made of the tables.
+
+use std::fmt::Write;
+
+use crate::broker;
+use crate::topic;
+use crate::{Effect, Setting, Update};
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Written by `levada docs configuration` from the tables in crates/settings; a test fails when it is out of date. -->
+
+Levada runs without any configuration. What can be set is set under Kafka's names where Kafka has one, in four places;
+each wins over those before it:
+
+1. the default, in the tables below;
+2. a file in TOML: `--config levada.toml`, or the variable `LEVADA_CONFIG`, or `levada.toml` in the working directory;
+3. environment variables: `num.partitions` is `LEVADA_NUM_PARTITIONS`, `levada.wal.bytes.max` is
+   `LEVADA_WAL_BYTES_MAX`;
+4. flags: `--set num.partitions=8`; the commonest have a flag of their own (`levada serve --help`).
+
+A name that does not exist is an error that says which one was probably meant; so is a value out of range.
+
+```toml
+# levada.toml
+num.partitions = 8
+log.retention.hours = 24
+levada.wal.bytes.max = 1_073_741_824
+```
+
+Settings marked *dynamic* can also be changed while the broker runs, for one broker or for all, by any Kafka tool
+(IncrementalAlterConfigs); such a value wins over all four. Settings marked *no effect* are accepted, checked and shown,
+so that files and tools written for Kafka work, and do nothing else.
+";
+
+const TOPIC_HEAD: &str = "
+## Topic settings
+
+Set on one topic: `levada topic create orders --set retention.ms=86400000`, `levada topic alter`, or any Kafka tool.
+Where a topic does not set it, the broker setting named beside it counts.
+";
+
+/// The whole page.
+pub fn page() -> String {
+    let mut page = HEAD.to_owned();
+    let (own, kafka): (Vec<&Setting>, Vec<&Setting>) =
+        broker::table().iter().partition(|setting| setting.name.starts_with("levada."));
+    section(&mut page, "Broker settings of Levada's own", &own);
+    section(&mut page, "Broker settings under Kafka's names", &kafka);
+    page.push_str(TOPIC_HEAD);
+    for line in topic::table() {
+        let default = match line.synonym {
+            Some(synonym) => format!("default: `{synonym}`"),
+            None => format!("default: {}", shown(line.setting.default)),
+        };
+        entry(&mut page, &line.setting, &default, None);
+    }
+    page
+}
+
+fn section(page: &mut String, title: &str, settings: &[&Setting]) {
+    let _ = writeln!(page, "\n## {title}");
+    for setting in settings {
+        let update = (setting.update == Update::Dynamic).then_some("dynamic");
+        entry(page, setting, &format!("default: {}", shown(setting.default)), update);
+    }
+}
+
+fn entry(page: &mut String, setting: &Setting, default: &str, update: Option<&str>) {
+    let kind = setting.kind.config_type().name().to_lowercase();
+    let effect = (setting.effect == Effect::Accepted).then_some("no effect");
+    let marks: Vec<String> =
+        [update, effect].into_iter().flatten().map(|mark| format!(" · *{mark}*")).collect();
+    let _ = write!(
+        page,
+        "\n### `{}`\n\n{kind} · {} · {default}{}\n\n{}\n",
+        setting.name,
+        setting.kind.range(),
+        marks.concat(),
+        setting.documentation()
+    );
+}
+
+fn shown(default: Option<&str>) -> String {
+    match default {
+        None => "not set".to_owned(),
+        Some("") => "empty".to_owned(),
+        Some(value) => format!("`{value}`"),
+    }
+}

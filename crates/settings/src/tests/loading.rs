@@ -1,0 +1,134 @@
+//! File, environment, flags: who wins and what is refused.
+
+use std::collections::BTreeSet;
+
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::Listener;
+use crate::load::{LoadError, Sources, load, variable_of_setting};
+
+fn try_load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<BrokerSettings, LoadError> {
+    let environment: Vec<(String, String)> =
+        environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let flags: Vec<(String, String, String)> =
+        flags.iter().map(|(name, value)| ("--set".to_owned(), name.to_string(), value.to_string())).collect();
+    load(&Sources { file: Some(("levada.toml", file)), environment: &environment, flags: &flags })
+}
+
+fn partitions(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> i32 {
+    try_load(file, environment, flags).expect("loads").options().num_partitions
+}
+
+fn check_refused(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)], why: Expect) {
+    why.assert_eq(&try_load(file, environment, flags).expect_err("refused").to_string());
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file() {
+    let file = "num.partitions = 5";
+    assert_eq!(partitions("", &[], &[]), 4);
+    assert_eq!(partitions(file, &[], &[]), 5);
+    assert_eq!(partitions(file, &[("LEVADA_NUM_PARTITIONS", "6"), ("PATH", "x")], &[]), 6);
+    assert_eq!(partitions(file, &[("LEVADA_NUM_PARTITIONS", "6")], &[("num.partitions", "7")]), 7);
+    assert_eq!(
+        partitions(file, &[], &[("num.partitions", "7"), ("num.partitions", "8")]),
+        8,
+        "the last flag wins"
+    );
+}
+
+#[test]
+fn a_file_may_write_names_whole_or_in_tables() {
+    let settings = try_load(
+        "\"max.connections\" = 10\n\"max.connections.per.ip\" = 3\nlog.cleanup.policy = ['compact', 'delete']\n\
+         [log.retention]\nms = -1\n[levada]\nwal.bytes.max = 1_073_741_824\n",
+        &[("LEVADA_STORAGE_SHARDS", "2"), ("LEVADA_CONFIG", "elsewhere.toml")],
+        &[],
+    )
+    .unwrap();
+    let options = settings.options();
+    assert_eq!((options.connections_max, options.connections_per_ip_max), (10, 3));
+    assert_eq!(options.wal_bytes_max, 1 << 30);
+    assert_eq!(options.storage_shards, 2);
+    assert_eq!(TopicConfig::new(&TopicOverrides::default(), &settings).retention, None);
+}
+
+#[test]
+fn mistakes_are_named_with_their_place_and_the_nearest_name() {
+    check_refused(
+        "log.retention.hour = 3",
+        &[],
+        &[],
+        expect!["levada.toml: unknown setting `log.retention.hour`; did you mean `log.retention.hours`?"],
+    );
+    check_refused(
+        "",
+        &[("LEVADA_NUM_PARTITION", "3")],
+        &[],
+        expect![
+            "environment: unknown variable `LEVADA_NUM_PARTITION`; did you mean `LEVADA_NUM_PARTITIONS`?"
+        ],
+    );
+    check_refused(
+        "",
+        &[],
+        &[("num.partions", "3")],
+        expect!["--set: unknown setting `num.partions`; did you mean `num.partitions`?"],
+    );
+    check_refused("", &[], &[("zzz", "3")], expect!["--set: unknown setting `zzz`"]);
+    check_refused(
+        "num.partitions = 0",
+        &[],
+        &[],
+        expect!["levada.toml: Invalid value 0 for configuration num.partitions: Value must be at least 1"],
+    );
+    check_refused(
+        "",
+        &[],
+        &[("group.min.session.timeout.ms", "9"), ("group.max.session.timeout.ms", "8")],
+        expect![
+            "settings: group.min.session.timeout.ms (9) must not be above group.max.session.timeout.ms (8)"
+        ],
+    );
+    check_refused(
+        "",
+        &[],
+        &[("log.retention.hours", "0")],
+        expect!["settings: log.retention.hours must be unlimited (-1) or, equal or greater than 1"],
+    );
+    check_refused(
+        "",
+        &[],
+        &[("listeners", "SSL://host:9092")],
+        expect!["--set: `SSL://host:9092`: SSL is not available yet, only PLAINTEXT"],
+    );
+    let broken =
+        try_load("max.connections = 1\nmax.connections.per.ip = 2", &[], &[]).expect_err("TOML").to_string();
+    assert!(broken.starts_with("levada.toml: ") && broken.contains("put both in quotes"), "{broken}");
+}
+
+#[test]
+fn every_setting_has_a_variable_of_its_own() {
+    let variables: BTreeSet<String> =
+        broker::table().iter().map(|setting| variable_of_setting(setting.name)).collect();
+    assert_eq!(variables.len(), broker::table().len());
+    assert!(!variables.contains(crate::load::CONFIG_FILE_VARIABLE));
+}
+
+#[test]
+fn addresses() {
+    let parse =
+        |text: &str| Listener::parse(text).map(|listener| (listener.address(), listener.is_loopback()));
+    assert_eq!(parse("PLAINTEXT://127.0.0.1:9092"), Ok(("127.0.0.1:9092".to_owned(), true)));
+    assert_eq!(parse("localhost:0"), Ok(("localhost:0".to_owned(), true)));
+    assert_eq!(parse("[::1]:9092"), Ok(("[::1]:9092".to_owned(), true)));
+    assert_eq!(parse(":9092"), Ok(("0.0.0.0:9092".to_owned(), false)));
+    assert_eq!(parse("kafka.example:9092"), Ok(("kafka.example:9092".to_owned(), false)));
+    assert!(parse("9092").is_err());
+    assert!(parse("host:99999").is_err());
+}
