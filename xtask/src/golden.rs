@@ -39,7 +39,8 @@ pub fn write() -> Result<()> {
 
 /// The coordinators' records come with an older release than the APIs, and need its clients.
 fn make() -> Result<String> {
-    let (apis, records): (Vec<_>, Vec<_>) = classes().into_iter().partition(|(_, class)| class.contains(MESSAGES));
+    let (apis, records): (Vec<_>, Vec<_>) =
+        classes().into_iter().partition(|(_, class)| class.contains(MESSAGES));
     let mut made = run(&[schemas::CLIENTS], &apis)?;
     made += &run(&[OLDER_CLIENTS, schemas::GROUPS, schemas::TRANSACTIONS, schemas::METADATA], &records)?;
     Ok(made)
