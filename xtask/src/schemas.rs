@@ -5,7 +5,7 @@
 
 #[path = "../../crates/wire/build/schema.rs"]
 #[allow(dead_code)]
-mod schema;
+pub mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,11 @@ use serde_json::Value;
 
 use schema::{Field, Message, Role, Schema, Type, Versions};
 
-const CLIENTS: &str = "org.apache.kafka:kafka-clients:4.4.0";
-const GROUPS: &str = "org.apache.kafka:kafka-group-coordinator:4.3.1";
-const TRANSACTIONS: &str = "org.apache.kafka:kafka-transaction-coordinator:4.3.1";
-const METADATA: &str = "org.apache.kafka:kafka-metadata:4.3.1";
+/// Where Kafka's definitions and classes come from.
+pub const CLIENTS: &str = "org.apache.kafka:kafka-clients:4.4.0";
+pub const GROUPS: &str = "org.apache.kafka:kafka-group-coordinator:4.3.1";
+pub const TRANSACTIONS: &str = "org.apache.kafka:kafka-transaction-coordinator:4.3.1";
+pub const METADATA: &str = "org.apache.kafka:kafka-metadata:4.3.1";
 
 /// The APIs that clients use, and WriteTxnMarkers, which the admin client uses too.
 const APIS: &str = "Produce Fetch ListOffsets Metadata OffsetCommit OffsetFetch FindCoordinator JoinGroup \
@@ -147,7 +148,8 @@ fn compare_fields(place: &str, ours: &[Field], theirs: &[Field], wrong: &mut Vec
     theirs.len()
 }
 
-fn directory() -> PathBuf {
+/// Where our files are.
+pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/wire/schemas")
 }
 

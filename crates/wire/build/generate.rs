@@ -1,7 +1,6 @@
 //! Schemas → Rust. The generated code is a straight list of calls to `Reader` and `Writer`; whatever
 //! decides anything lives there, written by hand.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::schema::{Field, Message, Role, Schema, Struct, Type, Versions};
@@ -20,11 +19,9 @@ pub fn generate(schemas: &[Schema]) -> String {
     api_keys(&apis, &mut out);
     any("AnyRequest", "request", Role::Request, &apis, &mut out);
     any("AnyResponse", "response", Role::Response, &apis, &mut out);
+    all(schemas, &mut out);
     out
 }
-
-/// What is known of a struct's place: the versions it can appear in.
-type Reach = BTreeMap<String, Versions>;
 
 fn module(schema: &Schema, out: &mut String) {
     let title = match &schema.api {
@@ -35,7 +32,7 @@ fn module(schema: &Schema, out: &mut String) {
         out,
         &format!("/// {title}\n#[allow(clippy::all)]\npub mod {} {{\nuse crate::part::*;\n", schema.module),
     );
-    let reach = reach(schema);
+    let reach = schema.reach();
     for message in &schema.messages {
         let fields = &message.fields;
         let doc = format!(
@@ -68,26 +65,6 @@ fn reaches(schema: &Schema, fields: &[Field], name: &str) -> bool {
     fields.iter().filter_map(|f| f.kind.struct_name()).any(|used| {
         used == name || schema.structs.get(used).is_some_and(|s| reaches(schema, &s.fields, name))
     })
-}
-
-/// The versions in which each struct can appear at all.
-fn reach(schema: &Schema) -> Reach {
-    fn walk(schema: &Schema, fields: &[Field], versions: Versions, reach: &mut Reach) {
-        for field in fields {
-            let Some(name) = field.kind.struct_name() else { continue };
-            let here = field.versions.intersect(versions);
-            let seen = reach.entry(name.to_string()).or_insert(Versions::NONE);
-            *seen = seen.hull(here);
-            let nested =
-                schema.structs.get(name).unwrap_or_else(|| panic!("{}: no struct {name}", schema.module));
-            walk(schema, &nested.fields, here, reach);
-        }
-    }
-    let mut reach = Reach::new();
-    for message in &schema.messages {
-        walk(schema, &message.fields, message.versions, &mut reach);
-    }
-    reach
 }
 
 fn message_impl(schema: &Schema, message: &Message, out: &mut String) {
@@ -311,6 +288,10 @@ fn read_expression(name: &str, field: &Field, possible: Versions, flexible: &str
         (Type::Records, Some(null)) => format!("r.records_or_null({place}, {flexible}, {null})?"),
         (Type::Array(_), None) => format!("r.array({place}, version, {flexible})?"),
         (Type::Array(_), Some(null)) => format!("r.array_or_null({place}, version, {flexible}, {null})?"),
+        (Type::Struct(_), Some(null)) if field.tag.is_some() => {
+            assert_eq!(null, "true", "{name}.{}: a tagged struct that is nullable now and then", field.name);
+            "r.tagged_part_or_null(version)?".to_string()
+        }
         (Type::Struct(_), None) => format!("Part::read(r, version, {flexible})?"),
         (Type::Struct(_), Some(null)) => format!("r.part_or_null(version, {flexible}, {null})?"),
         (scalar, None) => format!("r.{}()?", scalar_name(scalar)),
@@ -330,6 +311,9 @@ fn write_expression(name: &str, field: &Field, possible: Versions, flexible: &st
         Type::Array(_) => ("array", format!("{value}.as_deref()")),
         Type::Struct(_) => match null {
             None => return format!("{value}.write(w, version, {flexible})?"),
+            Some(_) if field.tag.is_some() => {
+                return format!("w.tagged_part_or_null({value}.as_ref(), version)?");
+            }
             Some(null) => {
                 return format!("w.part_or_null({place}, {value}.as_ref(), version, {flexible}, {null})?");
             }
@@ -565,6 +549,17 @@ fn any(name: &str, what: &str, role: Role, apis: &[&Schema], out: &mut String) {
         push(out, &format!("{name}::{api}(message) => message.encode(writer, version),\n"));
     }
     push(out, "} }\n}\n\n");
+}
+
+/// A macro that hands the paths of all messages to another macro, so that tools need no list of their own.
+fn all(schemas: &[Schema], out: &mut String) {
+    push(out, "#[doc(hidden)]\n#[macro_export]\nmacro_rules! all_messages { ($visit:ident) => { $visit! {\n");
+    for schema in schemas {
+        for message in &schema.messages {
+            push(out, &format!("$crate::{}::{},\n", schema.module, message.name));
+        }
+    }
+    push(out, "} } }\n");
 }
 
 fn push(out: &mut String, text: &str) {

@@ -200,6 +200,29 @@ pub struct Schema {
     pub structs: BTreeMap<String, Struct>,
 }
 
+impl Schema {
+    /// The versions in which each struct can appear at all.
+    pub fn reach(&self) -> BTreeMap<String, Versions> {
+        let mut reach = BTreeMap::new();
+        for message in &self.messages {
+            self.walk(&message.fields, message.versions, &mut reach);
+        }
+        reach
+    }
+
+    fn walk(&self, fields: &[Field], versions: Versions, reach: &mut BTreeMap<String, Versions>) {
+        for field in fields {
+            let Some(name) = field.kind.struct_name() else { continue };
+            let here = field.versions.intersect(versions);
+            let seen = reach.entry(name.to_string()).or_insert(Versions::NONE);
+            *seen = seen.hull(here);
+            let nested =
+                self.structs.get(name).unwrap_or_else(|| panic!("{}: no struct {name}", self.module));
+            self.walk(&nested.fields, here, reach);
+        }
+    }
+}
+
 /// The files of a directory, parsed, by API key and then by name.
 ///
 /// Panics with file and line when a file is wrong: the callers are build steps.

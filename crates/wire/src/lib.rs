@@ -36,7 +36,7 @@ pub use frame::{
 };
 pub use message::{Message, Versions};
 pub use part::Part;
-pub use reader::{ARRAY_ELEMENTS_MAX, Reader, STRING_BYTES_MAX, TAGGED_FIELDS_MAX};
+pub use reader::{ARRAY_ELEMENTS_MAX, MEMORY_PER_BYTE_MAX, Reader, STRING_BYTES_MAX, TAGGED_FIELDS_MAX};
 pub use records::Records;
 pub use stored::Stored;
 pub use tagged::{TaggedField, TaggedFields};

@@ -12,6 +12,14 @@ pub const TAGGED_FIELDS_MAX: usize = 10_000;
 /// The longest string, whatever its length prefix could say.
 pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
+/// The most memory that a decoded message takes per byte of input, beside the input itself: what a memory
+/// budget has to reckon with. Arrays of empty strings come near it; produced records take next to nothing.
+pub const MEMORY_PER_BYTE_MAX: usize = 80;
+
+/// The most memory that one element of an array takes per byte it has on the wire; checked for every array
+/// when this crate is compiled.
+const ELEMENT_MEMORY_PER_BYTE_MAX: usize = 48;
+
 /// A position in a message's bytes. Strings, bytes and records that it yields share those bytes: whoever
 /// keeps one for long keeps the whole input alive, and should copy it.
 #[derive(Clone, Debug)]
@@ -211,6 +219,7 @@ impl Reader {
         null_allowed: bool,
     ) -> Result<Option<Vec<T>>, DecodeError> {
         const { assert!(T::LEAST_SIZE > 0, "elements without bytes could be claimed for free") };
+        const { assert!(size_of::<T>() <= ELEMENT_MEMORY_PER_BYTE_MAX * T::LEAST_SIZE) };
         let offset = self.at;
         let Some(length) = self.length(flexible)? else {
             return if null_allowed { Ok(None) } else { Err(self.null(field)) };
@@ -218,10 +227,11 @@ impl Reader {
         self.check_array(field, offset, length, T::LEAST_SIZE)?;
         // What is reserved ahead takes no more memory than the bytes that are there; an array whose
         // elements are larger in memory than on the wire grows as they really arrive.
-        let mut array: Vec<T> = Vec::with_capacity(length.min(self.remaining() / size_of::<T>()));
+        let mut array: Vec<T> = Vec::with_capacity(step(length, |n| n <= self.remaining() / size_of::<T>()));
         while array.len() < length {
             if array.len() == array.capacity() {
-                array.reserve_exact(array.len().max(4).min(length - array.len()));
+                let next = step(length, |n| n.div_ceil(2) <= array.len());
+                array.reserve_exact(next - array.len());
             }
             array.push(T::read(self, version, flexible)?);
         }
@@ -253,6 +263,14 @@ impl Reader {
             return Ok(None);
         }
         T::read(self, version, flexible).map(Some)
+    }
+
+    /// The same in a tagged field, where Kafka writes the presence as a variable-length number.
+    pub(crate) fn tagged_part_or_null<T: Part>(&mut self, version: i16) -> Result<Option<T>, DecodeError> {
+        if self.varint()? == 0 {
+            return Ok(None);
+        }
+        T::read(self, version, true).map(Some)
     }
 
     /// A tagged section without any tag that we know.
@@ -314,4 +332,14 @@ impl Reader {
     fn null(&self, field: &'static str) -> DecodeError {
         DecodeError::Null { field, offset: self.at }
     }
+}
+
+/// The first of `length`, its half, its quarter and so on that fits. Growing in these steps, an array ends
+/// at its exact length, and old and new storage together never hold more than one and a half of it.
+fn step(length: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let mut step = length;
+    while step > 1 && !fits(step) {
+        step = step.div_ceil(2);
+    }
+    step
 }

@@ -19,7 +19,11 @@ pub struct TaggedFields(Option<Box<Vec<TaggedField>>>);
 impl TaggedFields {
     /// Adds a field; tags must be added in ascending order, or encoding fails.
     pub fn push(&mut self, tag: u32, bytes: Bytes) {
-        self.0.get_or_insert_default().push(TaggedField { tag, bytes });
+        let fields = self.0.get_or_insert_default();
+        if fields.is_empty() {
+            fields.reserve_exact(1); // one is the rule, and Vec would begin with four
+        }
+        fields.push(TaggedField { tag, bytes });
     }
 
     pub fn as_slice(&self) -> &[TaggedField] {

@@ -292,6 +292,16 @@ impl Writer {
         }
     }
 
+    /// The same in a tagged field, where Kafka writes the presence as a variable-length number.
+    pub(crate) fn tagged_part_or_null<T: Part>(
+        &mut self,
+        value: Option<&T>,
+        version: i16,
+    ) -> Result<(), EncodeError> {
+        self.varint(u32::from(value.is_some()));
+        value.map_or(Ok(()), |value| value.write(self, version, true))
+    }
+
     /// A tagged section of unknown fields only.
     pub(crate) fn unknown_tags(
         &mut self,
