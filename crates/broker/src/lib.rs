@@ -70,7 +70,7 @@ impl Broker {
         random: Arc<dyn Random>,
     ) -> Result<Broker, String> {
         let options = settings.options();
-        let node = Node::new(&options, storage.cluster_id())?;
+        let node = Node::new(&options, storage.cluster_id());
         let topics = Topics::default();
         let cluster =
             Cluster::open(storage.clone(), topics.clone(), clock.clone(), random.clone(), settings).await?;

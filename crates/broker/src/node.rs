@@ -14,12 +14,9 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(options: &BrokerOptions, cluster_id: &str) -> Result<Node, String> {
-        let advertised = match options.advertised_listeners.as_str() {
-            "" => None,
-            text => Some(Listener::parse(text)?),
-        };
-        Ok(Node { id: options.node_id, cluster_id: cluster_id.into(), rack: None, advertised })
+    pub fn new(options: &BrokerOptions, cluster_id: &str) -> Node {
+        let advertised = options.advertised_listener.clone();
+        Node { id: options.node_id, cluster_id: cluster_id.into(), rack: None, advertised }
     }
 
     /// The host and port to give to a client of this connection.

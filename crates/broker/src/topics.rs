@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::TopicId;
 use model::compression::Compression;
@@ -19,6 +20,9 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 /// Not a topic that clients see.
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
+
+/// `flush.ms` from here on means never.
+const FLUSH_NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// A topic as it is now; a change makes a new one.
 pub struct Topic {
@@ -65,14 +69,14 @@ pub fn log_config(config: &TopicConfig) -> LogConfig {
         compact: config.cleanup.compact,
         retention: config.retention,
         retention_bytes: config.retention_bytes,
-        segment_bytes: config.segment_bytes_max,
+        segment_bytes: config.segment_bytes_max.into(),
         segment_roll: config.segment_age_max,
         segment_jitter: config.segment_jitter_max,
         index_interval_bytes: config.index_interval_bytes,
         segment_index_bytes: config.segment_index_bytes_max,
         flush_messages: config.flush_messages as u64,
-        flush_interval: config.flush_interval,
-        file_delete_delay: config.file_delete_delay,
+        // Kafka's default is never.
+        flush_interval: Some(config.flush_interval).filter(|interval| *interval < FLUSH_NEVER),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use settings::BrokerOptions;
-use storage::Storage;
 use wire::describe_log_dirs::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic};
 use wire::{DescribeLogDirsRequest, DescribeLogDirsResponse, Str};
 
@@ -12,7 +11,6 @@ use crate::topics::Topics;
 pub async fn handle(
     request: DescribeLogDirsRequest,
     topics: &Topics,
-    storage: &Storage,
     options: &BrokerOptions,
 ) -> DescribeLogDirsResponse {
     let mut wanted: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
@@ -37,13 +35,9 @@ pub async fn handle(
             described.push(DescribeLogDirsTopic { name: topic.name.clone(), partitions, ..Default::default() });
         }
     }
-    let space = storage.clone();
-    let space = env::run_blocking(move || space.disk_space()).await.ok();
     let result = DescribeLogDirsResult {
         log_dir: options.data_dir.as_str().into(),
         topics: described,
-        total_bytes: space.map_or(-1, |space| space.total_bytes as i64),
-        usable_bytes: space.map_or(-1, |space| space.free_bytes as i64),
         ..Default::default()
     };
     DescribeLogDirsResponse { results: vec![result], ..Default::default() }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use coordinators::metadata::{self, Command, Metadata, Record, Reject, Reply, Resource};
 use env::{Clock, Random};
@@ -244,7 +243,7 @@ impl Effects<Metadata> for Follower {
         }
         let known = |id: &PartitionId| id.topic == PARTITION.topic || state.topic_by_id(id.topic).is_some();
         let orphans: Vec<PartitionId> =
-            self.shared.storage.partitions().into_iter().filter(|id| !known(id)).collect();
+            self.shared.storage.partitions().iter().map(|p| p.id()).filter(|id| !known(id)).collect();
         for topic in self.shared.topics.all() {
             if state.topic_by_id(topic.id).is_none() {
                 self.shared.topics.remove(topic.id);

@@ -11,7 +11,7 @@ use machine::Machine;
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::compression::Compression;
 use model::{Offset, Timestamp};
-use storage::{AppendError, Partition, Storage};
+use storage::{Append, AppendError, Partition, Storage};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -179,7 +179,7 @@ where
                 answers.into_iter().for_each(|answer| answer(Ok(())));
                 continue;
             }
-            match self.storage.append_internal(&self.partition, batch.build()).await {
+            match self.storage.append(Append::new(self.partition.clone(), batch.build())).await {
                 Ok(_) => {
                     self.effects.committed(&self.state, &records).await;
                     answers.into_iter().for_each(|answer| answer(Ok(())));
@@ -204,6 +204,10 @@ where
     }
 }
 
+fn join(chunks: &[Bytes]) -> Bytes {
+    wire::Records::from(chunks.to_vec()).to_bytes()
+}
+
 /// Folds the partition's records from its start to its end.
 async fn load<M: Hosted>(partition: &Arc<Partition>) -> Result<M, String> {
     let partition = partition.clone();
@@ -214,7 +218,7 @@ async fn load<M: Hosted>(partition: &Arc<Partition>) -> Result<M, String> {
         while next < offsets.high_watermark {
             let read =
                 partition.read(next, LOAD_BYTES, offsets.high_watermark).map_err(|error| error.to_string())?;
-            for batch in batches(read.to_bytes()) {
+            for batch in batches(join(&read.chunks)) {
                 let batch = batch.map_err(|error| error.to_string())?;
                 let records = batch.records(BATCH_BYTES_MAX).map_err(|error| error.to_string())?;
                 for record in records.iter() {

@@ -29,6 +29,12 @@ impl MemoryBudget {
         Reservation(permit.expect("the budget's semaphore is never closed"))
     }
 
+    /// The same, if it can be had at once.
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        let units = bytes.div_ceil(UNIT_BYTES).min(self.units_total) as u32;
+        self.units.clone().try_acquire_many_owned(units).ok().map(Reservation)
+    }
+
     /// Bytes that are reserved now.
     pub fn reserved_bytes(&self) -> usize {
         (self.units_total - self.units.available_permits()) * UNIT_BYTES

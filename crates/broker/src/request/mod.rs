@@ -5,7 +5,7 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{ErrorCode, Header, Message, Reader, Request, Str};
+use wire::{ErrorCode, Header, Reader, Request, Str};
 
 use crate::Parts;
 use crate::handlers::{api_versions, produce};

@@ -57,7 +57,7 @@ apis! {
     OffsetForLeaderEpoch 2..=4 => |r, _c, b| offset_for_leader_epoch::handle(r, &b.topics);
     DescribeConfigs 1..=4 => |r, c, b| describe_configs::handle(r, c, &b.node, &b.topics, &b.cluster);
     AlterConfigs 0..=2 => |r, _c, b| alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
-    DescribeLogDirs 1..=5 => |r, _c, b| describe_log_dirs::handle(r, &b.topics, &b.storage, &b.options);
+    DescribeLogDirs 1..=5 => |r, _c, b| describe_log_dirs::handle(r, &b.topics, &b.options);
     CreatePartitions 0..=3 => |r, _c, b| create_partitions::handle(r, &b.topics, &b.cluster);
     IncrementalAlterConfigs 0..=1 => |r, _c, b| incremental_alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
     OffsetDelete 0..=0 => |r, _c, b| offset_delete::handle(r, &b.topics, &b.offsets);

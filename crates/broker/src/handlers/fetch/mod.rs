@@ -109,7 +109,7 @@ struct Answer {
     diverging: Option<(LeaderEpoch, Offset)>,
     aborted: Option<Vec<storage::AbortedTransaction>>,
     /// The place that cold records take in the memory budget until they are sent.
-    #[expect(dead_code, reason = "held for its drop")]
+    #[allow(dead_code, reason = "held for its drop")]
     reservation: Option<Reservation>,
 }
 
