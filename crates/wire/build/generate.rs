@@ -288,12 +288,12 @@ fn read_expression(name: &str, field: &Field, possible: Versions, flexible: &str
         (Type::Records, Some(null)) => format!("r.records_or_null({place}, {flexible}, {null})?"),
         (Type::Array(_), None) => format!("r.array({place}, version, {flexible})?"),
         (Type::Array(_), Some(null)) => format!("r.array_or_null({place}, version, {flexible}, {null})?"),
-        (Type::Struct(_), Some(null)) if field.tag.is_some() => {
-            assert_eq!(null, "true", "{name}.{}: a tagged struct that is nullable now and then", field.name);
-            "r.tagged_part_or_null(version)?".to_string()
+        (Type::Struct(_), Some(null)) if null != "true" => {
+            panic!("{name}.{}: a struct that is nullable in some versions only", field.name)
         }
+        (Type::Struct(_), Some(_)) if field.tag.is_some() => "r.tagged_part_or_null(version)?".to_string(),
         (Type::Struct(_), None) => format!("Part::read(r, version, {flexible})?"),
-        (Type::Struct(_), Some(null)) => format!("r.part_or_null(version, {flexible}, {null})?"),
+        (Type::Struct(_), Some(_)) => format!("r.part_or_null(version, {flexible})?"),
         (scalar, None) => format!("r.{}()?", scalar_name(scalar)),
         (scalar, Some(_)) => panic!("{name}.{}: a nullable {scalar}", field.name),
     }
@@ -314,9 +314,7 @@ fn write_expression(name: &str, field: &Field, possible: Versions, flexible: &st
             Some(_) if field.tag.is_some() => {
                 return format!("w.tagged_part_or_null({value}.as_ref(), version)?");
             }
-            Some(null) => {
-                return format!("w.part_or_null({place}, {value}.as_ref(), version, {flexible}, {null})?");
-            }
+            Some(_) => return format!("w.part_or_null({value}.as_ref(), version, {flexible})?"),
         },
         scalar => return format!("w.{}({value})", scalar_name(scalar)),
     };
