@@ -52,6 +52,9 @@ fn seeds() -> Result<Vec<Vec<u8>>> {
     let mut seeds = vec![];
     for line in golden::kept()?.lines() {
         let [name, version, variant, body] = line.split(' ').collect::<Vec<_>>()[..] else { continue };
+        if !["full", "null", "empty", "plain"].contains(&variant) {
+            continue;
+        }
         let (version, body) = (version.parse::<i16>()?, bytes(body)?);
         let index = messages.iter().position(|(_, m)| m.name == name).with_context(|| name.to_string())?;
         let (schema, message) = messages[index];

@@ -128,3 +128,17 @@ fn a_tagged_field_longer_than_127_bytes_gets_a_longer_size() {
         assert_eq!(reader.remaining(), 0);
     }
 }
+
+#[test]
+fn unknown_tags_are_written_between_the_known_ones() {
+    let mut unknown = TaggedFields::default();
+    unknown.push(0, Bytes::from_static(b"a"));
+    unknown.push(2, Bytes::new());
+    let mut writer = Writer::new();
+    let mut tags = writer.tags("Test", &unknown, &[true, false]).unwrap();
+    let at = writer.tag(&mut tags, 1).unwrap();
+    writer.i8(7);
+    writer.close(at);
+    writer.last_tags(tags).unwrap();
+    assert_eq!(writer.into_bytes(), Bytes::from_static(&[3, 0, 1, b'a', 1, 1, 7, 2, 0]));
+}
