@@ -13,8 +13,6 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus_client::encoding::text::encode;
-use prometheus_client::registry::Registry;
 
 /// Whether the process can do its work now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +24,8 @@ pub enum Readiness {
 /// What the door shows.
 #[derive(Clone)]
 pub struct Parts {
-    pub metrics: Arc<Registry>,
+    /// OpenMetrics text, as of now.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
 
@@ -39,14 +38,8 @@ pub fn router(parts: Parts) -> Router {
 }
 
 async fn metrics(State(parts): State<Parts>) -> Response {
-    let mut text = String::new();
-    match encode(&mut text, &parts.metrics) {
-        Ok(()) => {
-            let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
-    }
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], (parts.metrics)()).into_response()
 }
 
 async fn ready(State(parts): State<Parts>) -> Response {

@@ -1,38 +1,122 @@
 //! How the broker is put together from its settings. The commands know nothing of it beyond this file.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
-use prometheus_client::registry::Registry;
-use settings::BrokerSettings;
+use anyhow::{Context, anyhow};
+use env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom};
+use settings::{BrokerOptions, BrokerSettings};
+use storage::{Health, Shard, Storage};
+use tokio::sync::watch;
+use tracing::warn;
 
 use crate::http::Readiness;
 
 /// A broker that serves.
 pub struct Broker {
     /// Where Kafka is served, as bound: never port 0.
-    pub kafka_address: Option<std::net::SocketAddr>,
+    pub kafka_address: SocketAddr,
+    broker: broker::Broker,
+    storage: Storage,
+    shards: Vec<JoinHandle<()>>,
+    serving: tokio::task::JoinHandle<()>,
+    shutdown: watch::Sender<bool>,
+    options: BrokerOptions,
 }
 
 impl Broker {
     /// Opens the storage, recovers, starts the broker, opens its door.
-    pub async fn start(_settings: &BrokerSettings, _metrics: &mut Registry) -> anyhow::Result<Broker> {
-        Ok(Broker { kafka_address: None })
+    pub async fn start(settings: &BrokerSettings) -> anyhow::Result<Broker> {
+        let options = settings.options();
+        // The door first: a port that is taken is told before anything is touched.
+        let address = options.listener.address();
+        let resolved = tokio::net::lookup_host(&address).await.with_context(|| format!("cannot resolve {address}"))?;
+        let resolved = resolved.into_iter().next().with_context(|| format!("{address} resolves to nothing"))?;
+        let listener = env::listen(resolved).await.with_context(|| {
+            format!("cannot serve Kafka on {address}; choose another with --kafka-addr HOST:PORT (port 0: a free one)")
+        })?;
+        let kafka_address = listener.local_addr().context("the Kafka door has no address")?;
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let (storage, shards) = open_storage(&options, clock.clone(), random.clone()).await?;
+        let shards = run_shards(shards)?;
+        let broker = broker::Broker::open(settings.clone(), storage.clone(), clock, random)
+            .await
+            .map_err(|why| anyhow!("the cluster metadata cannot be loaded: {why}"))?;
+        let (shutdown, stopped) = watch::channel(false);
+        let serving = env::spawn({
+            let broker = broker.clone();
+            async move { broker.serve(listener, stopped).await }
+        });
+        Ok(Broker { kafka_address, broker, storage, shards, serving, shutdown, options })
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        self.broker.cluster_id()
     }
 
     /// What `/readyz` asks, each time.
     pub fn readiness(&self) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
-        let serving = self.kafka_address.is_some();
-        Arc::new(move || match serving {
-            true => Readiness::Ready,
-            false => Readiness::NotYet("the broker is not part of this build yet".to_owned()),
+        let storage = self.storage.clone();
+        Arc::new(move || {
+            let closed = storage.partitions().iter().any(|partition| partition.health() == Health::Closed);
+            match closed {
+                false => Readiness::Ready,
+                true => Readiness::NotYet("the log is closed after a failed sync; restart the process".into()),
+            }
         })
+    }
+
+    /// What `/metrics` shows, each time.
+    pub fn metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let broker = self.broker.clone();
+        Arc::new(move || broker.metrics_text())
     }
 
     /// Ends in order: no new requests, those under way are answered, everything is synced.
     pub async fn stop(self) -> anyhow::Result<()> {
-        Ok(())
+        self.shutdown.send_replace(true);
+        if tokio::time::timeout(self.options.shutdown_wait_max, self.serving).await.is_err() {
+            warn!("stopping although requests are still under way: levada.shutdown.wait.max.ms is over");
+        }
+        self.storage.close().await;
+        let shards = self.shards;
+        env::run_blocking(move || shards.into_iter().all(|shard| shard.join().is_ok()))
+            .await
+            .then_some(())
+            .context("a storage thread failed")
     }
+}
+
+async fn open_storage(
+    options: &BrokerOptions,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> anyhow::Result<(Storage, Vec<Shard>)> {
+    let storage_options = storage::Options {
+        shards: options.storage_shards.into(),
+        wal_bytes_max: options.wal_bytes_max,
+        direct_batch_bytes_min: options.wal_batch_direct_bytes_min as usize,
+        tail_bytes_max: options.memory_tail_bytes_max as usize,
+        retention_check_interval: options.log_retention_check_interval,
+        producer_id_expiration: options.producer_id_expiration,
+        ..storage::Options::new(&options.data_dir)
+    };
+    let data_dir = options.data_dir.clone();
+    let opened = env::run_blocking(move || Storage::open(storage_options, real_disk(), clock, random)).await;
+    opened.with_context(|| format!("cannot open the data directory {data_dir}"))
+}
+
+fn real_disk() -> Arc<dyn Disk> {
+    Arc::new(RealDisk)
+}
+
+fn run_shards(shards: Vec<Shard>) -> anyhow::Result<Vec<JoinHandle<()>>> {
+    let start = |(number, shard): (usize, Shard)| env::spawn_thread(format!("storage-{number}"), move || shard.run());
+    shards.into_iter().enumerate().map(start).collect::<Result<_, _>>().context("cannot start a storage thread")
 }
 
 /// Reads everything under `data_dir` and reports on standard output; an error if anything is damaged.

@@ -1,1 +1,143 @@
-//! (to be written)
+//! The broker: Kafka's protocol over the log.
+//!
+//! A request's way is the reading order: [`net`] turns bytes into frames, [`request`] has the table of every API,
+//! [`handlers`] has one file per API, [`partition`] says what may be appended, [`hosting`] runs the coordinators'
+//! machines; [`error`] is the one place where refusals become Kafka's error codes.
+//!
+//! The broker never owns a partition's file: it appends to and reads from `storage`, which is the same in the
+//! simulation.
+
+pub mod error;
+mod handlers;
+mod hosting;
+pub mod metrics;
+pub mod net;
+mod node;
+mod partition;
+mod request;
+mod topics;
+
+use std::sync::Arc;
+
+use coordinators::offsets::Offsets;
+use coordinators::transactional_ids::TransactionalIds;
+use env::{Clock, Random};
+use settings::{BrokerOptions, BrokerSettings};
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::handlers::fetch::sessions::Sessions;
+use crate::hosting::{Cluster, Coordinator};
+use crate::metrics::Metrics;
+use crate::net::memory::MemoryBudget;
+use crate::node::Node;
+use crate::request::Requests;
+use crate::topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Topics};
+
+/// The id that a node has unless `node.id` says otherwise.
+pub(crate) const NODE_ID: i32 = 0;
+
+/// A running broker; cheap to clone.
+#[derive(Clone)]
+pub struct Broker(Arc<Parts>);
+
+/// What handlers are given pieces of.
+pub(crate) struct Parts {
+    pub node: Node,
+    pub options: BrokerOptions,
+    pub topics: Topics,
+    pub cluster: Cluster,
+    pub offsets: Coordinator<Offsets>,
+    pub transactional_ids: Coordinator<TransactionalIds>,
+    pub sessions: Sessions,
+    pub storage: Storage,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub metrics: Metrics,
+    /// Requests being read and worked on.
+    pub request_budget: MemoryBudget,
+    /// Records read from disk for answers.
+    pub fetch_budget: MemoryBudget,
+}
+
+impl Broker {
+    /// Loads what the internal topics say. The storage's shards must be running.
+    pub async fn open(
+        settings: BrokerSettings,
+        storage: Storage,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Broker, String> {
+        let options = settings.options();
+        let node = Node::new(&options, storage.cluster_id());
+        let topics = Topics::default();
+        let cluster =
+            Cluster::open(storage.clone(), topics.clone(), clock.clone(), random.clone(), settings).await?;
+        Ok(Broker(Arc::new(Parts {
+            node,
+            offsets: Coordinator::new(
+                OFFSETS_TOPIC,
+                options.offsets_topic_partitions,
+                storage.clone(),
+                topics.clone(),
+                cluster.clone(),
+                clock.clone(),
+            ),
+            transactional_ids: Coordinator::new(
+                TRANSACTIONS_TOPIC,
+                options.transaction_topic_partitions,
+                storage.clone(),
+                topics.clone(),
+                cluster.clone(),
+                clock.clone(),
+            ),
+            sessions: Sessions::new(options.fetch_sessions_max as usize),
+            metrics: Metrics::new(),
+            request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize),
+            fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
+            options,
+            topics,
+            cluster,
+            storage,
+            clock,
+            random,
+        })))
+    }
+
+    /// Serves connections until `shutdown` says true and what was begun is answered.
+    pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
+        let broker = self.clone();
+        let service = move |ends| broker.service(ends);
+        net::serve(listener, self.net_options(), self.0.request_budget.clone(), service, shutdown).await;
+    }
+
+    /// What answers the requests of one connection; for those who bring their own sockets.
+    pub fn service(&self, ends: net::Ends) -> impl net::Service + use<> {
+        Requests::new(self.0.clone(), ends)
+    }
+
+    pub fn net_options(&self) -> net::Options {
+        let options = &self.0.options;
+        net::Options {
+            frame_bytes_max: options.request_bytes_max as usize,
+            connections_max: options.connections_max as usize,
+            connections_per_ip_max: options.connections_per_ip_max as usize,
+            idle: options.connection_idle_max.unwrap_or(std::time::Duration::MAX / 4),
+            stall: options.socket_stall_max,
+        }
+    }
+
+    pub fn request_budget(&self) -> MemoryBudget {
+        self.0.request_budget.clone()
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.0.node.cluster_id
+    }
+
+    /// All metrics of broker and storage in OpenMetrics text.
+    pub fn metrics_text(&self) -> String {
+        self.0.metrics.text(&self.0)
+    }
+}

@@ -1,1 +1,20 @@
-//! (to be written)
+//! The outside: clock, chance, disk, net and tasks, each real or simulated.
+//!
+//! Only this crate touches the originals (the root `clippy.toml` bans them elsewhere). Everything else gets a
+//! [`Clock`], a [`Disk`] or a [`Random`] handed in and cannot tell whether the world behind it is real.
+//! [`sim`] holds the simulated ones: they are driven by a seed and give the same run twice.
+
+mod clock;
+mod disk;
+mod net;
+mod random;
+mod real_disk;
+pub mod sim;
+mod task;
+
+pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, DiskEntry, DiskLock, File, read_exact_at, read_file, replace_file};
+pub use net::listen;
+pub use random::{Random, SeededRandom, SystemRandom};
+pub use real_disk::RealDisk;
+pub use task::{run_blocking, spawn, spawn_thread};

@@ -1,10 +1,8 @@
 //! `levada serve`: settings, then the broker, then its doors, until it is told to stop.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use prometheus_client::registry::Registry;
 use settings::load::{Sources, load};
 use settings::{BrokerOptions, BrokerSettings, Listener};
 use tokio::net::TcpListener;
@@ -28,14 +26,14 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(settings: BrokerSettings, options: BrokerOptions) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    let mut metrics = Registry::default();
-    let broker = wiring::Broker::start(&settings, &mut metrics).await?;
-    let http_address = open_http(&options, metrics, &broker).await?;
+    let broker = wiring::Broker::start(&settings).await?;
+    let http_address = open_http(&options, &broker).await?;
     info!(
-        kafka = broker.kafka_address.map(tracing::field::display),
+        kafka = %broker.kafka_address,
         advertised = options.advertised_listener.as_ref().map(Listener::address),
         http = http_address.map(tracing::field::display),
         data = options.data_dir,
+        cluster = broker.cluster_id(),
         "ready"
     );
     stop.told().await;
@@ -50,7 +48,6 @@ async fn serve(settings: BrokerSettings, options: BrokerOptions) -> anyhow::Resu
 /// Opens the HTTP door, unless it is switched off, and says where it is.
 async fn open_http(
     options: &BrokerOptions,
-    metrics: Registry,
     broker: &wiring::Broker,
 ) -> anyhow::Result<Option<std::net::SocketAddr>> {
     if options.http_listen.is_empty() {
@@ -64,7 +61,7 @@ async fn open_http(
         )
     })?;
     let address = listener.local_addr().context("the HTTP door has no address")?;
-    let parts = http::Parts { metrics: Arc::new(metrics), readiness: broker.readiness() };
+    let parts = http::Parts { metrics: broker.metrics(), readiness: broker.readiness() };
     #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, http::router(parts)).await {

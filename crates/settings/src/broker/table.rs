@@ -56,7 +56,7 @@ broker_options! {
     // ---- The process -----------------------------------------------------------------------------------------------
 
     /// Number of this broker, as clients see it.
-    node_id: i32 = "node.id", int(0), "1", ReadOnly;
+    node_id: i32 = "node.id", int(0), "0", ReadOnly;
 
     /// The folder that holds everything Levada stores. One folder: Kafka's list of several is not available.
     data_dir: String = "log.dirs", Kind::List, "data", ReadOnly;
@@ -206,6 +206,16 @@ broker_options! {
 
     /// Memory for the newest batches, from which consumers at the end of a partition are served.
     memory_tail_bytes_max: u64 = "levada.memory.tail.bytes.max", long(0), "67108864", ReadOnly;
+
+    /// Memory for records that are read from disk for consumers who lag behind; beyond it, they wait.
+    memory_fetch_bytes_max: u64 = "levada.memory.fetch.bytes.max", long(MIB), "134217728", ReadOnly;
+
+    /// Largest sum of a batch's records once they are decompressed; a larger batch is refused.
+    batch_decompressed_bytes_max: u32 =
+        "levada.batch.decompressed.bytes.max", int(1024), "134217728", ReadOnly;
+
+    /// How long a client may pause in the middle of a request, or leave a response unread, before it is cut off.
+    socket_stall_max: Duration = "levada.socket.stall.ms", long(1), "30000", ReadOnly;
 
     /// How long an ordered stop (SIGTERM, Ctrl-C) waits for requests that are under way.
     shutdown_wait_max: Duration = "levada.shutdown.wait.max.ms", long(0), "30000", ReadOnly;

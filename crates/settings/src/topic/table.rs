@@ -129,6 +129,12 @@ topic_config! {
     /// Under `compact`: a record is cleaned after at most so long, whatever the ratio says.
     compaction_lag_max: Duration = "max.compaction.lag.ms", long(1), "log.cleaner.max.compaction.lag.ms";
 
+    /// Up to so much is taken off `segment.ms`, by chance, so that segments do not begin all at once.
+    segment_jitter_max: Duration = "segment.jitter.ms", long(0), "log.roll.jitter.ms";
+
+    /// Most bytes of a segment's offset index; a full one begins a new segment.
+    segment_index_bytes_max: u32 = "segment.index.bytes", int(4), "log.index.size.max.bytes";
+
     /// About how many bytes lie between two entries of the offset index.
     index_interval_bytes: u32 = "index.interval.bytes", int(0), "log.index.interval.bytes";
 }
@@ -152,18 +158,6 @@ fn accepted() -> Vec<TopicSetting> {
             "There is one copy, and it is in sync: values above 1 are taken as 1.",
         ),
         behind("unclean.leader.election.enable", Kind::Boolean, "unclean.leader.election.enable", ONE_COPY),
-        behind(
-            "segment.jitter.ms",
-            long(0),
-            "log.roll.jitter.ms",
-            "Random part of `segment.ms` in Kafka, so that segments do not begin all at once.",
-        ),
-        behind(
-            "segment.index.bytes",
-            int(4),
-            "log.index.size.max.bytes",
-            "Size of Kafka's preallocated index files; Levada's grow as needed.",
-        ),
         behind(
             "file.delete.delay.ms",
             long(0),

@@ -1,0 +1,307 @@
+//! Fetch (KIP-227, KIP-320, KIP-516): records from many partitions, waiting until there is enough.
+
+pub mod sessions;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{LeaderEpoch, Offset};
+use parking_lot::Mutex;
+use storage::{Offsets, Partition, Read};
+use tokio::sync::Notify;
+use wire::fetch::{EpochEndOffset, FetchableTopicResponse, PartitionData};
+use wire::{ErrorCode, FetchRequest, FetchResponse, Records};
+
+use self::sessions::{Context, Key, Session, SessionError, Told, TopicKey, Wanted};
+use crate::Parts;
+use crate::error::Refusal;
+use crate::net::memory::Reservation;
+use crate::request::Caller;
+
+/// From here on requests name topics by id.
+const BY_ID: i16 = 13;
+
+/// `isolation_level` of a consumer that sees only committed transactions.
+const READ_COMMITTED: i8 = 1;
+
+pub async fn handle(request: FetchRequest, caller: &Caller, broker: &Parts) -> FetchResponse {
+    let by_id = caller.version >= BY_ID;
+    let (wanted, forgotten) = keys(&request, by_id);
+    let id = (request.session_id, request.session_epoch);
+    let draw = || broker.random.next_u64();
+    let context = broker.sessions.context(id, &wanted, &forgotten, by_id, broker.clock.now(), draw);
+    let (wanted, session, only_news) = match context {
+        Ok(Context::Sessionless) => (wanted, None, false),
+        Ok(Context::Begun(session)) => (wanted, Some(session), false),
+        Ok(Context::Incremental(session)) => {
+            let wanted = session.lock().wanted();
+            (wanted, Some(session), true)
+        }
+        Err(error) => {
+            let code = match error {
+                SessionError::NotFound => ErrorCode::FetchSessionIdNotFound,
+                SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+                SessionError::TopicIdMix => ErrorCode::FetchSessionTopicIdError,
+            };
+            return FetchResponse { error_code: code.into(), ..Default::default() };
+        }
+    };
+    let limits = Limits {
+        bytes_min: request.min_bytes.max(0) as usize,
+        bytes_max: (request.max_bytes.max(0) as usize).min(broker.options.fetch_bytes_max as usize),
+        read_committed: request.isolation_level == READ_COMMITTED,
+    };
+    let patience = Duration::from_millis(request.max_wait_ms.max(0) as u64);
+    let answers = collect(&wanted, &limits, patience, broker).await;
+    respond(wanted, answers, session, only_news)
+}
+
+struct Limits {
+    bytes_min: usize,
+    bytes_max: usize,
+    read_committed: bool,
+}
+
+fn keys(request: &FetchRequest, by_id: bool) -> (Vec<(Key, Wanted)>, Vec<Key>) {
+    let topic_key = |name: &wire::Str, id| if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.clone()) };
+    let mut wanted: Vec<(Key, Wanted)> = Vec::new();
+    for topic in &request.topics {
+        let key = topic_key(&topic.topic, topic.topic_id);
+        for partition in &topic.partitions {
+            let key = Key { topic: key.clone(), partition: partition.partition };
+            wanted.push((
+                key,
+                Wanted {
+                    offset: Offset(partition.fetch_offset),
+                    bytes_max: partition.partition_max_bytes,
+                    leader_epoch: partition.current_leader_epoch,
+                    last_fetched_epoch: partition.last_fetched_epoch,
+                },
+            ));
+        }
+    }
+    // The last one counts where a partition is named twice.
+    let mut last: BTreeMap<&Key, usize> = BTreeMap::new();
+    for (place, (key, _)) in wanted.iter().enumerate() {
+        last.insert(key, place);
+    }
+    if last.len() < wanted.len() {
+        let mut kept: Vec<usize> = last.into_values().collect();
+        kept.sort_unstable();
+        wanted = kept.into_iter().map(|place| wanted[place].clone()).collect();
+    }
+    let mut forgotten = Vec::new();
+    for topic in &request.forgotten_topics_data {
+        let key = topic_key(&topic.topic, topic.topic_id);
+        forgotten.extend(
+            topic.partitions.iter().map(|partition| Key { topic: key.clone(), partition: *partition }),
+        );
+    }
+    (wanted, forgotten)
+}
+
+/// What became of one partition.
+struct Answer {
+    error: Option<ErrorCode>,
+    offsets: Option<Offsets>,
+    read: Read,
+    diverging: Option<(LeaderEpoch, Offset)>,
+    aborted: Option<Vec<storage::AbortedTransaction>>,
+    /// The place that cold records take in the memory budget until they are sent.
+    #[allow(dead_code, reason = "held for its drop")]
+    reservation: Option<Reservation>,
+}
+
+/// Reads until there is enough, an error, or no time left.
+async fn collect(
+    wanted: &[(Key, Wanted)],
+    limits: &Limits,
+    patience: Duration,
+    broker: &Parts,
+) -> Vec<Answer> {
+    let deadline = tokio::time::Instant::now() + patience;
+    let found: Vec<Result<Arc<Partition>, ErrorCode>> =
+        wanted.iter().map(|(key, _)| find(broker, key)).collect();
+    let mut waiting = None;
+    loop {
+        let mut answers = Vec::with_capacity(wanted.len());
+        let mut bytes = 0;
+        let mut done = false;
+        for ((_, wanted), partition) in wanted.iter().zip(&found) {
+            let answer = read(wanted, partition, limits, bytes, broker).await;
+            bytes += answer.read.bytes;
+            done |= answer.error.is_some() || answer.diverging.is_some();
+            answers.push(answer);
+        }
+        if done || bytes >= limits.bytes_min || wanted.is_empty() || patience.is_zero() {
+            return answers;
+        }
+        // Watch first, then look once more: nothing that happens in between is missed.
+        let Some((news, _guards)) = &waiting else {
+            let news = Arc::new(Notify::new());
+            let watch = |partition: &Arc<Partition>| partition.wake_on_advance(&news);
+            let guards: Vec<_> = found.iter().flatten().map(watch).collect();
+            waiting = Some((news.clone(), guards));
+            continue;
+        };
+        if tokio::time::timeout_at(deadline, news.notified()).await.is_err() {
+            return answers;
+        }
+    }
+}
+
+fn find(broker: &Parts, key: &Key) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = match &key.topic {
+        TopicKey::Name(name) => broker.topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition)?,
+        TopicKey::Id(id) => broker.topics.by_id(*id).ok_or(ErrorCode::UnknownTopicId)?,
+    };
+    topic.partition(key.partition).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+}
+
+/// Reads one partition, of which `before` bytes are already in the answer.
+async fn read(
+    wanted: &Wanted,
+    partition: &Result<Arc<Partition>, ErrorCode>,
+    limits: &Limits,
+    before: usize,
+    broker: &Parts,
+) -> Answer {
+    let refused = |code: ErrorCode| Answer {
+        error: Some(code),
+        offsets: None,
+        read: Read::default(),
+        diverging: None,
+        aborted: None,
+        reservation: None,
+    };
+    let partition = match partition {
+        Ok(partition) => partition,
+        Err(code) => return refused(*code),
+    };
+    let offsets = partition.offsets();
+    if let Err(code) = super::check_leader_epoch(offsets.leader_epoch, wanted.leader_epoch) {
+        return refused(code);
+    }
+    let mut answer = Answer {
+        error: None,
+        offsets: Some(offsets),
+        read: Read::default(),
+        diverging: None,
+        aborted: limits.read_committed.then(Vec::new),
+        reservation: None,
+    };
+    if wanted.last_fetched_epoch >= 0 {
+        let epoch = LeaderEpoch(wanted.last_fetched_epoch);
+        match partition.end_offset_for_epoch(epoch) {
+            None => return refused(ErrorCode::OffsetOutOfRange),
+            Some((last, end)) if last < epoch || end < wanted.offset => {
+                answer.diverging = Some((last, end));
+                return answer;
+            }
+            Some(_) => {}
+        }
+    }
+    if wanted.offset < offsets.log_start || wanted.offset > offsets.log_end {
+        return refused(ErrorCode::OffsetOutOfRange);
+    }
+    let up_to = if limits.read_committed { offsets.last_stable } else { offsets.high_watermark };
+    let room = limits.bytes_max.saturating_sub(before).min(wanted.bytes_max.max(0) as usize);
+    // The first batch of an answer may be larger than every limit: a consumer must get on.
+    if wanted.offset >= up_to || room == 0 && before > 0 {
+        return answer;
+    }
+    let read = if partition.is_cached(wanted.offset) {
+        partition.read(wanted.offset, room, up_to)
+    } else {
+        let reservation = match before {
+            0 => broker.fetch_budget.reserve(room).await,
+            // Waiting with records in hand could wait for ever; the next request gets these.
+            _ => match broker.fetch_budget.try_reserve(room) {
+                Some(reservation) => reservation,
+                None => return answer,
+            },
+        };
+        answer.reservation = Some(reservation);
+        let (partition, offset) = (partition.clone(), wanted.offset);
+        env::run_blocking(move || partition.read(offset, room, up_to)).await
+    };
+    match read {
+        Ok(read) if read.bytes > room && before > 0 => {}
+        Ok(read) => {
+            if limits.read_committed {
+                answer.aborted = Some(partition.aborted_transactions(wanted.offset, read.next_offset));
+            }
+            answer.read = read;
+        }
+        Err(error) => return refused(Refusal::from(error).code),
+    }
+    answer
+}
+
+fn respond(
+    wanted: Vec<(Key, Wanted)>,
+    answers: Vec<Answer>,
+    session: Option<Arc<Mutex<Session>>>,
+    only_news: bool,
+) -> FetchResponse {
+    let mut response = FetchResponse::default();
+    let mut session = session.as_ref().map(|session| session.lock());
+    response.session_id = session.as_ref().map_or(0, |session| session.id());
+    let mut last: Option<TopicKey> = None;
+    for ((key, _), answer) in wanted.into_iter().zip(answers) {
+        if let Some(session) = &mut session {
+            let now = Told {
+                high_watermark: answer.offsets.map_or(Offset::NONE, |offsets| offsets.high_watermark),
+                log_start: answer.offsets.map_or(Offset::NONE, |offsets| offsets.log_start),
+            };
+            let (has_records, error) = (answer.read.bytes > 0, answer.error.is_some());
+            let news = session.is_news(&key, has_records, error || answer.diverging.is_some(), now);
+            session.told(&key, has_records, error, now);
+            if only_news && !news {
+                continue;
+            }
+        }
+        if last.as_ref() != Some(&key.topic) {
+            let mut topic = FetchableTopicResponse::default();
+            match &key.topic {
+                TopicKey::Name(name) => topic.topic = name.clone(),
+                TopicKey::Id(id) => topic.topic_id = *id,
+            }
+            response.responses.push(topic);
+            last = Some(key.topic.clone());
+        }
+        let topic = response.responses.last_mut().expect("a topic was pushed before its first partition");
+        topic.partitions.push(partition_data(key.partition, answer));
+    }
+    response
+}
+
+/// Error answers carry -1 for every mark: 0 would be believed.
+fn partition_data(index: i32, answer: Answer) -> PartitionData {
+    let mark = |mark: fn(&Offsets) -> Offset| answer.offsets.as_ref().map_or(Offset::NONE, mark).0;
+    let diverging = answer.diverging.map(|(epoch, end)| EpochEndOffset {
+        epoch: epoch.0,
+        end_offset: end.0,
+        ..Default::default()
+    });
+    let aborted = answer.aborted.as_ref().map(|aborted| {
+        let transaction = |aborted: &storage::AbortedTransaction| wire::fetch::AbortedTransaction {
+            producer_id: aborted.producer.0,
+            first_offset: aborted.first_offset.0,
+            ..Default::default()
+        };
+        aborted.iter().map(transaction).collect()
+    });
+    PartitionData {
+        partition_index: index,
+        error_code: crate::request::code(answer.error),
+        high_watermark: mark(|offsets| offsets.high_watermark),
+        last_stable_offset: mark(|offsets| offsets.last_stable),
+        log_start_offset: mark(|offsets| offsets.log_start),
+        diverging_epoch: diverging.unwrap_or_default(),
+        aborted_transactions: aborted,
+        records: Some(Records::from(answer.read.chunks)),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,131 @@
+//! Metadata: brokers, topics and who leads what. Creates topics on first use where that is wanted.
+
+use std::sync::Arc;
+
+use wire::metadata::{
+    MetadataRequestTopic, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use wire::{ErrorCode, MetadataRequest, MetadataResponse, Str};
+
+use crate::error::Refusal;
+use crate::hosting::{Cluster, CreateError};
+use crate::node::Node;
+use crate::request::Caller;
+use crate::topics::{METADATA_TOPIC, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Topic, Topics};
+
+/// The first version that may ask by topic id alone.
+const BY_ID: i16 = 12;
+
+pub async fn handle(
+    request: MetadataRequest,
+    caller: &Caller,
+    node: &Node,
+    topics: &Topics,
+    cluster: &Cluster,
+) -> MetadataResponse {
+    let (host, port) = node.address(&caller.ends);
+    let broker =
+        MetadataResponseBroker { node_id: node.id, host, port, rack: node.rack.clone(), ..Default::default() };
+    let mut response = MetadataResponse {
+        brokers: vec![broker],
+        cluster_id: Some(node.cluster_id.clone()),
+        controller_id: node.id,
+        ..Default::default()
+    };
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = super::CLUSTER_OPERATIONS;
+    }
+    let all = match &request.topics {
+        None => true,
+        Some(named) => caller.version == 0 && named.is_empty(),
+    };
+    let create = caller.version < 4 || request.allow_auto_topic_creation;
+    let mut answered = match all {
+        true => topics.all().iter().map(|topic| describe(topic, node)).collect(),
+        false => {
+            let mut answered: Vec<MetadataResponseTopic> = Vec::new();
+            for wanted in request.topics.unwrap_or_default() {
+                let same = |given: &MetadataResponseTopic| {
+                    given.name == wanted.name && given.name.is_some()
+                        || wanted.name.is_none() && given.topic_id == wanted.topic_id
+                };
+                if !answered.iter().any(same) {
+                    answered.push(look_up(wanted, caller, create, node, topics, cluster).await);
+                }
+            }
+            answered
+        }
+    };
+    if request.include_topic_authorized_operations {
+        for topic in answered.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = super::TOPIC_OPERATIONS;
+        }
+    }
+    response.topics = answered;
+    response
+}
+
+async fn look_up(
+    wanted: MetadataRequestTopic,
+    caller: &Caller,
+    create: bool,
+    node: &Node,
+    topics: &Topics,
+    cluster: &Cluster,
+) -> MetadataResponseTopic {
+    let refused = |code: ErrorCode, name: Option<Str>| MetadataResponseTopic {
+        error_code: code.into(),
+        // Before version 12 a name is never null.
+        name: if caller.version < BY_ID { Some(name.unwrap_or_default()) } else { name },
+        topic_id: wanted.topic_id,
+        ..Default::default()
+    };
+    let Some(name) = wanted.name.clone() else {
+        return match topics.by_id(wanted.topic_id) {
+            _ if caller.version < BY_ID => refused(ErrorCode::InvalidRequest, None),
+            Some(topic) => describe(&topic, node),
+            None => refused(ErrorCode::UnknownTopicId, None),
+        };
+    };
+    if let Some(topic) = topics.by_name(&name) {
+        return describe(&topic, node);
+    }
+    let settings = cluster.settings();
+    let options = settings.options();
+    if name == METADATA_TOPIC || !create || !options.auto_create_topics {
+        let valid = coordinators::metadata::check_topic_name(&name).is_ok();
+        let code = if valid { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
+        return refused(code, Some(name));
+    }
+    let partitions = match name.as_ref() as &str {
+        OFFSETS_TOPIC => options.offsets_topic_partitions,
+        TRANSACTIONS_TOPIC => options.transaction_topic_partitions,
+        _ => options.num_partitions,
+    };
+    match cluster.create_topic(&name, partitions, &Default::default()).await {
+        Ok(topic) => describe(&topic, node),
+        Err(CreateError::Exists) => match topics.by_name(&name) {
+            Some(topic) => describe(&topic, node),
+            None => refused(ErrorCode::UnknownTopicOrPartition, Some(name)),
+        },
+        Err(error) => refused(Refusal::from(error).code, Some(name)),
+    }
+}
+
+fn describe(topic: &Arc<Topic>, node: &Node) -> MetadataResponseTopic {
+    let partition = |(index, partition): (usize, &Arc<storage::Partition>)| MetadataResponsePartition {
+        partition_index: index as i32,
+        leader_id: node.id,
+        leader_epoch: partition.offsets().leader_epoch.0,
+        replica_nodes: vec![node.id],
+        isr_nodes: vec![node.id],
+        ..Default::default()
+    };
+    MetadataResponseTopic {
+        name: Some(topic.name.clone()),
+        topic_id: topic.id,
+        is_internal: topic.is_internal(),
+        partitions: topic.partitions.iter().enumerate().map(partition).collect(),
+        ..Default::default()
+    }
+}

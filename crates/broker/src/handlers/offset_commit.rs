@@ -1,0 +1,96 @@
+//! OffsetCommit (KIP-211, KIP-848): where a group has got to.
+
+use coordinators::offsets::{Command, Committed, Offsets, Reject, TopicPartition};
+use env::Clock;
+use model::{LeaderEpoch, Offset, Timestamp};
+use settings::BrokerOptions;
+use wire::offset_commit::{
+    OffsetCommitRequestPartition, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+use wire::{ErrorCode, OffsetCommitRequest, OffsetCommitResponse};
+
+use crate::error::{Refusal, of_host};
+use crate::hosting::Coordinator;
+use crate::request::Caller;
+use crate::topics::{Topic, Topics};
+
+/// From here on requests name topics by id.
+const BY_ID: i16 = 10;
+
+/// The first version that knows GROUP_ID_NOT_FOUND.
+const KNOWS_NOT_FOUND: i16 = 9;
+
+pub async fn handle(
+    request: OffsetCommitRequest,
+    caller: &Caller,
+    topics: &Topics,
+    offsets: &Coordinator<Offsets>,
+    options: &BrokerOptions,
+    clock: &dyn Clock,
+) -> OffsetCommitResponse {
+    let mut commits = Vec::new();
+    let mut response = OffsetCommitResponse::default();
+    for topic in request.topics {
+        let found = super::find_topic(topics, caller.version >= BY_ID, topic.topic_id, &topic.name);
+        let mut answered =
+            OffsetCommitResponseTopic { name: topic.name, topic_id: topic.topic_id, ..Default::default() };
+        for partition in topic.partitions {
+            let index = partition.partition_index;
+            let commit = match &found {
+                Ok(topic) => commit(topic, partition, options, clock.now()),
+                Err(code) => Err(*code),
+            };
+            let error_code = crate::request::code(commit.as_ref().err().copied());
+            commits.extend(commit);
+            answered.partitions.push(OffsetCommitResponsePartition {
+                partition_index: index,
+                error_code,
+                ..Default::default()
+            });
+        }
+        response.topics.push(answered);
+    }
+    let command = Command::Commit {
+        group: request.group_id.to_string(),
+        generation: request.generation_id_or_member_epoch,
+        member: request.member_id.to_string(),
+        offsets: commits,
+    };
+    let rejected = |reject| match reject {
+        Reject::UnknownGeneration if caller.version >= KNOWS_NOT_FOUND => ErrorCode::GroupIdNotFound.into(),
+        Reject::UnknownGeneration => ErrorCode::IllegalGeneration.into(),
+        Reject::GroupNotFound => ErrorCode::GroupIdNotFound.into(),
+    };
+    let committed = match offsets.of(&request.group_id).await {
+        Ok(host) => host.decide(command).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = committed {
+        let refusal: Refusal = of_host(error, rejected);
+        let unrefused = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        unrefused.filter(|partition| partition.error_code == 0).for_each(|p| p.error_code = refusal.code());
+    }
+    response
+}
+
+fn commit(
+    topic: &Topic,
+    partition: OffsetCommitRequestPartition,
+    options: &BrokerOptions,
+    now: Timestamp,
+) -> Result<(TopicPartition, Committed), ErrorCode> {
+    topic.partition(partition.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let metadata = partition.committed_metadata.unwrap_or_default();
+    if metadata.len() > options.offset_metadata_bytes_max as usize {
+        return Err(ErrorCode::OffsetMetadataTooLarge);
+    }
+    let key = TopicPartition { topic: topic.name.to_string(), partition: partition.partition_index };
+    let committed = Committed {
+        offset: Offset(partition.committed_offset),
+        leader_epoch: LeaderEpoch(partition.committed_leader_epoch),
+        metadata: metadata.to_string(),
+        committed_at: now,
+        topic_id: topic.id,
+    };
+    Ok((key, committed))
+}

@@ -1,0 +1,160 @@
+//! OffsetFetch (KIP-447, KIP-709, KIP-848): what groups have committed.
+
+use std::collections::BTreeMap;
+
+use coordinators::offsets::{Committed, Offsets, TopicPartition};
+use model::TopicId;
+use wire::offset_fetch::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
+    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+};
+use wire::{ErrorCode, OffsetFetchRequest, OffsetFetchResponse, Str};
+
+use crate::error::of_host;
+use crate::hosting::Coordinator;
+use crate::request::Caller;
+use crate::topics::Topics;
+
+/// From here on one request asks for many groups.
+const BATCHED: i16 = 8;
+
+/// From here on requests name topics by id.
+const BY_ID: i16 = 10;
+
+pub async fn handle(
+    request: OffsetFetchRequest,
+    caller: &Caller,
+    topics: &Topics,
+    offsets: &Coordinator<Offsets>,
+) -> OffsetFetchResponse {
+    if caller.version >= BATCHED {
+        let mut response = OffsetFetchResponse::default();
+        for group in request.groups {
+            response.groups.push(fetch(group, caller, topics, offsets).await);
+        }
+        return response;
+    }
+    // The older form is the newer one with a single group.
+    let topic = |topic: wire::offset_fetch::OffsetFetchRequestTopic| OffsetFetchRequestTopics {
+        name: topic.name,
+        partition_indexes: topic.partition_indexes,
+        ..Default::default()
+    };
+    let group = OffsetFetchRequestGroup {
+        group_id: request.group_id,
+        topics: request.topics.map(|topics| topics.into_iter().map(topic).collect()),
+        ..Default::default()
+    };
+    let answered = fetch(group, caller, topics, offsets).await;
+    let partition = |partition: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
+        partition_index: partition.partition_index,
+        committed_offset: partition.committed_offset,
+        committed_leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.metadata,
+        error_code: partition.error_code,
+        ..Default::default()
+    };
+    let topic = |topic: OffsetFetchResponseTopics| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic.partitions.into_iter().map(partition).collect(),
+        ..Default::default()
+    };
+    OffsetFetchResponse {
+        topics: answered.topics.into_iter().map(topic).collect(),
+        error_code: answered.error_code,
+        ..Default::default()
+    }
+}
+
+async fn fetch(
+    wanted: OffsetFetchRequestGroup,
+    caller: &Caller,
+    topics: &Topics,
+    offsets: &Coordinator<Offsets>,
+) -> OffsetFetchResponseGroup {
+    let group = wanted.group_id.to_string();
+    let committed = match offsets.of(&group).await {
+        Ok(host) => host.query(move |offsets| offsets.group(&group).cloned().unwrap_or_default()).await,
+        Err(error) => Err(error),
+    };
+    let mut answered = OffsetFetchResponseGroup { group_id: wanted.group_id, ..Default::default() };
+    let committed = match committed {
+        Ok(committed) => committed,
+        Err(error) => {
+            answered.error_code = of_host(error, |_| ErrorCode::UnknownServerError.into()).code();
+            return answered;
+        }
+    };
+    let by_id = caller.version >= BY_ID;
+    answered.topics = match wanted.topics {
+        None => everything(&committed, by_id, topics),
+        Some(wanted) => {
+            wanted.into_iter().map(|topic| named(topic, &committed, by_id, topics)).collect()
+        }
+    };
+    answered
+}
+
+fn named(
+    wanted: OffsetFetchRequestTopics,
+    committed: &BTreeMap<TopicPartition, Committed>,
+    by_id: bool,
+    topics: &Topics,
+) -> OffsetFetchResponseTopics {
+    let known = if by_id { topics.by_id(wanted.topic_id) } else { topics.by_name(&wanted.name) };
+    let name = if by_id { known.as_ref().map(|topic| topic.name.clone()) } else { Some(wanted.name.clone()) };
+    let answer = |index: i32| match &name {
+        None => entry(index, None, Some(ErrorCode::UnknownTopicId)),
+        Some(name) => {
+            let key = TopicPartition { topic: name.to_string(), partition: index };
+            // A commit for an earlier topic of the same name says nothing about this one.
+            let current = |committed: &&Committed| {
+                committed.topic_id.is_zero() || known.as_ref().is_none_or(|topic| topic.id == committed.topic_id)
+            };
+            entry(index, committed.get(&key).filter(current), None)
+        }
+    };
+    OffsetFetchResponseTopics {
+        partitions: wanted.partition_indexes.into_iter().map(answer).collect(),
+        name: wanted.name,
+        topic_id: wanted.topic_id,
+        ..Default::default()
+    }
+}
+
+fn everything(
+    committed: &BTreeMap<TopicPartition, Committed>,
+    by_id: bool,
+    topics: &Topics,
+) -> Vec<OffsetFetchResponseTopics> {
+    let mut answered: Vec<OffsetFetchResponseTopics> = Vec::new();
+    for (key, committed) in committed {
+        let topic_id = match by_id {
+            false => TopicId::ZERO,
+            // A topic that is gone cannot be named by its id.
+            true => match topics.by_name(&key.topic) {
+                Some(topic) => topic.id,
+                None => continue,
+            },
+        };
+        let name = Str::from(key.topic.as_str());
+        if answered.last().is_none_or(|last| last.name != name) {
+            answered.push(OffsetFetchResponseTopics { name, topic_id, ..Default::default() });
+        }
+        let topic = answered.last_mut().expect("a topic was pushed before its first partition");
+        topic.partitions.push(entry(key.partition, Some(committed), None));
+    }
+    answered
+}
+
+/// Without a commit: offset -1, epoch -1, no metadata, no error.
+fn entry(index: i32, committed: Option<&Committed>, error: Option<ErrorCode>) -> OffsetFetchResponsePartitions {
+    OffsetFetchResponsePartitions {
+        partition_index: index,
+        committed_offset: committed.map_or(-1, |committed| committed.offset.0),
+        committed_leader_epoch: committed.map_or(-1, |committed| committed.leader_epoch.0),
+        metadata: Some(committed.map_or(Str::new(), |committed| committed.metadata.as_str().into())),
+        error_code: crate::request::code(error),
+        ..Default::default()
+    }
+}

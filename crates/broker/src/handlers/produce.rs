@@ -1,0 +1,156 @@
+//! Produce (KIP-98, KIP-467, KIP-516): validates, queues the appends in the order of arrival, answers when they are
+//! durable.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use model::{Offset, Timestamp};
+use storage::{Append, AppendError, Appended};
+use wire::produce::{
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceResponse,
+};
+use wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
+
+use crate::Parts;
+use crate::error::Refusal;
+use crate::net::Outcome;
+use crate::partition::validate::validate;
+use crate::request::Caller;
+use crate::topics::Topic;
+
+/// From here on requests name topics by id.
+const BY_ID: i16 = 13;
+
+/// The first version whose records may be compressed with zstd (KIP-110).
+const ZSTD: i16 = 7;
+
+/// The one version whose clients abort and go on after TRANSACTION_ABORTABLE (KIP-890).
+const ABORTABLE: i16 = 11;
+
+/// Kafka's own tools may write to internal topics under this client id.
+const ADMIN_CLIENT: &str = "__admin_client";
+
+type Appending = std::pin::Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>;
+
+enum Begun {
+    Refused(Refusal),
+    Appending { appending: Appending, append_time: Option<Timestamp> },
+}
+
+/// Queues everything; the future that it gives back waits until all of it is durable.
+pub async fn begin(
+    request: ProduceRequest,
+    caller: &Caller,
+    broker: &Arc<Parts>,
+) -> impl Future<Output = ProduceResponse> + Send + use<> {
+    let version = caller.version;
+    let mut topics = Vec::with_capacity(request.topic_data.len());
+    for topic_data in request.topic_data {
+        let topic = super::find_topic(&broker.topics, version >= BY_ID, topic_data.topic_id, &topic_data.name);
+        let topic = topic.map_err(Refusal::from).and_then(|topic| may_write(topic, request.acks, caller));
+        let mut partitions = Vec::with_capacity(topic_data.partition_data.len());
+        for data in topic_data.partition_data {
+            let index = data.index;
+            let begun = match &topic {
+                Ok(topic) => begin_partition(topic, data, version, broker).await.unwrap_or_else(Begun::Refused),
+                Err(refusal) => Begun::Refused(refusal.clone()),
+            };
+            partitions.push((index, begun));
+        }
+        topics.push((topic_data.name, topic_data.topic_id, partitions));
+    }
+    async move {
+        let mut response = ProduceResponse::default();
+        for (name, topic_id, partitions) in topics {
+            let mut answered = TopicProduceResponse { name, topic_id, ..Default::default() };
+            for (index, begun) in partitions {
+                answered.partition_responses.push(finish(index, begun).await);
+            }
+            response.responses.push(answered);
+        }
+        response
+    }
+}
+
+/// acks=0 gets no answer; after an error only closing tells the client to look again.
+pub fn without_acks(response: &ProduceResponse) -> Outcome {
+    let mut partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    match partitions.find(|partition| partition.error_code != 0) {
+        None => Outcome::Silent,
+        Some(partition) => {
+            let error = ErrorCode::try_from(partition.error_code).map_or("an unknown error", ErrorCode::name);
+            Outcome::Close(format!("produce with acks=0 failed with {error}"))
+        }
+    }
+}
+
+fn may_write(topic: Arc<Topic>, acks: i16, caller: &Caller) -> Result<Arc<Topic>, Refusal> {
+    if topic.is_internal() && caller.client_id.as_deref() != Some(ADMIN_CLIENT) {
+        return Err(ErrorCode::InvalidTopicException.into());
+    }
+    match acks {
+        -1..=1 => Ok(topic),
+        _ => Err(ErrorCode::InvalidRequiredAcks.into()),
+    }
+}
+
+async fn begin_partition(
+    topic: &Topic,
+    data: PartitionProduceData,
+    version: i16,
+    broker: &Parts,
+) -> Result<Begun, Refusal> {
+    let partition = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let records = data.records.map(|records| records.to_bytes()).unwrap_or_else(Bytes::new);
+    let valid = validate(records, &topic.rules, broker.clock.now())?;
+    let header = valid.batch.header();
+    if header.attributes.is_transactional() {
+        return Err(Refusal::new(
+            if version == ABORTABLE { ErrorCode::TransactionAbortable } else { ErrorCode::InvalidTxnState },
+            "transactions are not served yet: the partition is not part of an open one",
+        ));
+    }
+    if version < ZSTD && header.attributes.compression() == Ok(model::compression::Compression::Zstd) {
+        let why = format!("Produce version {version} has no zstd; it begins with version {ZSTD}");
+        return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, why));
+    }
+    let reservation = broker.storage.reserve(partition, valid.batch.size_bytes()).await?;
+    let mut append = Append::new(partition.clone(), valid.batch);
+    append.reservation = Some(reservation);
+    let appending = Box::pin(broker.storage.append(append));
+    Ok(Begun::Appending { appending, append_time: valid.append_time })
+}
+
+async fn finish(index: i32, begun: Begun) -> PartitionProduceResponse {
+    let refusal = match begun {
+        Begun::Refused(refusal) => refusal,
+        Begun::Appending { appending, append_time } => match appending.await {
+            Ok(appended) => {
+                return PartitionProduceResponse {
+                    index,
+                    base_offset: appended.base_offset.0,
+                    log_append_time_ms: append_time.unwrap_or(Timestamp::NONE).0,
+                    log_start_offset: appended.log_start_offset.0,
+                    ..Default::default()
+                };
+            }
+            Err(error) => error.into(),
+        },
+    };
+    PartitionProduceResponse {
+        index,
+        error_code: refusal.code(),
+        base_offset: Offset::NONE.0,
+        error_message: refusal.text(),
+        record_errors: refusal.records.into_iter().map(record_error).collect(),
+        ..Default::default()
+    }
+}
+
+fn record_error((index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    BatchIndexAndErrorMessage {
+        batch_index: index,
+        batch_index_error_message: Some(Str::from(message)),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,349 @@
+//! The cluster metadata: its machine over `__cluster_metadata`, and what follows from its records: partitions in
+//! storage, the directory of topics, the broker's dynamic settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use coordinators::metadata::{self, Command, Metadata, Record, Reject, Reply, Resource};
+use env::{Clock, Random};
+use model::{PartitionId, ProducerId, TopicId};
+use parking_lot::{Mutex, RwLock};
+use settings::broker::Scope;
+use settings::{BrokerSettings, TopicOverrides};
+use storage::{LogConfig, Storage};
+use tracing::{error, info, warn};
+
+use super::host::{Effects, Host, HostError};
+use crate::topics::{Topic, Topics, log_config};
+
+/// The partition of `__cluster_metadata`.
+const PARTITION: PartitionId = PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 };
+
+#[derive(Clone)]
+pub struct Cluster {
+    host: Host<Metadata>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    storage: Storage,
+    topics: Topics,
+    settings: RwLock<Arc<BrokerSettings>>,
+    random: Arc<dyn Random>,
+    producer_ids: Mutex<ProducerIds>,
+}
+
+/// The block of producer ids that this broker hands out.
+#[derive(Default)]
+struct ProducerIds {
+    next: i64,
+    end: i64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("{0}")]
+    InvalidName(String),
+    #[error("the topic exists")]
+    Exists,
+    #[error("the name collides with the topic {0}: '.' and '_' are one in metric names")]
+    Collides(String),
+    #[error("{0}")]
+    InvalidPartitions(String),
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// Partitions that one topic may have, and that all topics together may have.
+pub const PARTITIONS_MAX: i32 = 100_000;
+
+pub type ClusterError = HostError<Reject>;
+
+impl Cluster {
+    /// Loads the metadata and brings storage and `topics` in line with it.
+    pub async fn open(
+        storage: Storage,
+        topics: Topics,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        settings: BrokerSettings,
+    ) -> Result<Cluster, String> {
+        let log = match storage.partition(PARTITION) {
+            Some(log) => log,
+            None => storage.create(PARTITION, metadata_log()).await.map_err(|error| error.to_string())?,
+        };
+        let shared = Arc::new(Shared {
+            storage: storage.clone(),
+            topics,
+            settings: RwLock::new(Arc::new(settings)),
+            random,
+            producer_ids: Mutex::default(),
+        });
+        let host = Host::start(storage, log, clock, Follower { shared: shared.clone() }).await?;
+        Ok(Cluster { host, shared })
+    }
+
+    /// What is set now, dynamic settings included.
+    pub fn settings(&self) -> Arc<BrokerSettings> {
+        self.shared.settings.read().clone()
+    }
+
+    /// Creates a topic; it is ready for use when this answers.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        overrides: &TopicOverrides,
+    ) -> Result<Arc<Topic>, CreateError> {
+        if partitions > PARTITIONS_MAX {
+            return Err(CreateError::InvalidPartitions(format!(
+                "{partitions} partitions; one topic may have {PARTITIONS_MAX} at the most"
+            )));
+        }
+        let id = self.new_topic_id();
+        let configs = overrides.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let command = Command::CreateTopic { name: name.to_string(), id, partitions, configs };
+        match self.host.decide(command).await {
+            Ok(_) => {
+                let topic = self.shared.topics.by_id(id);
+                topic.ok_or_else(|| CreateError::Storage("the topic's partitions cannot be created".into()))
+            }
+            Err(HostError::Rejected(reject)) => Err(match reject {
+                Reject::InvalidName(why) => CreateError::InvalidName(why),
+                Reject::NameCollides { with } => CreateError::Collides(with),
+                Reject::InvalidPartitions(why) => CreateError::InvalidPartitions(why),
+                Reject::TopicExists | Reject::UnknownTopic => CreateError::Exists,
+            }),
+            Err(error) => Err(CreateError::Storage(error.to_string())),
+        }
+    }
+
+    /// What creating would answer, without doing it.
+    pub async fn check_topic(&self, name: &str, partitions: i32) -> Result<(), CreateError> {
+        let exists = self.shared.topics.by_name(name).is_some();
+        let metric = |name: &str| name.replace('.', "_");
+        let collides = || self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name));
+        match metadata::check_topic_name(name) {
+            Err(why) => Err(CreateError::InvalidName(why)),
+            Ok(()) if exists => Err(CreateError::Exists),
+            Ok(()) if partitions <= 0 || partitions > PARTITIONS_MAX => {
+                Err(CreateError::InvalidPartitions(format!("{partitions} is not a number of partitions")))
+            }
+            Ok(()) => match collides() {
+                Some(topic) => Err(CreateError::Collides(topic.name.to_string())),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Deletes a topic; its records are gone when this answers.
+    pub async fn delete_topic(&self, id: TopicId) -> Result<(), ClusterError> {
+        self.host.decide(Command::DeleteTopic { id }).await.map(|_| ())
+    }
+
+    /// Grows a topic to `partitions` in all.
+    pub async fn create_partitions(&self, id: TopicId, partitions: i32) -> Result<(), ClusterError> {
+        self.host.decide(Command::CreatePartitions { id, partitions }).await.map(|_| ())
+    }
+
+    /// Makes a topic's own settings the given ones.
+    pub async fn set_topic_configs(&self, topic: &Topic, wanted: &TopicOverrides) -> Result<(), ClusterError> {
+        let changes = difference(topic.overrides.iter(), wanted.iter());
+        self.set_configs(Resource::Topic(topic.name.to_string()), changes).await
+    }
+
+    /// Makes the broker's dynamic settings of one scope those of `wanted`.
+    pub async fn set_broker_configs(&self, scope: Scope, wanted: &BrokerSettings) -> Result<(), ClusterError> {
+        let settings = self.settings();
+        let (present, wanted) = (settings.dynamic(scope), wanted.dynamic(scope));
+        let changes = difference(
+            present.iter().map(|(name, value)| (*name, value.as_str())),
+            wanted.iter().map(|(name, value)| (*name, value.as_str())),
+        );
+        self.set_configs(Resource::Broker(scope_name(scope, &settings)), changes).await
+    }
+
+    async fn set_configs(
+        &self,
+        resource: Resource,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<(), ClusterError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.host.decide(Command::SetConfigs { resource, changes }).await.map(|_| ())
+    }
+
+    /// A producer id that nobody was given before.
+    pub async fn new_producer_id(&self) -> Result<ProducerId, ClusterError> {
+        loop {
+            {
+                let mut ids = self.shared.producer_ids.lock();
+                if ids.next < ids.end {
+                    ids.next += 1;
+                    return Ok(ProducerId(ids.next - 1));
+                }
+            }
+            if let Reply::ProducerIds { first } = self.host.decide(Command::AllocateProducerIds).await? {
+                let mut ids = self.shared.producer_ids.lock();
+                // Somebody else may have got a block meanwhile: the later one counts, ids are plenty.
+                *ids = ProducerIds { next: first.0, end: first.0 + metadata::PRODUCER_ID_BLOCK };
+            }
+        }
+    }
+
+    fn new_topic_id(&self) -> TopicId {
+        loop {
+            let mut id = [0; 16];
+            self.shared.random.fill(&mut id);
+            // A version 4 UUID, whose text does not begin with a dash (tools would take it for a flag).
+            id[6] = id[6] & 0x0f | 0x40;
+            id[8] = id[8] & 0x3f | 0x80;
+            let id = TopicId(id);
+            if !id.to_string().starts_with('-') && self.shared.topics.by_id(id).is_none() {
+                return id;
+            }
+        }
+    }
+}
+
+/// Metadata is kept for ever and always synced.
+fn metadata_log() -> LogConfig {
+    LogConfig { delete: false, ..LogConfig::default() }
+}
+
+fn scope_name(scope: Scope, settings: &BrokerSettings) -> String {
+    match scope {
+        Scope::Broker => settings.options().node_id.to_string(),
+        Scope::ClusterDefault => String::new(),
+    }
+}
+
+fn difference<'a>(
+    present: impl Iterator<Item = (&'static str, &'a str)>,
+    wanted: impl Iterator<Item = (&'static str, &'a str)>,
+) -> Vec<(String, Option<String>)> {
+    let present: BTreeMap<_, _> = present.collect();
+    let wanted: BTreeMap<_, _> = wanted.collect();
+    let removed = present.keys().filter(|name| !wanted.contains_key(*name)).map(|name| (name.to_string(), None));
+    let set = wanted.iter().filter(|(name, value)| present.get(*name) != Some(value));
+    removed.chain(set.map(|(name, value)| (name.to_string(), Some(value.to_string())))).collect()
+}
+
+/// Brings storage, the directory and the settings in line with committed metadata.
+struct Follower {
+    shared: Arc<Shared>,
+}
+
+impl Effects<Metadata> for Follower {
+    async fn loaded(&mut self, state: &Metadata) {
+        self.follow_settings(state);
+        for topic in state.topics() {
+            self.follow_topic(topic).await;
+        }
+        let known = |id: &PartitionId| id.topic == PARTITION.topic || state.topic_by_id(id.topic).is_some();
+        let orphans: Vec<PartitionId> =
+            self.shared.storage.partitions().iter().map(|p| p.id()).filter(|id| !known(id)).collect();
+        for topic in self.shared.topics.all() {
+            if state.topic_by_id(topic.id).is_none() {
+                self.shared.topics.remove(topic.id);
+            }
+        }
+        self.delete(orphans).await;
+    }
+
+    async fn committed(&mut self, state: &Metadata, records: &[Record]) {
+        let mut touched = BTreeSet::new();
+        let mut removed = BTreeSet::new();
+        let mut settings = false;
+        for record in records {
+            match record {
+                Record::TopicCreated { id, .. } => drop(touched.insert(*id)),
+                Record::PartitionCreated { topic, .. } => drop(touched.insert(*topic)),
+                Record::TopicRemoved { id } => drop(removed.insert(*id)),
+                Record::ConfigSet { resource: Resource::Topic(name), .. } => {
+                    touched.extend(state.topic(name).map(|topic| topic.id));
+                }
+                Record::ConfigSet { resource: Resource::Broker(_), .. } => settings = true,
+                Record::ProducerIdsAllocated { .. } => {}
+            }
+        }
+        if settings {
+            self.follow_settings(state);
+            touched.extend(state.topics().map(|topic| topic.id));
+        }
+        for id in touched.difference(&removed) {
+            if let Some(topic) = state.topic_by_id(*id) {
+                self.follow_topic(topic).await;
+            }
+        }
+        let mut partitions = Vec::new();
+        for id in removed {
+            if let Some(topic) = self.shared.topics.by_id(id) {
+                partitions.extend(topic.partitions.iter().map(|partition| partition.id()));
+            }
+            self.shared.topics.remove(id);
+        }
+        self.delete(partitions).await;
+    }
+}
+
+impl Follower {
+    fn follow_settings(&self, state: &Metadata) {
+        let mut settings = BrokerSettings::clone(&self.shared.settings.read());
+        for scope in [Scope::ClusterDefault, Scope::Broker] {
+            let name = scope_name(scope, &settings);
+            for problem in settings.restore_dynamic(scope, state.broker_configs(&name)) {
+                warn!(problem, "a stored dynamic setting is not used");
+            }
+        }
+        *self.shared.settings.write() = Arc::new(settings);
+    }
+
+    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory.
+    async fn follow_topic(&self, topic: &metadata::Topic) {
+        let stored = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let (overrides, problems) = TopicOverrides::restore(stored);
+        for problem in problems {
+            warn!(topic = topic.name, problem, "a stored topic config is not used");
+        }
+        let settings = self.shared.settings.read().clone();
+        let config = log_config(&settings::TopicConfig::new(&overrides, &settings));
+        let mut partitions = Vec::new();
+        for index in 0..topic.partitions {
+            let id = PartitionId { topic: topic.id, index };
+            let ready = match self.shared.storage.partition(id) {
+                Some(partition) => {
+                    self.shared.storage.configure(id, config.clone()).await.map(|()| partition)
+                }
+                None => self.shared.storage.create(id, config.clone()).await,
+            };
+            match ready {
+                Ok(partition) => partitions.push(partition),
+                Err(error) => {
+                    error!(topic = topic.name, partition = index, %error, "a partition cannot be made ready");
+                    return;
+                }
+            }
+        }
+        self.shared.topics.put(Topic::new(
+            topic.name.as_str().into(),
+            topic.id,
+            overrides,
+            &settings,
+            partitions,
+        ));
+    }
+
+    async fn delete(&self, partitions: Vec<PartitionId>) {
+        if partitions.is_empty() {
+            return;
+        }
+        let count = partitions.len();
+        match self.shared.storage.delete(partitions).await {
+            Ok(()) => info!(count, "partitions deleted"),
+            // What is left is deleted at the next start: the metadata no longer knows it.
+            Err(error) => error!(count, %error, "partitions cannot be deleted"),
+        }
+    }
+}

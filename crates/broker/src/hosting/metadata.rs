@@ -1,0 +1,93 @@
+//! Cluster metadata in `__cluster_metadata`, in the record formats of KRaft (KIP-631).
+
+use bytes::Bytes;
+use coordinators::metadata::{Metadata, Record, Resource};
+use wire::metadata_records::{ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord};
+use wire::{DecodeError, Message, Stored, stored};
+
+use super::host::Hosted;
+use crate::NODE_ID;
+
+/// Kafka's numbers of config resources.
+const RESOURCE_TOPIC: i8 = 2;
+const RESOURCE_BROKER: i8 = 4;
+
+impl Hosted for Metadata {
+    fn encode(record: &Record) -> (Option<Bytes>, Option<Bytes>) {
+        let value = match record {
+            Record::TopicCreated { name, id } => {
+                encode(&TopicRecord { name: name.as_str().into(), topic_id: *id, ..Default::default() })
+            }
+            Record::PartitionCreated { topic, index } => encode(&PartitionRecord {
+                partition_id: *index,
+                topic_id: *topic,
+                replicas: vec![NODE_ID],
+                isr: vec![NODE_ID],
+                leader: NODE_ID,
+                leader_epoch: 0,
+                partition_epoch: 0,
+                ..Default::default()
+            }),
+            Record::TopicRemoved { id } => {
+                encode(&RemoveTopicRecord { topic_id: *id, ..Default::default() })
+            }
+            Record::ConfigSet { resource, name, value } => {
+                let (resource_type, resource_name) = match resource {
+                    Resource::Topic(name) => (RESOURCE_TOPIC, name.as_str()),
+                    Resource::Broker(name) => (RESOURCE_BROKER, name.as_str()),
+                };
+                encode(&ConfigRecord {
+                    resource_type,
+                    resource_name: resource_name.into(),
+                    name: name.as_str().into(),
+                    value: value.as_deref().map(Into::into),
+                    ..Default::default()
+                })
+            }
+            Record::ProducerIdsAllocated { next } => {
+                encode(&ProducerIdsRecord { broker_id: NODE_ID, next_producer_id: *next, ..Default::default() })
+            }
+        };
+        (None, Some(value))
+    }
+
+    fn decode(_: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Record>, DecodeError> {
+        let Some(value) = value else { return Ok(None) };
+        let (kind, version, mut reader) = stored::decode_metadata_header(Bytes::copy_from_slice(value))?;
+        let reader = &mut reader;
+        Ok(match kind {
+            TopicRecord::ID => {
+                let record = TopicRecord::decode(reader, version)?;
+                Some(Record::TopicCreated { name: record.name.to_string(), id: record.topic_id })
+            }
+            PartitionRecord::ID => {
+                let record = PartitionRecord::decode(reader, version)?;
+                Some(Record::PartitionCreated { topic: record.topic_id, index: record.partition_id })
+            }
+            RemoveTopicRecord::ID => {
+                Some(Record::TopicRemoved { id: RemoveTopicRecord::decode(reader, version)?.topic_id })
+            }
+            ConfigRecord::ID => {
+                let record = ConfigRecord::decode(reader, version)?;
+                let resource = match record.resource_type {
+                    RESOURCE_TOPIC => Resource::Topic(record.resource_name.to_string()),
+                    _ => Resource::Broker(record.resource_name.to_string()),
+                };
+                Some(Record::ConfigSet {
+                    resource,
+                    name: record.name.to_string(),
+                    value: record.value.map(|value| value.to_string()),
+                })
+            }
+            ProducerIdsRecord::ID => {
+                let next = ProducerIdsRecord::decode(reader, version)?.next_producer_id;
+                Some(Record::ProducerIdsAllocated { next })
+            }
+            _ => None,
+        })
+    }
+}
+
+fn encode<M: Stored>(message: &M) -> Bytes {
+    stored::encode_metadata_record(message, 0).expect(super::ENCODES)
+}

@@ -1,0 +1,63 @@
+use coordinators::metadata::{self, Metadata, Resource};
+use coordinators::offsets::{self, Committed, Offsets, TopicPartition};
+use coordinators::transactional_ids::{self, Producer, TransactionalIds};
+use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp, TopicId};
+
+use super::host::Hosted;
+
+fn round_trips<M: Hosted>(records: Vec<M::Record>)
+where
+    M::Record: PartialEq + std::fmt::Debug,
+{
+    for record in records {
+        let (key, value) = M::encode(&record);
+        assert_eq!(M::decode(key.as_deref(), value.as_deref()).unwrap(), Some(record));
+    }
+}
+
+#[test]
+fn every_record_comes_back_from_kafkas_formats() {
+    let id = TopicId([3; 16]);
+    let config = |resource, value: Option<&str>| metadata::Record::ConfigSet {
+        resource,
+        name: "retention.ms".into(),
+        value: value.map(Into::into),
+    };
+    round_trips::<Metadata>(vec![
+        metadata::Record::TopicCreated { name: "t".into(), id },
+        metadata::Record::PartitionCreated { topic: id, index: 7 },
+        metadata::Record::TopicRemoved { id },
+        config(Resource::Topic("t".into()), Some("5")),
+        config(Resource::Broker("0".into()), None),
+        metadata::Record::ProducerIdsAllocated { next: 2000 },
+    ]);
+    let partition = TopicPartition { topic: "t".into(), partition: 2 };
+    let committed = Committed {
+        offset: Offset(9),
+        leader_epoch: LeaderEpoch(1),
+        metadata: "mine".into(),
+        committed_at: Timestamp(77),
+        topic_id: id,
+    };
+    round_trips::<Offsets>(vec![
+        offsets::Record::OffsetCommitted { group: "g".into(), partition: partition.clone(), committed },
+        offsets::Record::OffsetForgotten { group: "g".into(), partition },
+    ]);
+    let producer = Producer {
+        id: ProducerId(1000),
+        epoch: ProducerEpoch(4),
+        last_epoch: ProducerEpoch::NONE,
+        transaction_timeout_ms: 60_000,
+        updated_at: Timestamp(5),
+    };
+    round_trips::<TransactionalIds>(vec![
+        transactional_ids::Record { transactional_id: "x".into(), producer: Some(producer) },
+        transactional_ids::Record { transactional_id: "x".into(), producer: None },
+    ]);
+}
+
+#[test]
+fn records_of_other_kinds_are_passed_over() {
+    assert_eq!(Offsets::decode(Some(&[0, 2, 0, 1, b'g']), None).unwrap(), None);
+    assert_eq!(Metadata::decode(None, Some(&[1, 27, 0, 0])).unwrap(), None);
+}

@@ -1,0 +1,162 @@
+//! What the broker counts, as OpenMetrics text.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use wire::ApiKey;
+
+use crate::Parts;
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Api {
+    api: &'static str,
+}
+
+type Latency = Family<Api, Histogram, fn() -> Histogram>;
+
+/// Counters of the network side, and the registry over everything.
+pub struct Metrics {
+    requests: Family<Api, Counter>,
+    latency: Latency,
+    received: Counter,
+    sent: Counter,
+    connections: Gauge,
+    topics: Gauge,
+    partitions: Gauge,
+    request_memory: Gauge,
+    fetch_sessions: Gauge,
+    storage: StorageCounters,
+    registry: Mutex<Registry>,
+}
+
+/// 100 µs to about 3 s.
+fn latency_buckets() -> Histogram {
+    Histogram::new(exponential_buckets(0.0001, 2.0, 16))
+}
+
+/// Storage counts by itself; these take over its values whenever someone looks.
+#[derive(Default)]
+struct StorageCounters {
+    groups: Counter<u64, AtomicU64>,
+    syncs: Counter<u64, AtomicU64>,
+    sync_micros: Counter<u64, AtomicU64>,
+    batches: Counter<u64, AtomicU64>,
+    produced_bytes: Counter<u64, AtomicU64>,
+    wal_bytes: Counter<u64, AtomicU64>,
+    direct_bytes: Counter<u64, AtomicU64>,
+    roll_up_bytes: Counter<u64, AtomicU64>,
+    tail_hits: Counter<u64, AtomicU64>,
+    tail_misses: Counter<u64, AtomicU64>,
+    stalls: Counter<u64, AtomicU64>,
+    disk_full: Counter<u64, AtomicU64>,
+    damaged_batches: Counter<u64, AtomicU64>,
+    pending_bytes: Gauge,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let metrics = Metrics {
+            requests: Family::default(),
+            latency: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
+            received: Counter::default(),
+            sent: Counter::default(),
+            connections: Gauge::default(),
+            topics: Gauge::default(),
+            partitions: Gauge::default(),
+            request_memory: Gauge::default(),
+            fetch_sessions: Gauge::default(),
+            storage: StorageCounters::default(),
+            registry: Mutex::new(Registry::with_prefix("levada")),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry.lock();
+        registry.register("requests", "Requests answered, by API", self.requests.clone());
+        let help = "From the arrival of a request to its answer";
+        registry.register_with_unit("request_latency", help, Unit::Seconds, self.latency.clone());
+        registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
+        registry.register_with_unit("sent", "Bytes of responses", Unit::Bytes, self.sent.clone());
+        registry.register("connections", "Open Kafka connections", self.connections.clone());
+        registry.register("topics", "Topics", self.topics.clone());
+        registry.register("partitions", "Partitions", self.partitions.clone());
+        let help = "Memory reserved for requests under way";
+        registry.register_with_unit("request_memory", help, Unit::Bytes, self.request_memory.clone());
+        registry.register("fetch_sessions", "Open fetch sessions", self.fetch_sessions.clone());
+        let storage = &self.storage;
+        let registry = registry.sub_registry_with_prefix("storage");
+        registry.register("groups", "Group commits", storage.groups.clone());
+        registry.register("syncs", "Syncs of the log", storage.syncs.clone());
+        registry.register("sync_micros", "Microseconds spent in syncs", storage.sync_micros.clone());
+        registry.register("batches", "Batches appended", storage.batches.clone());
+        registry.register("produced_bytes", "Bytes of batches appended", storage.produced_bytes.clone());
+        registry.register("wal_bytes", "Bytes written to the write-ahead log", storage.wal_bytes.clone());
+        registry.register("direct_bytes", "Bytes written straight to segments", storage.direct_bytes.clone());
+        registry.register("roll_up_bytes", "Bytes rolled up into segments", storage.roll_up_bytes.clone());
+        registry.register("tail_hits", "Reads answered from memory", storage.tail_hits.clone());
+        registry.register("tail_misses", "Reads that went to the disk", storage.tail_misses.clone());
+        registry.register("stalls", "Times producing waited for rolling up", storage.stalls.clone());
+        registry.register("disk_full", "Appends refused because the disk is full", storage.disk_full.clone());
+        registry.register("damaged_batches", "Batches found damaged", storage.damaged_batches.clone());
+        registry.register("pending_bytes", "Bytes waiting to be rolled up", storage.pending_bytes.clone());
+    }
+
+    pub(crate) fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    pub(crate) fn request(&self, api: ApiKey, took: Duration, request_bytes: usize, response_bytes: usize) {
+        let label = Api { api: api.name() };
+        self.requests.get_or_create(&label).inc();
+        self.latency.get_or_create(&label).observe(took.as_secs_f64());
+        self.received.inc_by(request_bytes as u64 + 4);
+        self.sent.inc_by(response_bytes as u64);
+    }
+
+    pub(crate) fn text(&self, parts: &Parts) -> String {
+        let topics = parts.topics.all();
+        self.topics.set(topics.len() as i64);
+        self.partitions.set(topics.iter().map(|topic| topic.partitions.len() as i64).sum());
+        self.request_memory.set(parts.request_budget.reserved_bytes() as i64);
+        self.fetch_sessions.set(parts.sessions.count() as i64);
+        self.storage.take(parts.storage.metrics());
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry.lock()).expect("a string takes everything");
+        out
+    }
+}
+
+impl StorageCounters {
+    fn take(&self, metrics: &storage::Metrics) {
+        let set = |counter: &Counter<u64, AtomicU64>, value: u64| {
+            counter.inc_by(value.saturating_sub(counter.get()));
+        };
+        set(&self.groups, metrics.groups.value());
+        set(&self.syncs, metrics.syncs.count());
+        set(&self.sync_micros, metrics.syncs.sum().as_micros() as u64);
+        set(&self.batches, metrics.batches.value());
+        set(&self.produced_bytes, metrics.produced_bytes.value());
+        set(&self.wal_bytes, metrics.wal_bytes.value());
+        set(&self.direct_bytes, metrics.direct_bytes.value());
+        set(&self.roll_up_bytes, metrics.roll_up_bytes.value());
+        set(&self.tail_hits, metrics.tail_hits.value());
+        set(&self.tail_misses, metrics.tail_misses.value());
+        set(&self.stalls, metrics.stalls.value());
+        set(&self.disk_full, metrics.disk_full.value());
+        set(&self.damaged_batches, metrics.damaged_batches.value());
+        self.pending_bytes.set(metrics.pending_bytes.value() as i64);
+    }
+}

@@ -1,0 +1,132 @@
+//! Frames to typed requests and back: one table of every API that is served.
+
+mod table;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wire::{ErrorCode, Header, Reader, Request, Str};
+
+use crate::Parts;
+use crate::handlers::{api_versions, produce};
+use crate::net::{Begun, Ends, Frame, Outcome, Service, Work};
+
+pub use table::advertised;
+
+/// Who asks, and in which version.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub ends: Ends,
+    pub client_id: Option<Str>,
+    pub version: i16,
+}
+
+/// The requests of one connection.
+pub struct Requests {
+    broker: Arc<Parts>,
+    ends: Ends,
+}
+
+impl Requests {
+    pub fn new(broker: Arc<Parts>, ends: Ends) -> Self {
+        broker.metrics.connection_opened();
+        Requests { broker, ends }
+    }
+}
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.broker.metrics.connection_closed();
+    }
+}
+
+impl Service for Requests {
+    async fn begin(&mut self, frame: Frame) -> Begun {
+        let began = self.broker.clock.monotonic();
+        let size = frame.bytes.len();
+        let (header, body) = match wire::decode_request_header(frame.bytes) {
+            Ok(decoded) => decoded,
+            Err(error) => return refuse(format!("unreadable request header: {error}")),
+        };
+        let Some(api) = header.api() else { return refuse(format!("unknown API key {}", header.api_key)) };
+        let caller =
+            Caller { ends: self.ends, client_id: header.client_id.clone(), version: header.api_version };
+        let broker = self.broker.clone();
+        let metered = Metered { api, began, broker: broker.clone(), request_bytes: size };
+        match api {
+            wire::ApiKey::ApiVersions if !table::serves(api, caller.version) => {
+                let response = api_versions::unsupported();
+                Begun::Exclusive(Box::pin(async move { metered.done(respond(&header, 0, &response)) }))
+            }
+            _ if !table::serves(api, caller.version) => {
+                refuse(format!("{} version {} is not served", api.name(), caller.version))
+            }
+            wire::ApiKey::Produce => {
+                let request = match decode::<wire::ProduceRequest>(body, caller.version) {
+                    Ok(request) => request,
+                    Err(outcome) => return Begun::Exclusive(Box::pin(async move { outcome })),
+                };
+                let acks = request.acks;
+                let produced = produce::begin(request, &caller, &broker).await;
+                let reservation = frame.reservation;
+                Begun::Pipelined(Box::pin(async move {
+                    let response = produced.await;
+                    drop(reservation);
+                    metered.done(match acks {
+                        0 => produce::without_acks(&response),
+                        _ => respond(&header, header.api_version, &response),
+                    })
+                }))
+            }
+            _ => {
+                let work: Work = Box::pin(async move {
+                    let _reservation = frame.reservation;
+                    metered.done(table::answer(api, header, body, caller, &broker).await)
+                });
+                Begun::Exclusive(work)
+            }
+        }
+    }
+}
+
+fn refuse(reason: String) -> Begun {
+    Begun::Exclusive(Box::pin(async move { Outcome::Close(reason) }))
+}
+
+fn decode<R: Request>(mut body: Reader, version: i16) -> Result<R, Outcome> {
+    let malformed = |why: String| Outcome::Close(format!("malformed {} version {version}: {why}", R::NAME));
+    let request = R::decode(&mut body, version).map_err(|error| malformed(error.to_string()))?;
+    Ok(request)
+}
+
+fn respond<R: wire::Response>(header: &Header, version: i16, response: &R) -> Outcome {
+    match wire::encode_response(header.correlation_id, version, response) {
+        Ok(frame) => Outcome::Respond(frame.into_segments()),
+        Err(error) => Outcome::Close(format!("cannot encode {} version {version}: {error}", R::NAME)),
+    }
+}
+
+/// Counts one request when its answer is ready.
+struct Metered {
+    api: wire::ApiKey,
+    began: Duration,
+    broker: Arc<Parts>,
+    request_bytes: usize,
+}
+
+impl Metered {
+    fn done(self, outcome: Outcome) -> Outcome {
+        let took = self.broker.clock.monotonic().saturating_sub(self.began);
+        let response_bytes = match &outcome {
+            Outcome::Respond(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
+            _ => 0,
+        };
+        self.broker.metrics.request(self.api, took, self.request_bytes, response_bytes);
+        outcome
+    }
+}
+
+/// The code of a success or a refusal, as the wire has it.
+pub fn code(error: Option<ErrorCode>) -> i16 {
+    error.unwrap_or(ErrorCode::None).into()
+}

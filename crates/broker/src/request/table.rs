@@ -1,0 +1,68 @@
+//! Every API that is served: its versions, and what its handler is given.
+
+use wire::{ApiKey, Header, Reader};
+
+use super::{Caller, decode, respond};
+use crate::Parts;
+use crate::handlers::*;
+use crate::net::Outcome;
+
+/// The APIs that ApiVersions lists, with their versions. Only what is served is listed.
+pub fn advertised() -> impl Iterator<Item = (ApiKey, i16, i16)> {
+    SERVED.iter().map(|(api, min, max)| match api {
+        // Versions 0 to 2 are gone, but older librdkafka sends uncompressed unless they are listed (KAFKA-18659).
+        ApiKey::Produce => (*api, 0, *max),
+        _ => (*api, *min, *max),
+    })
+}
+
+pub fn serves(api: ApiKey, version: i16) -> bool {
+    SERVED.iter().any(|(served, min, max)| *served == api && (*min..=*max).contains(&version))
+}
+
+macro_rules! apis {
+    ($($api:ident $min:literal..=$max:literal => |$request:ident, $caller:ident, $broker:ident| $answer:expr;)*) => {
+        /// Produce is served by its own way (`request/mod.rs`), since it is pipelined.
+        const SERVED: &[(ApiKey, i16, i16)] = &[(ApiKey::Produce, 3, 13), $((ApiKey::$api, $min, $max)),*];
+
+        pub async fn answer(api: ApiKey, header: Header, body: Reader, caller: Caller, broker: &Parts) -> Outcome {
+            match api {
+                $(ApiKey::$api => {
+                    let $request = match decode(body, caller.version) {
+                        Ok(request) => request,
+                        Err(outcome) => return outcome,
+                    };
+                    let ($caller, $broker) = (&caller, broker);
+                    let response = $answer.await;
+                    respond(&header, $caller.version, &response)
+                })*
+                _ => Outcome::Close(format!("{} is not served", api.name())),
+            }
+        }
+    };
+}
+
+apis! {
+    Fetch 4..=18 => |r, c, b| fetch::handle(r, c, b);
+    ListOffsets 1..=11 => |r, c, b| list_offsets::handle(r, c, &b.topics);
+    Metadata 0..=13 => |r, c, b| metadata::handle(r, c, &b.node, &b.topics, &b.cluster);
+    OffsetCommit 2..=10 => |r, c, b| offset_commit::handle(r, c, &b.topics, &b.offsets, &b.options, &*b.clock);
+    OffsetFetch 1..=10 => |r, c, b| offset_fetch::handle(r, c, &b.topics, &b.offsets);
+    FindCoordinator 0..=6 => |r, c, b| find_coordinator::handle(r, c, &b.node, &b.offsets, &b.transactional_ids);
+    ApiVersions 0..=5 => |r, c, b| api_versions::handle(r, c, &b.node);
+    CreateTopics 2..=7 => |r, c, b| create_topics::handle(r, c, &b.cluster);
+    DeleteTopics 1..=6 => |r, c, b| delete_topics::handle(r, c, &b.topics, &b.cluster, &b.offsets, &b.options);
+    DeleteRecords 0..=2 => |r, _c, b| delete_records::handle(r, &b.topics, &b.storage);
+    InitProducerId 0..=5 => |r, c, b| init_producer_id::handle(r, c, &b.cluster, &b.transactional_ids, &b.options);
+    OffsetForLeaderEpoch 2..=4 => |r, _c, b| offset_for_leader_epoch::handle(r, &b.topics);
+    DescribeConfigs 1..=4 => |r, c, b| describe_configs::handle(r, c, &b.node, &b.topics, &b.cluster);
+    AlterConfigs 0..=2 => |r, _c, b| alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
+    DescribeLogDirs 1..=5 => |r, _c, b| describe_log_dirs::handle(r, &b.topics, &b.options);
+    CreatePartitions 0..=3 => |r, _c, b| create_partitions::handle(r, &b.topics, &b.cluster);
+    IncrementalAlterConfigs 0..=1 => |r, _c, b| incremental_alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
+    OffsetDelete 0..=0 => |r, _c, b| offset_delete::handle(r, &b.topics, &b.offsets);
+    DescribeCluster 0..=2 => |r, c, b| describe_cluster::handle(r, c, &b.node);
+    DescribeProducers 0..=0 => |r, _c, b| describe_producers::handle(r, &b.topics);
+    ListConfigResources 0..=1 => |r, c, b| list_config_resources::handle(r, c, &b.node, &b.topics);
+    DescribeTopicPartitions 0..=0 => |r, _c, b| describe_topic_partitions::handle(r, &b.node, &b.topics);
+}

@@ -1,0 +1,150 @@
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::disk::{Disk, DiskEntry, DiskLock, File};
+
+/// The machine's file system, through plain system calls.
+#[derive(Default)]
+pub struct RealDisk;
+
+struct RealFile {
+    fd: OwnedFd,
+}
+
+/// The most parts one `pwritev` takes on Linux.
+const PARTS_MAX: usize = 1024;
+
+impl RealDisk {
+    pub fn new() -> RealDisk {
+        RealDisk
+    }
+
+    fn open_with(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        retry(|| rustix::fs::open(path, flags, Mode::from_raw_mode(0o640)))
+    }
+}
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile { fd: self.open_with(path, OFlags::RDWR)? }))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(RealFile { fd: self.open_with(path, OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)? }))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper around the original")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the wrapper around the original")]
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // We write only names in ASCII; a name that is none is not ours.
+            if let Ok(name) = entry.file_name().into_string() {
+                entries.push(DiskEntry { name, is_dir: entry.file_type()?.is_dir() });
+            }
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn create_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)
+    }
+
+    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::remove_dir(directory)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        let fd = self.open_with(directory, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        retry(|| rustix::fs::fsync(&fd))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<DiskLock> {
+        let fd = self.open_with(path, OFlags::RDWR | OFlags::CREATE)?;
+        retry(|| rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive))?;
+        Ok(DiskLock::new(fd))
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = retry(|| rustix::fs::statvfs(path))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl File for RealFile {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            match retry(|| rustix::io::pread(&self.fd, &mut *rest, position + filled as u64))? {
+                0 => break,
+                count => filled += count,
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_vectored_at(&self, parts: &[IoSlice<'_>], mut position: u64) -> io::Result<()> {
+        let mut rest: Vec<IoSlice<'_>> = parts.iter().filter(|part| !part.is_empty()).copied().collect();
+        let mut rest = &mut rest[..];
+        while !rest.is_empty() {
+            let now = &rest[..rest.len().min(PARTS_MAX)];
+            match retry(|| rustix::io::pwritev(&self.fd, now, position))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                written => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Never repeated, not even after an interruption: an error may have marked dirty pages as clean.
+        rustix::fs::fdatasync(&self.fd).map_err(io::Error::from)
+    }
+
+    fn allocate(&self, position: u64, length: u64) -> io::Result<()> {
+        match retry(|| rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), position, length)) {
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => {
+                if self.len()? < position + length { self.set_len(position + length) } else { Ok(()) }
+            }
+            done => done,
+        }
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        retry(|| rustix::fs::ftruncate(&self.fd, length))
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(retry(|| rustix::fs::fstat(&self.fd))?.st_size as u64)
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return done.map_err(io::Error::from),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the log can be told. `Options` are one process's choice; a partition's [`LogConfig`] is shared by all.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+const KIB: usize = 1024;
+const MIB: u64 = 1024 * 1024;
+
+/// Settings of one storage directory.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Number of write-ahead logs, each with a thread of its own. A partition keeps its shard when this changes.
+    pub shards: usize,
+    /// Upper bound of one shard's write-ahead log. The oldest file is rolled up into segments before the log
+    /// would outgrow this; when that cannot keep up, producing slows down.
+    pub wal_bytes_max: u64,
+    /// Size of one file of the write-ahead log: the unit of rolling up and recycling.
+    pub wal_file_bytes: u64,
+    /// Batches of at least this size go straight to their partition's segment; the write-ahead log only names them.
+    pub direct_batch_bytes_min: usize,
+    /// Roll up and checkpoint after this many bytes of large batches, so that recovery stays short.
+    pub direct_bytes_per_checkpoint: u64,
+    /// Recent batches kept in memory for consumers at the tail, per shard.
+    pub tail_bytes_max: usize,
+    /// Batches that may wait in the write-ahead log for being rolled up, per shard; each takes about 64 bytes of
+    /// memory. At half of it rolling up begins early; at all of it producing waits.
+    pub pending_batches_max: usize,
+    /// Requests that may wait for a shard.
+    pub queue_requests_max: usize,
+    /// Bytes of batches that may wait for a shard or be in its hands.
+    pub queue_bytes_max: usize,
+    /// Bytes written with one sync at most.
+    pub group_bytes_max: usize,
+    /// How often retention is looked at (Kafka's `log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
+    /// A checkpoint is written at least this often while something changes.
+    pub checkpoint_interval: Duration,
+    /// Topics with relaxed flushing are synced at least this often, whatever they ask for.
+    pub relaxed_sync_interval: Duration,
+    /// A producer's sequences are forgotten this long after its last append (Kafka's `producer.id.expiration.ms`).
+    pub producer_id_expiration: Duration,
+    /// Producing stops while the disk has less room than this, so that deleting and checkpoints still work.
+    pub disk_free_bytes_min: u64,
+    /// Segment files kept open for reading, per shard.
+    pub open_segments_max: usize,
+}
+
+impl Options {
+    pub fn new(data_dir: impl Into<PathBuf>) -> Options {
+        Options {
+            data_dir: data_dir.into(),
+            shards: 1,
+            wal_bytes_max: 512 * MIB,
+            wal_file_bytes: 64 * MIB,
+            direct_batch_bytes_min: 32 * KIB,
+            direct_bytes_per_checkpoint: 512 * MIB,
+            tail_bytes_max: 64 * MIB as usize,
+            pending_batches_max: 512 * 1024,
+            queue_requests_max: 16 * 1024,
+            queue_bytes_max: 64 * MIB as usize,
+            group_bytes_max: 8 * MIB as usize,
+            retention_check_interval: Duration::from_secs(300),
+            checkpoint_interval: Duration::from_secs(60),
+            relaxed_sync_interval: Duration::from_secs(1),
+            producer_id_expiration: Duration::from_secs(24 * 3600),
+            disk_free_bytes_min: 64 * MIB,
+            open_segments_max: 512,
+        }
+    }
+}
+
+/// How one partition is kept; the topic configs that concern the log, as plain data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `cleanup.policy` contains `delete`.
+    pub delete: bool,
+    /// `cleanup.policy` contains `compact`.
+    pub compact: bool,
+    /// `retention.ms`; none: for ever.
+    pub retention: Option<Duration>,
+    /// `retention.bytes`; none: unlimited. The log never shrinks below it.
+    pub retention_bytes: Option<u64>,
+    /// `segment.bytes`
+    pub segment_bytes: u64,
+    /// `segment.ms`
+    pub segment_roll: Duration,
+    /// `segment.jitter.ms`: up to this much is taken off `segment_roll`, by chance.
+    pub segment_jitter: Duration,
+    /// `index.interval.bytes`
+    pub index_interval_bytes: u32,
+    /// `segment.index.bytes`
+    pub segment_index_bytes: u32,
+    /// `flush.messages`: sync after this many unsynced records. 1 (our default): before every acknowledgement.
+    pub flush_messages: u64,
+    /// `flush.ms`: sync unsynced records after this time. Only with `flush_messages` above 1.
+    pub flush_interval: Option<Duration>,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            delete: true,
+            compact: false,
+            retention: Some(Duration::from_secs(7 * 24 * 3600)),
+            retention_bytes: None,
+            segment_bytes: 1024 * MIB,
+            segment_roll: Duration::from_secs(7 * 24 * 3600),
+            segment_jitter: Duration::ZERO,
+            index_interval_bytes: 4096,
+            segment_index_bytes: 10 * MIB as u32,
+            flush_messages: 1,
+            flush_interval: None,
+        }
+    }
+}
+
+impl LogConfig {
+    /// Whether an append is acknowledged only after it was synced.
+    pub fn is_durable(&self) -> bool {
+        self.flush_messages <= 1
+    }
+}

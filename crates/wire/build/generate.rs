@@ -1,0 +1,567 @@
+//! Schemas → Rust. The generated code is a straight list of calls to `Reader` and `Writer`; whatever
+//! decides anything lives there, written by hand.
+
+use std::fmt::Write;
+
+use crate::schema::{Field, Message, Role, Schema, Struct, Type, Versions};
+
+/// All modules, the table of APIs and the enums over all requests and responses.
+pub fn generate(schemas: &[Schema]) -> String {
+    let mut out = String::new();
+    for schema in schemas {
+        module(schema, &mut out);
+    }
+    let apis: Vec<&Schema> = schemas.iter().filter(|s| s.api.is_some()).collect();
+    for Schema { module, api, .. } in &apis {
+        let (_, name) = api.as_ref().expect("only APIs");
+        push(&mut out, &format!("pub use {module}::{{{name}Request, {name}Response}};\n"));
+    }
+    api_keys(&apis, &mut out);
+    any("AnyRequest", "request", Role::Request, &apis, &mut out);
+    any("AnyResponse", "response", Role::Response, &apis, &mut out);
+    all(schemas, &mut out);
+    out
+}
+
+fn module(schema: &Schema, out: &mut String) {
+    let title = match &schema.api {
+        Some((key, name)) => format!("API {key}, {name}."),
+        None => format!("Messages of `{}.schema`.", schema.module),
+    };
+    push(
+        out,
+        &format!("/// {title}\n#[allow(clippy::all)]\npub mod {} {{\nuse crate::part::*;\n", schema.module),
+    );
+    let reach = schema.reach();
+    for message in &schema.messages {
+        let fields = &message.fields;
+        let doc = format!(
+            "Versions {}{}.",
+            message.versions,
+            if message.flexible.is_empty() {
+                String::new()
+            } else {
+                format!(", flexible {}", message.flexible)
+            }
+        );
+        item(schema, &message.name, fields, message.versions, message.flexible, &doc, out);
+        message_impl(schema, message, out);
+    }
+    for (name, Struct { fields, .. }) in &schema.structs {
+        let versions =
+            reach.get(name).copied().unwrap_or_else(|| panic!("{}: {name} is unused", schema.module));
+        let users = schema.messages.iter().filter(|m| reaches(schema, &m.fields, name));
+        let flexible = users.map(|m| m.flexible).reduce(|a, b| {
+            assert_eq!(a, b, "{name} is used by messages that are flexible in different versions");
+            a
+        });
+        let flexible = flexible.unwrap_or(Versions::NONE);
+        item(schema, name, fields, versions, flexible, &format!("Versions {versions}."), out);
+    }
+    push(out, "}\n\n");
+}
+
+fn reaches(schema: &Schema, fields: &[Field], name: &str) -> bool {
+    fields.iter().filter_map(|f| f.kind.struct_name()).any(|used| {
+        used == name || schema.structs.get(used).is_some_and(|s| reaches(schema, &s.fields, name))
+    })
+}
+
+fn message_impl(schema: &Schema, message: &Message, out: &mut String) {
+    let Message { name, versions, .. } = message;
+    let flexible = if message.flexible.is_empty() {
+        "i16::MAX".to_string()
+    } else {
+        assert!(message.flexible.high >= versions.high, "{name}: flexible versions end before the last");
+        message.flexible.low.to_string()
+    };
+    push(
+        out,
+        &format!(
+            "impl Message for {name} {{ const NAME: &'static str = \"{name}\"; \
+             const VERSIONS: Versions = Versions {{ min: {}, max: {} }}; \
+             const FLEXIBLE: i16 = {flexible}; }}\n",
+            versions.low, versions.high
+        ),
+    );
+    match (message.role, &schema.api) {
+        (Role::Request, Some((_, api))) => push(
+            out,
+            &format!(
+                "impl Request for {name} {{ const KEY: ApiKey = ApiKey::{api}; type Response = {api}Response; }}\n"
+            ),
+        ),
+        (Role::Response, Some((_, api))) => {
+            push(out, &format!("impl Response for {name} {{ const KEY: ApiKey = ApiKey::{api}; }}\n"));
+        }
+        _ => {}
+    }
+    if let Some(id) = message.id {
+        push(out, &format!("impl Stored for {name} {{ const ID: i16 = {id}; }}\n"));
+    }
+}
+
+/// A struct with its default, reader and writer.
+fn item(
+    schema: &Schema,
+    name: &str,
+    fields: &[Field],
+    versions: Versions,
+    flexible: Versions,
+    doc: &str,
+    out: &mut String,
+) {
+    let fields: Vec<&Field> = fields.iter().filter(|f| !f.versions.intersect(versions).is_empty()).collect();
+    let plain_default = fields.iter().all(|f| f.default.is_none() && f.nullable.is_empty());
+    let derived = if plain_default { "Clone, Debug, PartialEq, Default" } else { "Clone, Debug, PartialEq" };
+    push(out, &format!("/// {doc}\n#[derive({derived})]\npub struct {name} {{\n"));
+    for field in &fields {
+        let rust = rust_type(field);
+        push(out, &format!("/// {}\npub {}: {rust},\n", field_doc(field), ident(&field.name)));
+    }
+    let tagged = !flexible.intersect(versions).is_empty();
+    if tagged {
+        push(out, "/// Tagged fields this crate does not know, kept for the way back.\n");
+        push(out, "pub unknown_tagged_fields: TaggedFields,\n");
+    }
+    push(out, "}\n");
+    if !plain_default {
+        push(out, &format!("impl Default for {name} {{ fn default() -> Self {{ {name} {{\n"));
+        for field in &fields {
+            push(out, &format!("{}: {},\n", ident(&field.name), default_value(field)));
+        }
+        if tagged {
+            push(out, "unknown_tagged_fields: TaggedFields::default(),\n");
+        }
+        push(out, "} } }\n");
+    }
+    push(out, &format!("impl Part for {name} {{\n"));
+    let least = least_size(schema, &fields, versions, flexible);
+    push(out, &format!("const LEAST_SIZE: usize = {least};\n"));
+    reader(name, &fields, versions, flexible, out);
+    writer(name, &fields, versions, flexible, out);
+    push(out, "}\n");
+}
+
+fn reader(name: &str, fields: &[&Field], versions: Versions, flexible: Versions, out: &mut String) {
+    push(out, "fn read(r: &mut Reader, version: i16, flexible: bool) -> Result<Self, DecodeError> {\n");
+    push(out, "let _ = (version, flexible); let mut m = Self::default();\n");
+    for field in fields.iter().filter(|f| f.tag.is_none()) {
+        let read =
+            format!("m.{} = {};", ident(&field.name), read_expression(name, field, versions, "flexible"));
+        match condition(field.versions, versions) {
+            None => push(out, &format!("{read}\n")),
+            Some(condition) => push(out, &format!("if {condition} {{ {read} }}\n")),
+        }
+    }
+    if !flexible.intersect(versions).is_empty() {
+        let tagged = tagged(fields);
+        let body = if tagged.is_empty() {
+            format!("m.unknown_tagged_fields = r.unknown_tags(\"{name}\")?;")
+        } else {
+            let mut arms = String::new();
+            for field in &tagged {
+                let guard = match condition(field.versions, versions.intersect(flexible)) {
+                    None => String::new(),
+                    Some(condition) => format!(" if {condition}"),
+                };
+                let read = read_expression(name, field, versions.intersect(flexible), "true");
+                let tag = field.tag.unwrap_or_default();
+                push(&mut arms, &format!("{tag}{guard} => m.{} = {read},\n", ident(&field.name)));
+            }
+            format!(
+                "r.tags(\"{name}\", &mut m.unknown_tagged_fields, |r, tag| {{ match tag {{\n{arms}_ => return Ok(false) }}\n Ok(true) }})?;"
+            )
+        };
+        let body = if flexible.covers(versions) { body } else { format!("if flexible {{ {body} }}") };
+        push(out, &format!("{body}\n"));
+    }
+    push(out, "Ok(m)\n}\n");
+}
+
+fn writer(name: &str, fields: &[&Field], versions: Versions, flexible: Versions, out: &mut String) {
+    push(
+        out,
+        "fn write(&self, w: &mut Writer, version: i16, flexible: bool) -> Result<(), EncodeError> {\n\
+         let _ = (&w, version, flexible);\n",
+    );
+    for field in fields.iter().filter(|f| f.tag.is_none()) {
+        let write = write_expression(name, field, versions, "flexible");
+        match condition(field.versions, versions) {
+            None => push(out, &format!("{write};\n")),
+            Some(condition) => {
+                push(out, &format!("if {condition} {{ {write}; }}"));
+                if !field.ignorable {
+                    push(out, &format!(" else if {} {{ {} }}", differs(field), absent(name, field)));
+                }
+                push(out, "\n");
+            }
+        }
+    }
+    if flexible.intersect(versions).is_empty() {
+        return push(out, "Ok(())\n}\n");
+    }
+    let tagged = tagged(fields);
+    for field in tagged.iter().filter(|f| !f.ignorable) {
+        if let Some(condition) = condition(field.versions, versions) {
+            push(out, &format!("if !({condition}) && {} {{ {} }}\n", differs(field), absent(name, field)));
+        }
+    }
+    let mut body = String::new();
+    if tagged.is_empty() {
+        push(&mut body, &format!("w.unknown_tags(\"{name}\", &self.unknown_tagged_fields)?;"));
+    } else {
+        let present: Vec<String> = tagged
+            .iter()
+            .map(|field| match condition(field.versions, versions.intersect(flexible)) {
+                None => differs(field),
+                Some(condition) => format!("({condition}) && {}", differs(field)),
+            })
+            .collect();
+        push(&mut body, &format!("let present = [{}];\n", present.join(", ")));
+        push(
+            &mut body,
+            &format!("let mut tags = w.tags(\"{name}\", &self.unknown_tagged_fields, &present)?;\n"),
+        );
+        for (i, field) in tagged.iter().enumerate() {
+            let write = write_expression(name, field, versions.intersect(flexible), "true");
+            let tag = field.tag.unwrap_or_default();
+            push(
+                &mut body,
+                &format!("if present[{i}] {{ let at = w.tag(&mut tags, {tag})?; {write}; w.close(at); }}\n"),
+            );
+        }
+        push(&mut body, "w.last_tags(tags)?;");
+    }
+    if flexible.covers(versions) {
+        push(out, &format!("{body}\n"));
+    } else {
+        push(
+            out,
+            &format!(
+                "if flexible {{ {body} }} else {{ self.unknown_tagged_fields.none(\"{name}\", version)?; }}\n"
+            ),
+        );
+    }
+    push(out, "Ok(())\n}\n");
+}
+
+/// Fields with a tag, by tag.
+fn tagged<'a>(fields: &[&'a Field]) -> Vec<&'a Field> {
+    let mut tagged: Vec<&Field> = fields.iter().copied().filter(|f| f.tag.is_some()).collect();
+    tagged.sort_by_key(|f| f.tag);
+    tagged
+}
+
+fn absent(name: &str, field: &Field) -> String {
+    format!("return Err(EncodeError::absent(\"{name}.{}\", version));", field.name)
+}
+
+/// When a field is there, given that the version is one of `possible`; `None` means always.
+fn condition(field: Versions, possible: Versions) -> Option<String> {
+    let low = field.low > possible.low;
+    let high = field.high < possible.high;
+    match (low, high) {
+        _ if field.intersect(possible).is_empty() => Some("false".to_string()),
+        (false, false) => None,
+        (true, false) => Some(format!("version >= {}", field.low)),
+        (false, true) => Some(format!("version <= {}", field.high)),
+        (true, true) => Some(format!("({}..={}).contains(&version)", field.low, field.high)),
+    }
+}
+
+/// Whether null is allowed, as an expression.
+fn null_condition(field: &Field, possible: Versions) -> String {
+    condition(field.nullable, possible.intersect(field.versions)).unwrap_or_else(|| "true".to_string())
+}
+
+fn read_expression(name: &str, field: &Field, possible: Versions, flexible: &str) -> String {
+    let flexible = if field.inflexible { "false" } else { flexible };
+    let place = format!("\"{name}.{}\"", field.name);
+    let null = (!field.nullable.is_empty()).then(|| null_condition(field, possible));
+    match (&field.kind, null) {
+        (Type::String, None) => format!("r.string({place}, {flexible})?"),
+        (Type::String, Some(null)) => format!("r.string_or_null({place}, {flexible}, {null})?"),
+        (Type::Bytes, None) => format!("r.bytes({place}, {flexible})?"),
+        (Type::Bytes, Some(null)) => format!("r.bytes_or_null({place}, {flexible}, {null})?"),
+        (Type::Records, None) => format!("r.records({place}, {flexible})?"),
+        (Type::Records, Some(null)) => format!("r.records_or_null({place}, {flexible}, {null})?"),
+        (Type::Array(_), None) => format!("r.array({place}, version, {flexible})?"),
+        (Type::Array(_), Some(null)) => format!("r.array_or_null({place}, version, {flexible}, {null})?"),
+        (Type::Struct(_), Some(null)) if field.tag.is_some() => {
+            assert_eq!(null, "true", "{name}.{}: a tagged struct that is nullable now and then", field.name);
+            "r.tagged_part_or_null(version)?".to_string()
+        }
+        (Type::Struct(_), None) => format!("Part::read(r, version, {flexible})?"),
+        (Type::Struct(_), Some(null)) => format!("r.part_or_null(version, {flexible}, {null})?"),
+        (scalar, None) => format!("r.{}()?", scalar_name(scalar)),
+        (scalar, Some(_)) => panic!("{name}.{}: a nullable {scalar}", field.name),
+    }
+}
+
+fn write_expression(name: &str, field: &Field, possible: Versions, flexible: &str) -> String {
+    let flexible = if field.inflexible { "false" } else { flexible };
+    let place = format!("\"{name}.{}\"", field.name);
+    let value = format!("self.{}", ident(&field.name));
+    let null = (!field.nullable.is_empty()).then(|| null_condition(field, possible));
+    let (method, dereferenced) = match &field.kind {
+        Type::String => ("string", format!("{value}.as_deref()")),
+        Type::Bytes => ("bytes", format!("{value}.as_deref()")),
+        Type::Records => ("records", format!("{value}.as_ref()")),
+        Type::Array(_) => ("array", format!("{value}.as_deref()")),
+        Type::Struct(_) => match null {
+            None => return format!("{value}.write(w, version, {flexible})?"),
+            Some(_) if field.tag.is_some() => {
+                return format!("w.tagged_part_or_null({value}.as_ref(), version)?");
+            }
+            Some(null) => {
+                return format!("w.part_or_null({place}, {value}.as_ref(), version, {flexible}, {null})?");
+            }
+        },
+        scalar => return format!("w.{}({value})", scalar_name(scalar)),
+    };
+    let version = if method == "array" || null.is_some() { ", version" } else { "" };
+    match null {
+        None => format!("w.{method}({place}, &{value}{version}, {flexible})?"),
+        Some(null) => format!("w.{method}_or_null({place}, {dereferenced}{version}, {flexible}, {null})?"),
+    }
+}
+
+/// The test whether a field holds something else than its default.
+fn differs(field: &Field) -> String {
+    let value = format!("self.{}", ident(&field.name));
+    match (&field.default, field.nullable.is_empty()) {
+        (Some(default), false) if default == "null" => format!("{value}.is_some()"),
+        (_, false) if field.kind == Type::Records => format!("{value}.is_some()"),
+        (_, false) => format!("{value}.as_ref().is_none_or(|value| {})", value_differs(field, "value", true)),
+        (_, true) => value_differs(field, &value, false),
+    }
+}
+
+fn value_differs(field: &Field, value: &str, borrowed: bool) -> String {
+    let star = if borrowed { "*" } else { "" };
+    match (&field.kind, &field.default) {
+        (Type::String, Some(default)) => format!("&{star}{value}[..] != \"{default}\""),
+        (Type::String | Type::Bytes | Type::Records | Type::Array(_), _) => format!("!{value}.is_empty()"),
+        (Type::Struct(name), _) => format!("{star}{value} != {name}::default()"),
+        (Type::Uuid, _) => format!("!{value}.is_zero()"),
+        (Type::Bool, Some(default)) if default == "true" => format!("!{value}"),
+        (Type::Bool, _) => value.to_string(),
+        (Type::Float64, _) => format!("{value} != {:?}", number::<f64>(field)),
+        (_, Some(default)) => format!("{value} != {default}"),
+        (_, None) => format!("{value} != 0"),
+    }
+}
+
+fn default_value(field: &Field) -> String {
+    if field.default.as_deref() == Some("null") || (field.kind == Type::Records && !field.nullable.is_empty())
+    {
+        assert!(!field.nullable.is_empty(), "{}: the default of a field without null is null", field.name);
+        return "None".to_string();
+    }
+    let value = match (&field.kind, &field.default) {
+        (Type::String, Some(text)) => format!("Str::from_static(\"{text}\")"),
+        (Type::Float64, _) => format!("{:?}", number::<f64>(field)),
+        (_, None) => "Default::default()".to_string(),
+        (_, Some(literal)) => literal.clone(),
+    };
+    if field.nullable.is_empty() { value } else { format!("Some({value})") }
+}
+
+fn number<T: std::str::FromStr + Default>(field: &Field) -> T {
+    let parsed = field.default.as_ref().map(|d| d.parse().unwrap_or_else(|_| panic!("{}: {d}", field.name)));
+    parsed.unwrap_or_default()
+}
+
+fn rust_type(field: &Field) -> String {
+    fn of(kind: &Type) -> String {
+        match kind {
+            Type::String => "Str".to_string(),
+            Type::Bytes => "Bytes".to_string(),
+            Type::Records => "Records".to_string(),
+            Type::Uuid => "TopicId".to_string(),
+            Type::Struct(name) => name.clone(),
+            Type::Array(inner) => format!("Vec<{}>", of(inner)),
+            scalar => scalar_name(scalar).to_string(),
+        }
+    }
+    let kind = of(&field.kind);
+    if field.nullable.is_empty() { kind } else { format!("Option<{kind}>") }
+}
+
+/// The Rust type of a number, which is also the name of its reader and writer.
+fn scalar_name(kind: &Type) -> &'static str {
+    match kind {
+        Type::Bool => "bool",
+        Type::Int8 => "i8",
+        Type::Int16 => "i16",
+        Type::Uint16 => "u16",
+        Type::Int32 => "i32",
+        Type::Uint32 => "u32",
+        Type::Int64 => "i64",
+        Type::Float64 => "f64",
+        Type::Uuid => "uuid",
+        other => panic!("{other} is not a scalar"),
+    }
+}
+
+/// The fewest bytes that an instance takes in any of its versions.
+fn least_size(schema: &Schema, fields: &[&Field], versions: Versions, flexible: Versions) -> usize {
+    let least = (versions.low..=versions.high).map(|version| {
+        let compact = flexible.contains(version);
+        let fields = fields.iter().filter(|f| f.tag.is_none() && f.versions.contains(version));
+        let sizes = fields.map(|field| match &field.kind {
+            Type::Bool | Type::Int8 => 1,
+            Type::Int16 | Type::Uint16 => 2,
+            Type::Int32 | Type::Uint32 => 4,
+            Type::Int64 | Type::Float64 => 8,
+            Type::Uuid => 16,
+            Type::String if compact && !field.inflexible => 1,
+            Type::String => 2,
+            Type::Bytes | Type::Records | Type::Array(_) if compact => 1,
+            Type::Bytes | Type::Records | Type::Array(_) => 4,
+            Type::Struct(_) if field.nullable.contains(version) => 1,
+            Type::Struct(name) => {
+                let nested: Vec<&Field> = schema.structs[name].fields.iter().collect();
+                let one = Versions { low: version, high: version };
+                least_size(schema, &nested, one, flexible)
+            }
+        });
+        sizes.sum::<usize>() + usize::from(compact)
+    });
+    least.min().unwrap_or(0)
+}
+
+fn field_doc(field: &Field) -> String {
+    let mut doc = format!("{}, {}", field.versions, field.kind).replace('[', "array of ").replace(']', "");
+    if !field.nullable.is_empty() {
+        let _ = write!(doc, ", null {}", field.nullable);
+    }
+    if let Some(default) = &field.default {
+        let _ = write!(doc, ", default {default}");
+    }
+    if let Some(tag) = field.tag {
+        let _ = write!(doc, ", tag {tag}");
+    }
+    if field.ignorable {
+        doc.push_str(", left out silently elsewhere");
+    }
+    doc.push('.');
+    doc
+}
+
+fn ident(name: &str) -> String {
+    match name {
+        "type" | "match" => format!("{name}_"),
+        _ => name.to_string(),
+    }
+}
+
+fn api_keys(apis: &[&Schema], out: &mut String) {
+    let all: Vec<(i16, &str, &Message, &Message)> = apis
+        .iter()
+        .map(|schema| {
+            let (key, name) = schema.api.as_ref().expect("only APIs");
+            let [request, response] = &schema.messages[..] else {
+                panic!("{name}: not request and response")
+            };
+            assert_eq!((request.role, response.role), (Role::Request, Role::Response), "{name}");
+            assert_eq!(request.versions, response.versions, "{name}");
+            assert_eq!(request.flexible, response.flexible, "{name}");
+            (*key, name.as_str(), request, response)
+        })
+        .collect();
+    push(
+        out,
+        "/// Every API this crate can speak.\n\
+         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]\n#[repr(i16)]\npub enum ApiKey {\n",
+    );
+    for (key, name, request, _) in &all {
+        push(out, &format!("/// Versions {}.\n{name} = {key},\n", request.versions));
+    }
+    push(out, "}\n\nimpl ApiKey {\n/// All of them, ascending.\npub const ALL: &'static [ApiKey] = &[");
+    for (_, name, ..) in &all {
+        push(out, &format!("ApiKey::{name}, "));
+    }
+    push(out, "];\n\npub(crate) const fn facts(self) -> api::Facts { match self {\n");
+    for (_, name, request, _) in &all {
+        let flexible = if request.flexible.is_empty() {
+            "None".to_string()
+        } else {
+            format!("Some({})", request.flexible.low)
+        };
+        push(
+            out,
+            &format!(
+                "ApiKey::{name} => api::Facts::new(\"{name}\", {}, {}, {flexible}, {}),\n",
+                request.versions.low, request.versions.high, request.unstable
+            ),
+        );
+    }
+    push(out, "} }\n\npub(crate) const fn of(key: i16) -> Option<ApiKey> { Some(match key {\n");
+    for (key, name, ..) in &all {
+        push(out, &format!("{key} => ApiKey::{name},\n"));
+    }
+    push(out, "_ => return None,\n}) }\n}\n\n");
+}
+
+fn any(name: &str, what: &str, role: Role, apis: &[&Schema], out: &mut String) {
+    let all: Vec<(&str, &str, &str)> = apis
+        .iter()
+        .filter_map(|schema| {
+            let (_, api) = schema.api.as_ref()?;
+            let message = schema.messages.iter().find(|m| m.role == role)?;
+            Some((api.as_str(), schema.module.as_str(), message.name.as_str()))
+        })
+        .collect();
+    push(out, &format!("/// A {what} of any API, for tools that handle all of them alike.\n"));
+    push(out, &format!("#[derive(Clone, Debug, PartialEq)]\npub enum {name} {{\n"));
+    for (api, module, message) in &all {
+        push(out, &format!("{api}({module}::{message}),\n"));
+    }
+    push(
+        out,
+        &format!(
+            "}}\n\nimpl {name} {{\n/// The API it belongs to.\npub fn key(&self) -> ApiKey {{ match self {{\n"
+        ),
+    );
+    for (api, ..) in &all {
+        push(out, &format!("{name}::{api}(_) => ApiKey::{api},\n"));
+    }
+    push(
+        out,
+        &format!(
+            "}} }}\n\n/// Decodes the body of a {what}, without its header.\n\
+             pub fn decode(key: ApiKey, version: i16, reader: &mut Reader) -> Result<Self, DecodeError> {{ Ok(match key {{\n"
+        ),
+    );
+    for (api, ..) in &all {
+        push(out, &format!("ApiKey::{api} => {name}::{api}(Message::decode(reader, version)?),\n"));
+    }
+    push(
+        out,
+        &format!(
+            "}}) }}\n\n/// Encodes the body of a {what}, without its header.\n\
+             pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {{ match self {{\n"
+        ),
+    );
+    for (api, ..) in &all {
+        push(out, &format!("{name}::{api}(message) => message.encode(writer, version),\n"));
+    }
+    push(out, "} }\n}\n\n");
+}
+
+/// A macro that hands the paths of all messages to another macro, so that tools need no list of their own.
+fn all(schemas: &[Schema], out: &mut String) {
+    push(out, "#[doc(hidden)]\n#[macro_export]\nmacro_rules! all_messages { ($visit:ident) => { $visit! {\n");
+    for schema in schemas {
+        for message in &schema.messages {
+            push(out, &format!("$crate::{}::{},\n", schema.module, message.name));
+        }
+    }
+    push(out, "} } }\n");
+}
+
+fn push(out: &mut String, text: &str) {
+    out.push_str(text);
+}
