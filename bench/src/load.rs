@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use model::Timestamp;
+use env::{Clock, SystemClock};
 use model::batch::{BatchBuilder, NewRecord};
 use model::compression::Compression;
 use wire::create_topics::CreatableTopic;
@@ -185,7 +185,7 @@ fn create(address: &str, topic: &str, partitions: i32) -> anyhow::Result<()> {
 fn produce_frame(topic: &str, partition: i32) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     let value = [b'x'; RECORD_BYTES];
-    builder.push(NewRecord { timestamp: Timestamp(1_700_000_000_000), key: None, value: Some(&value), headers: &[] });
+    builder.push(NewRecord { timestamp: SystemClock::new().now(), key: None, value: Some(&value), headers: &[] });
     let records = builder.build().into_bytes();
     let data = PartitionProduceData { index: partition, records: Some(records.into()), ..Default::default() };
     let topic = TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };

@@ -1,5 +1,5 @@
 //! The points of Kafka's protocol that broke real clients elsewhere, each with a test named after it, against a
-//! whole broker over a simulated disk. The numbers are those of `docs/kafka-notes.md`.
+//! whole broker over a simulated disk. The numbers are those of `docs/kafka-behaviour.md`.
 
 mod admin;
 mod bad_input;
