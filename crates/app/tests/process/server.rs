@@ -1,0 +1,52 @@
+//! Starts the binary on free ports and ends it by its id.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+pub struct Server {
+    child: Child,
+    pub kafka: String,
+}
+
+impl Server {
+    /// Waits until the process says that it is ready. What it logs afterwards is read and thrown away.
+    pub fn start(data: &Path, settings: &[&str]) -> Server {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
+        command.args(["serve", "--kafka-addr", "127.0.0.1:0", "--http-addr", "", "--log-format", "json"]);
+        command.arg("--data-dir").arg(data);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let kafka = loop {
+            let line = lines.next().expect("the process ended while starting").unwrap();
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let fields = line.get("fields").unwrap_or(&line);
+            if fields["message"] == "ready" {
+                break fields["kafka"].as_str().unwrap().to_string();
+            }
+        };
+        drop(std::thread::Builder::new().spawn(move || lines.for_each(drop)));
+        Server { child, kafka }
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
