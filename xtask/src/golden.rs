@@ -13,8 +13,7 @@ use crate::schemas::{self, schema};
 /// Runs the Java program and fails unless its output is the file in the repository, byte for byte.
 pub fn check() -> Result<()> {
     let made = make()?;
-    let mut kept = String::new();
-    GzDecoder::new(std::fs::File::open(file())?).read_to_string(&mut kept)?;
+    let kept = kept()?;
     let differences: Vec<String> = made
         .lines()
         .zip(kept.lines())
@@ -23,8 +22,15 @@ pub fn check() -> Result<()> {
         .collect();
     ensure!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
     ensure!(made == kept, "{} lines made, {} kept", made.lines().count(), kept.lines().count());
-    println!("{} golden messages: the same as Kafka writes", made.lines().count());
+    println!("{} lines: the same as Kafka writes", made.lines().count());
     Ok(())
+}
+
+/// The lines of the file in the repository.
+pub fn kept() -> Result<String> {
+    let mut kept = String::new();
+    GzDecoder::new(std::fs::File::open(file())?).read_to_string(&mut kept)?;
+    Ok(kept)
 }
 
 /// Runs the Java program and keeps its output.
@@ -33,24 +39,33 @@ pub fn write() -> Result<()> {
     let mut gzip = GzBuilder::new().mtime(0).write(std::fs::File::create(file())?, Compression::best());
     gzip.write_all(made.as_bytes())?;
     gzip.finish()?;
-    println!("{} golden messages", made.lines().count());
+    println!("{} lines", made.lines().count());
     Ok(())
 }
 
 /// The coordinators' records come with an older release than the APIs, and need its clients.
 fn make() -> Result<String> {
-    let (apis, records): (Vec<_>, Vec<_>) =
+    let (mut apis, records): (Vec<_>, Vec<_>) =
         classes().into_iter().partition(|(_, class)| class.contains(MESSAGES));
+    for class in ["org.apache.kafka.common.protocol.Errors", "org.apache.kafka.common.message.ApiMessageType"]
+    {
+        apis.push(("facts".to_string(), class.to_string()));
+    }
     let mut made = run(&[schemas::CLIENTS], &apis)?;
-    made += &run(&[OLDER_CLIENTS, schemas::GROUPS, schemas::TRANSACTIONS, schemas::METADATA], &records)?;
+    made += &run(
+        &[OLDER_CLIENTS, OLDER_COMMON, schemas::GROUPS, schemas::TRANSACTIONS, schemas::METADATA],
+        &records,
+    )?;
     Ok(made)
 }
 
 const OLDER_CLIENTS: &str = "org.apache.kafka:kafka-clients:4.3.1";
+const OLDER_COMMON: &str = "org.apache.kafka:kafka-server-common:4.3.1";
 const MESSAGES: &str = "org.apache.kafka.common.message";
 
 fn run(artifacts: &[&str], classes: &[(String, String)]) -> Result<String> {
-    let mut jars = vec![schemas::jar("org.slf4j:slf4j-api:1.7.36")?];
+    let mut jars =
+        vec![schemas::jar("org.slf4j:slf4j-api:1.7.36")?, schemas::jar("org.slf4j:slf4j-nop:1.7.36")?];
     for artifact in artifacts {
         jars.push(schemas::jar(artifact)?);
     }
@@ -90,7 +105,8 @@ fn classes() -> Vec<(String, String)> {
     classes
 }
 
-fn folder() -> PathBuf {
+/// Where the goldens are.
+pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/wire/golden")
 }
 

@@ -48,7 +48,12 @@ const FILES: [(&str, &str, &str, &str); 6] = [
         "common/message",
         "ConsumerProtocolSubscription ConsumerProtocolAssignment",
     ),
-    ("control_records", CLIENTS, "common/message", "EndTxnMarker LeaderChangeMessage"),
+    (
+        "control_records",
+        CLIENTS,
+        "common/message",
+        "ControlRecordTypeSchema EndTxnMarker LeaderChangeMessage",
+    ),
     (
         "group_records",
         GROUPS,

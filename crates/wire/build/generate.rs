@@ -5,6 +5,10 @@ use std::fmt::Write;
 
 use crate::schema::{Field, Message, Role, Schema, Struct, Type, Versions};
 
+macro_rules! emit {
+    ($out:expr, $($text:tt)*) => { write!($out, $($text)*).expect("a string takes everything") };
+}
+
 /// All modules, the table of APIs and the enums over all requests and responses.
 pub fn generate(schemas: &[Schema]) -> String {
     let mut out = String::new();
@@ -14,7 +18,7 @@ pub fn generate(schemas: &[Schema]) -> String {
     let apis: Vec<&Schema> = schemas.iter().filter(|s| s.api.is_some()).collect();
     for Schema { module, api, .. } in &apis {
         let (_, name) = api.as_ref().expect("only APIs");
-        push(&mut out, &format!("pub use {module}::{{{name}Request, {name}Response}};\n"));
+        emit!(out, "pub use {module}::{{{name}Request, {name}Response}};\n");
     }
     api_keys(&apis, &mut out);
     any("AnyRequest", "request", Role::Request, &apis, &mut out);
@@ -28,22 +32,11 @@ fn module(schema: &Schema, out: &mut String) {
         Some((key, name)) => format!("API {key}, {name}."),
         None => format!("Messages of `{}.schema`.", schema.module),
     };
-    push(
-        out,
-        &format!("/// {title}\n#[allow(clippy::all)]\npub mod {} {{\nuse crate::part::*;\n", schema.module),
-    );
+    emit!(out, "/// {title}\n#[allow(clippy::all)]\npub mod {} {{\nuse crate::part::*;\n", schema.module);
     let reach = schema.reach();
     for message in &schema.messages {
         let fields = &message.fields;
-        let doc = format!(
-            "Versions {}{}.",
-            message.versions,
-            if message.flexible.is_empty() {
-                String::new()
-            } else {
-                format!(", flexible {}", message.flexible)
-            }
-        );
+        let doc = format!("Versions {}, flexible {}.", message.versions, message.flexible);
         item(schema, &message.name, fields, message.versions, message.flexible, &doc, out);
         message_impl(schema, message, out);
     }
@@ -58,7 +51,7 @@ fn module(schema: &Schema, out: &mut String) {
         let flexible = flexible.unwrap_or(Versions::NONE);
         item(schema, name, fields, versions, flexible, &format!("Versions {versions}."), out);
     }
-    push(out, "}\n\n");
+    out.push_str("}\n\n");
 }
 
 fn reaches(schema: &Schema, fields: &[Field], name: &str) -> bool {
@@ -75,29 +68,26 @@ fn message_impl(schema: &Schema, message: &Message, out: &mut String) {
         assert!(message.flexible.high >= versions.high, "{name}: flexible versions end before the last");
         message.flexible.low.to_string()
     };
-    push(
+    emit!(
         out,
-        &format!(
-            "impl Message for {name} {{ const NAME: &'static str = \"{name}\"; \
+        "impl Message for {name} {{ const NAME: &'static str = \"{name}\"; \
              const VERSIONS: Versions = Versions {{ min: {}, max: {} }}; \
              const FLEXIBLE: i16 = {flexible}; }}\n",
-            versions.low, versions.high
-        ),
+        versions.low,
+        versions.high
     );
     match (message.role, &schema.api) {
-        (Role::Request, Some((_, api))) => push(
+        (Role::Request, Some((_, api))) => emit!(
             out,
-            &format!(
-                "impl Request for {name} {{ const KEY: ApiKey = ApiKey::{api}; type Response = {api}Response; }}\n"
-            ),
+            "impl Request for {name} {{ const KEY: ApiKey = ApiKey::{api}; type Response = {api}Response; }}\n"
         ),
         (Role::Response, Some((_, api))) => {
-            push(out, &format!("impl Response for {name} {{ const KEY: ApiKey = ApiKey::{api}; }}\n"));
+            emit!(out, "impl Response for {name} {{ const KEY: ApiKey = ApiKey::{api}; }}\n");
         }
         _ => {}
     }
     if let Some(id) = message.id {
-        push(out, &format!("impl Stored for {name} {{ const ID: i16 = {id}; }}\n"));
+        emit!(out, "impl Stored for {name} {{ const ID: i16 = {id}; }}\n");
     }
 }
 
@@ -114,44 +104,44 @@ fn item(
     let fields: Vec<&Field> = fields.iter().filter(|f| !f.versions.intersect(versions).is_empty()).collect();
     let plain_default = fields.iter().all(|f| f.default.is_none() && f.nullable.is_empty());
     let derived = if plain_default { "Clone, Debug, PartialEq, Default" } else { "Clone, Debug, PartialEq" };
-    push(out, &format!("/// {doc}\n#[derive({derived})]\npub struct {name} {{\n"));
+    emit!(out, "/// {doc}\n#[derive({derived})]\npub struct {name} {{\n");
     for field in &fields {
         let rust = rust_type(field);
-        push(out, &format!("/// {}\npub {}: {rust},\n", field_doc(field), ident(&field.name)));
+        emit!(out, "/// {}\npub {}: {rust},\n", field_doc(field), ident(&field.name));
     }
     let tagged = !flexible.intersect(versions).is_empty();
     if tagged {
-        push(out, "/// Tagged fields this crate does not know, kept for the way back.\n");
-        push(out, "pub unknown_tagged_fields: TaggedFields,\n");
+        out.push_str("/// Tagged fields this crate does not know, kept for the way back.\n");
+        out.push_str("pub unknown_tagged_fields: TaggedFields,\n");
     }
-    push(out, "}\n");
+    out.push_str("}\n");
     if !plain_default {
-        push(out, &format!("impl Default for {name} {{ fn default() -> Self {{ {name} {{\n"));
+        emit!(out, "impl Default for {name} {{ fn default() -> Self {{ {name} {{\n");
         for field in &fields {
-            push(out, &format!("{}: {},\n", ident(&field.name), default_value(field)));
+            emit!(out, "{}: {},\n", ident(&field.name), default_value(field));
         }
         if tagged {
-            push(out, "unknown_tagged_fields: TaggedFields::default(),\n");
+            out.push_str("unknown_tagged_fields: TaggedFields::default(),\n");
         }
-        push(out, "} } }\n");
+        out.push_str("} } }\n");
     }
-    push(out, &format!("impl Part for {name} {{\n"));
+    emit!(out, "impl Part for {name} {{\n");
     let least = least_size(schema, &fields, versions, flexible);
-    push(out, &format!("const LEAST_SIZE: usize = {least};\n"));
+    emit!(out, "const LEAST_SIZE: usize = {least};\n");
     reader(name, &fields, versions, flexible, out);
     writer(name, &fields, versions, flexible, out);
-    push(out, "}\n");
+    out.push_str("}\n");
 }
 
 fn reader(name: &str, fields: &[&Field], versions: Versions, flexible: Versions, out: &mut String) {
-    push(out, "fn read(r: &mut Reader, version: i16, flexible: bool) -> Result<Self, DecodeError> {\n");
-    push(out, "let _ = (version, flexible); let mut m = Self::default();\n");
+    out.push_str("fn read(r: &mut Reader, version: i16, flexible: bool) -> Result<Self, DecodeError> {\n");
+    out.push_str("let _ = (version, flexible); let mut m = Self::default();\n");
     for field in fields.iter().filter(|f| f.tag.is_none()) {
         let read =
             format!("m.{} = {};", ident(&field.name), read_expression(name, field, versions, "flexible"));
         match condition(field.versions, versions) {
-            None => push(out, &format!("{read}\n")),
-            Some(condition) => push(out, &format!("if {condition} {{ {read} }}\n")),
+            None => emit!(out, "{read}\n"),
+            Some(condition) => emit!(out, "if {condition} {{ {read} }}\n"),
         }
     }
     if !flexible.intersect(versions).is_empty() {
@@ -167,49 +157,48 @@ fn reader(name: &str, fields: &[&Field], versions: Versions, flexible: Versions,
                 };
                 let read = read_expression(name, field, versions.intersect(flexible), "true");
                 let tag = field.tag.unwrap_or_default();
-                push(&mut arms, &format!("{tag}{guard} => m.{} = {read},\n", ident(&field.name)));
+                emit!(arms, "{tag}{guard} => m.{} = {read},\n", ident(&field.name));
             }
             format!(
                 "r.tags(\"{name}\", &mut m.unknown_tagged_fields, |r, tag| {{ match tag {{\n{arms}_ => return Ok(false) }}\n Ok(true) }})?;"
             )
         };
         let body = if flexible.covers(versions) { body } else { format!("if flexible {{ {body} }}") };
-        push(out, &format!("{body}\n"));
+        emit!(out, "{body}\n");
     }
-    push(out, "Ok(m)\n}\n");
+    out.push_str("Ok(m)\n}\n");
 }
 
 fn writer(name: &str, fields: &[&Field], versions: Versions, flexible: Versions, out: &mut String) {
-    push(
-        out,
+    out.push_str(
         "fn write(&self, w: &mut Writer, version: i16, flexible: bool) -> Result<(), EncodeError> {\n\
          let _ = (&w, version, flexible);\n",
     );
     for field in fields.iter().filter(|f| f.tag.is_none()) {
         let write = write_expression(name, field, versions, "flexible");
         match condition(field.versions, versions) {
-            None => push(out, &format!("{write};\n")),
+            None => emit!(out, "{write};\n"),
             Some(condition) => {
-                push(out, &format!("if {condition} {{ {write}; }}"));
+                emit!(out, "if {condition} {{ {write}; }}");
                 if !field.ignorable {
-                    push(out, &format!(" else if {} {{ {} }}", differs(field), absent(name, field)));
+                    emit!(out, " else if {} {{ {} }}", differs(field), absent(name, field));
                 }
-                push(out, "\n");
+                out.push_str("\n");
             }
         }
     }
     if flexible.intersect(versions).is_empty() {
-        return push(out, "Ok(())\n}\n");
+        return out.push_str("Ok(())\n}\n");
     }
     let tagged = tagged(fields);
     for field in tagged.iter().filter(|f| !f.ignorable) {
         if let Some(condition) = condition(field.versions, versions) {
-            push(out, &format!("if !({condition}) && {} {{ {} }}\n", differs(field), absent(name, field)));
+            emit!(out, "if !({condition}) && {} {{ {} }}\n", differs(field), absent(name, field));
         }
     }
     let mut body = String::new();
     if tagged.is_empty() {
-        push(&mut body, &format!("w.unknown_tags(\"{name}\", &self.unknown_tagged_fields)?;"));
+        emit!(body, "w.unknown_tags(\"{name}\", &self.unknown_tagged_fields)?;");
     } else {
         let present: Vec<String> = tagged
             .iter()
@@ -218,32 +207,24 @@ fn writer(name: &str, fields: &[&Field], versions: Versions, flexible: Versions,
                 Some(condition) => format!("({condition}) && {}", differs(field)),
             })
             .collect();
-        push(&mut body, &format!("let present = [{}];\n", present.join(", ")));
-        push(
-            &mut body,
-            &format!("let mut tags = w.tags(\"{name}\", &self.unknown_tagged_fields, &present)?;\n"),
-        );
+        emit!(body, "let present = [{}];\n", present.join(", "));
+        emit!(body, "let mut tags = w.tags(\"{name}\", &self.unknown_tagged_fields, &present)?;\n");
         for (i, field) in tagged.iter().enumerate() {
             let write = write_expression(name, field, versions.intersect(flexible), "true");
             let tag = field.tag.unwrap_or_default();
-            push(
-                &mut body,
-                &format!("if present[{i}] {{ let at = w.tag(&mut tags, {tag})?; {write}; w.close(at); }}\n"),
-            );
+            emit!(body, "if present[{i}] {{ let at = w.tag(&mut tags, {tag})?; {write}; w.close(at); }}\n");
         }
-        push(&mut body, "w.last_tags(tags)?;");
+        body.push_str("w.last_tags(tags)?;");
     }
     if flexible.covers(versions) {
-        push(out, &format!("{body}\n"));
+        emit!(out, "{body}\n");
     } else {
-        push(
+        emit!(
             out,
-            &format!(
-                "if flexible {{ {body} }} else {{ self.unknown_tagged_fields.none(\"{name}\", version)?; }}\n"
-            ),
+            "if flexible {{ {body} }} else {{ self.unknown_tagged_fields.none(\"{name}\", version)?; }}\n"
         );
     }
-    push(out, "Ok(())\n}\n");
+    out.push_str("Ok(())\n}\n");
 }
 
 /// Fields with a tag, by tag.
@@ -288,12 +269,12 @@ fn read_expression(name: &str, field: &Field, possible: Versions, flexible: &str
         (Type::Records, Some(null)) => format!("r.records_or_null({place}, {flexible}, {null})?"),
         (Type::Array(_), None) => format!("r.array({place}, version, {flexible})?"),
         (Type::Array(_), Some(null)) => format!("r.array_or_null({place}, version, {flexible}, {null})?"),
-        (Type::Struct(_), Some(null)) if field.tag.is_some() => {
-            assert_eq!(null, "true", "{name}.{}: a tagged struct that is nullable now and then", field.name);
-            "r.tagged_part_or_null(version)?".to_string()
+        (Type::Struct(_), Some(null)) if null != "true" => {
+            panic!("{name}.{}: a struct that is nullable in some versions only", field.name)
         }
+        (Type::Struct(_), Some(_)) if field.tag.is_some() => "r.tagged_part_or_null(version)?".to_string(),
         (Type::Struct(_), None) => format!("Part::read(r, version, {flexible})?"),
-        (Type::Struct(_), Some(null)) => format!("r.part_or_null(version, {flexible}, {null})?"),
+        (Type::Struct(_), Some(_)) => format!("r.part_or_null(version, {flexible})?"),
         (scalar, None) => format!("r.{}()?", scalar_name(scalar)),
         (scalar, Some(_)) => panic!("{name}.{}: a nullable {scalar}", field.name),
     }
@@ -314,9 +295,7 @@ fn write_expression(name: &str, field: &Field, possible: Versions, flexible: &st
             Some(_) if field.tag.is_some() => {
                 return format!("w.tagged_part_or_null({value}.as_ref(), version)?");
             }
-            Some(null) => {
-                return format!("w.part_or_null({place}, {value}.as_ref(), version, {flexible}, {null})?");
-            }
+            Some(_) => return format!("w.part_or_null({value}.as_ref(), version, {flexible})?"),
         },
         scalar => return format!("w.{}({value})", scalar_name(scalar)),
     };
@@ -471,38 +450,35 @@ fn api_keys(apis: &[&Schema], out: &mut String) {
             (*key, name.as_str(), request, response)
         })
         .collect();
-    push(
-        out,
-        "/// Every API this crate can speak.\n\
-         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]\n#[repr(i16)]\npub enum ApiKey {\n",
-    );
+    out.push_str("/// Every API this crate can speak.\n\
+         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]\n#[repr(i16)]\npub enum ApiKey {\n");
     for (key, name, request, _) in &all {
-        push(out, &format!("/// Versions {}.\n{name} = {key},\n", request.versions));
+        emit!(out, "/// Versions {}.\n{name} = {key},\n", request.versions);
     }
-    push(out, "}\n\nimpl ApiKey {\n/// All of them, ascending.\npub const ALL: &'static [ApiKey] = &[");
+    out.push_str("}\n\nimpl ApiKey {\n/// All of them, ascending.\npub const ALL: &'static [ApiKey] = &[");
     for (_, name, ..) in &all {
-        push(out, &format!("ApiKey::{name}, "));
+        emit!(out, "ApiKey::{name}, ");
     }
-    push(out, "];\n\npub(crate) const fn facts(self) -> api::Facts { match self {\n");
+    out.push_str("];\n\npub(crate) const fn facts(self) -> api::Facts { match self {\n");
     for (_, name, request, _) in &all {
         let flexible = if request.flexible.is_empty() {
             "None".to_string()
         } else {
             format!("Some({})", request.flexible.low)
         };
-        push(
+        emit!(
             out,
-            &format!(
-                "ApiKey::{name} => api::Facts::new(\"{name}\", {}, {}, {flexible}, {}),\n",
-                request.versions.low, request.versions.high, request.unstable
-            ),
+            "ApiKey::{name} => api::Facts::new(\"{name}\", {}, {}, {flexible}, {}),\n",
+            request.versions.low,
+            request.versions.high,
+            request.unstable
         );
     }
-    push(out, "} }\n\npub(crate) const fn of(key: i16) -> Option<ApiKey> { Some(match key {\n");
+    out.push_str("} }\n\npub(crate) const fn of(key: i16) -> Option<ApiKey> { Some(match key {\n");
     for (key, name, ..) in &all {
-        push(out, &format!("{key} => ApiKey::{name},\n"));
+        emit!(out, "{key} => ApiKey::{name},\n");
     }
-    push(out, "_ => return None,\n}) }\n}\n\n");
+    out.push_str("_ => return None,\n}) }\n}\n\n");
 }
 
 fn any(name: &str, what: &str, role: Role, apis: &[&Schema], out: &mut String) {
@@ -514,54 +490,46 @@ fn any(name: &str, what: &str, role: Role, apis: &[&Schema], out: &mut String) {
             Some((api.as_str(), schema.module.as_str(), message.name.as_str()))
         })
         .collect();
-    push(out, &format!("/// A {what} of any API, for tools that handle all of them alike.\n"));
-    push(out, &format!("#[derive(Clone, Debug, PartialEq)]\npub enum {name} {{\n"));
+    emit!(out, "/// A {what} of any API, for tools that handle all of them alike.\n");
+    emit!(out, "#[derive(Clone, Debug, PartialEq)]\npub enum {name} {{\n");
     for (api, module, message) in &all {
-        push(out, &format!("{api}({module}::{message}),\n"));
+        emit!(out, "{api}({module}::{message}),\n");
     }
-    push(
+    emit!(
         out,
-        &format!(
-            "}}\n\nimpl {name} {{\n/// The API it belongs to.\npub fn key(&self) -> ApiKey {{ match self {{\n"
-        ),
+        "}}\n\nimpl {name} {{\n/// The API it belongs to.\npub fn key(&self) -> ApiKey {{ match self {{\n"
     );
     for (api, ..) in &all {
-        push(out, &format!("{name}::{api}(_) => ApiKey::{api},\n"));
+        emit!(out, "{name}::{api}(_) => ApiKey::{api},\n");
     }
-    push(
+    emit!(
         out,
-        &format!(
-            "}} }}\n\n/// Decodes the body of a {what}, without its header.\n\
+        "}} }}\n\n/// Decodes the body of a {what}, without its header.\n\
              pub fn decode(key: ApiKey, version: i16, reader: &mut Reader) -> Result<Self, DecodeError> {{ Ok(match key {{\n"
-        ),
     );
     for (api, ..) in &all {
-        push(out, &format!("ApiKey::{api} => {name}::{api}(Message::decode(reader, version)?),\n"));
+        emit!(out, "ApiKey::{api} => {name}::{api}(Message::decode(reader, version)?),\n");
     }
-    push(
+    emit!(
         out,
-        &format!(
-            "}}) }}\n\n/// Encodes the body of a {what}, without its header.\n\
+        "}}) }}\n\n/// Encodes the body of a {what}, without its header.\n\
              pub fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {{ match self {{\n"
-        ),
     );
     for (api, ..) in &all {
-        push(out, &format!("{name}::{api}(message) => message.encode(writer, version),\n"));
+        emit!(out, "{name}::{api}(message) => message.encode(writer, version),\n");
     }
-    push(out, "} }\n}\n\n");
+    out.push_str("} }\n}\n\n");
 }
 
 /// A macro that hands the paths of all messages to another macro, so that tools need no list of their own.
 fn all(schemas: &[Schema], out: &mut String) {
-    push(out, "#[doc(hidden)]\n#[macro_export]\nmacro_rules! all_messages { ($visit:ident) => { $visit! {\n");
+    out.push_str(
+        "#[doc(hidden)]\n#[macro_export]\nmacro_rules! all_messages { ($visit:ident) => { $visit! {\n",
+    );
     for schema in schemas {
         for message in &schema.messages {
-            push(out, &format!("$crate::{}::{},\n", schema.module, message.name));
+            emit!(out, "$crate::{}::{},\n", schema.module, message.name);
         }
     }
-    push(out, "} } }\n");
-}
-
-fn push(out: &mut String, text: &str) {
-    out.push_str(text);
+    out.push_str("} } }\n");
 }

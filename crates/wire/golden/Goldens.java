@@ -14,9 +14,15 @@ import java.util.Scanner;
 import java.util.SplittableRandom;
 
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.errors.RetriableException;
+import org.apache.kafka.common.message.ApiMessageType;
+import org.apache.kafka.common.protocol.ApiMessage;
 import org.apache.kafka.common.protocol.ByteBufferAccessor;
+import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.protocol.Message;
+import org.apache.kafka.common.protocol.MessageUtil;
 import org.apache.kafka.common.protocol.ObjectSerializationCache;
+import org.apache.kafka.common.protocol.Writable;
 import org.apache.kafka.common.protocol.types.BoundField;
 import org.apache.kafka.common.protocol.types.RawTaggedField;
 import org.apache.kafka.common.protocol.types.Schema;
@@ -32,6 +38,11 @@ import org.apache.kafka.common.protocol.types.TaggedFields;
  *   null   the same with null wherever null is allowed, one element, no unknown tags
  *   empty  empty strings, bytes and arrays, never null where that can be avoided; numbers differ
  *   plain  a new object
+ *   stored as "full", in the form it has in an internal topic (records only)
+ *
+ * The class of error codes is answered by lines of {@code ErrorCode code retriable-or-final name}, the class
+ * of API keys by lines of {@code API version stable-or-draft header-versions}: one byte for the request's
+ * header, one for the response's.
  *
  * Values depend on the field's path and the variant only, so that the output is the same every time.
  */
@@ -44,19 +55,79 @@ public class Goldens {
         while (input.hasNext()) {
             String name = input.next();
             Class<?> type = Class.forName(input.next());
+            if (type == Errors.class) {
+                errors(out);
+                continue;
+            }
+            if (type == ApiMessageType.class) {
+                headers(out);
+                continue;
+            }
             Message probe = (Message) create(type);
             for (short version = probe.lowestSupportedVersion(); version <= probe.highestSupportedVersion(); version++) {
                 for (Variant variant : Variant.values()) {
                     Message message = (Message) create(type);
                     new Goldens(version, variant).fill(message, name);
-                    out.append(name).append(' ').append(version).append(' ')
-                        .append(variant.name().toLowerCase()).append(' ')
-                        .append(HexFormat.of().formatHex(bytes(message, version))).append('\n');
+                    line(out, name, version, variant.name().toLowerCase(), bytes(message, version));
+                    if (variant == Variant.FULL && !type.getPackageName().equals("org.apache.kafka.common.message")) {
+                        line(out, name, version, "stored", stored((ApiMessage) message, version));
+                    }
                 }
             }
         }
         System.out.write(out.toString().getBytes(StandardCharsets.US_ASCII));
         System.out.flush();
+    }
+
+    private static void line(StringBuilder out, String name, int version, String variant, byte[] bytes) {
+        out.append(name).append(' ').append(version).append(' ').append(variant).append(' ')
+            .append(HexFormat.of().formatHex(bytes)).append('\n');
+    }
+
+    private static void errors(StringBuilder out) {
+        for (Errors error : Errors.values()) {
+            String variant = error.exception() instanceof RetriableException ? "retriable" : "final";
+            line(out, "ErrorCode", error.code(), variant, error.name().getBytes(StandardCharsets.US_ASCII));
+        }
+    }
+
+    private static void headers(StringBuilder out) {
+        for (ApiMessageType api : ApiMessageType.values()) {
+            for (short version = api.lowestSupportedVersion(); version <= api.highestSupportedVersion(true); version++) {
+                String variant = version <= api.highestSupportedVersion(false) ? "stable" : "draft";
+                byte[] versions = {(byte) api.requestHeaderVersion(version), (byte) api.responseHeaderVersion(version)};
+                line(out, api.name, version, variant, versions);
+            }
+        }
+    }
+
+    /** A record as it lies in its topic: with what tells type and version in front. */
+    private static byte[] stored(ApiMessage message, short version) throws Exception {
+        if (message.getClass().getPackageName().equals("org.apache.kafka.common.metadata")) {
+            return metadata(message, version);
+        }
+        ByteBuffer buffer = message.getClass().getSimpleName().endsWith("Key")
+            ? MessageUtil.toCoordinatorTypePrefixedByteBuffer(message)
+            : MessageUtil.toVersionPrefixedByteBuffer(version, message);
+        byte[] bytes = new byte[buffer.remaining()];
+        buffer.get(bytes);
+        return bytes;
+    }
+
+    /** By name, since its class is not there when the APIs are written. */
+    private static byte[] metadata(ApiMessage message, short version) throws Exception {
+        Object serde = create(Class.forName("org.apache.kafka.metadata.MetadataRecordSerde"));
+        Class<?> pair = Class.forName("org.apache.kafka.server.common.ApiMessageAndVersion");
+        Object record = pair.getConstructor(ApiMessage.class, short.class).newInstance(message, version);
+        ObjectSerializationCache cache = new ObjectSerializationCache();
+        int size = (Integer) serde.getClass()
+            .getMethod("recordSize", pair, ObjectSerializationCache.class)
+            .invoke(serde, record, cache);
+        ByteBuffer buffer = ByteBuffer.allocate(size);
+        serde.getClass()
+            .getMethod("write", pair, ObjectSerializationCache.class, Writable.class)
+            .invoke(serde, record, cache, new ByteBufferAccessor(buffer));
+        return buffer.array();
     }
 
     private static byte[] bytes(Message message, short version) {

@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use crate::headers::{RequestHeader, ResponseHeader};
 use crate::{
-    AnyResponse, ApiKey, DecodeError, EncodeError, Message, Reader, Request, Response, Str, Writer, records,
+    AnyRequest, AnyResponse, ApiKey, DecodeError, EncodeError, Message, Reader, Request, Response, Str,
+    Writer, records,
 };
 
 /// Encoded bytes as a list of segments for a vectored write.
@@ -93,18 +94,40 @@ pub fn encode_request<R: Request>(
     version: i16,
     request: &R,
 ) -> Result<Frame, EncodeError> {
+    let mut writer = open_request(R::KEY, correlation_id, client_id, version)?;
+    request.encode(&mut writer, version)?;
+    writer.finish_with_length()
+}
+
+/// A request of any API with length and header.
+pub fn encode_any_request(
+    correlation_id: i32,
+    client_id: Option<&str>,
+    version: i16,
+    request: &AnyRequest,
+) -> Result<Frame, EncodeError> {
+    let mut writer = open_request(request.key(), correlation_id, client_id, version)?;
+    request.encode(&mut writer, version)?;
+    writer.finish_with_length()
+}
+
+fn open_request(
+    key: ApiKey,
+    correlation_id: i32,
+    client_id: Option<&str>,
+    version: i16,
+) -> Result<Writer, EncodeError> {
     let mut writer = Writer::with_capacity(256);
+    writer.i32(0);
     let header = RequestHeader {
-        request_api_key: R::KEY.code(),
+        request_api_key: key.code(),
         request_api_version: version,
         correlation_id,
         client_id: client_id.map(Str::from),
         ..RequestHeader::default()
     };
-    writer.i32(0);
-    header.encode(&mut writer, R::KEY.request_header_version(version))?;
-    request.encode(&mut writer, version)?;
-    writer.finish_with_length()
+    header.encode(&mut writer, key.request_header_version(version))?;
+    Ok(writer)
 }
 
 /// A response with length and header.

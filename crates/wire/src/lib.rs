@@ -31,8 +31,8 @@ pub use api::{Request, Response};
 pub use error::{DecodeError, EncodeError, UnknownApiKey};
 pub use error_code::{ErrorCode, UnknownErrorCode};
 pub use frame::{
-    Frame, Header, decode_request_header, decode_response_header, encode_any_response, encode_request,
-    encode_response,
+    Frame, Header, decode_request_header, decode_response_header, encode_any_request, encode_any_response,
+    encode_request, encode_response,
 };
 pub use message::{Message, Versions};
 pub use part::Part;

@@ -252,14 +252,13 @@ impl Reader {
         if needed > left { Err(DecodeError::End { offset, needed, left }) } else { Ok(()) }
     }
 
-    /// A struct, after a byte that says whether it is there where null is allowed.
+    /// A struct after a byte that says whether it is there.
     pub(crate) fn part_or_null<T: Part>(
         &mut self,
         version: i16,
         flexible: bool,
-        null_allowed: bool,
     ) -> Result<Option<T>, DecodeError> {
-        if null_allowed && self.i8()? < 0 {
+        if self.i8()? < 0 {
             return Ok(None);
         }
         T::read(self, version, flexible).map(Some)

@@ -71,22 +71,14 @@ impl From<Vec<Bytes>> for Records {
 
 impl PartialEq for Records {
     fn eq(&self, other: &Self) -> bool {
-        let bytes = |records: &Self| records.clone().0.into_iter();
-        self.len() == other.len() && bytes(self).eq(bytes(other))
+        match (self.chunks(), other.chunks()) {
+            ([one], [other]) => one == other,
+            (many, others) => self.len() == other.len() && many.iter().flatten().eq(others.iter().flatten()),
+        }
     }
 }
 
 impl Eq for Records {}
-
-impl Chunks {
-    fn into_iter(self) -> impl Iterator<Item = u8> {
-        let chunks = match self {
-            Chunks::One(bytes) => vec![bytes],
-            Chunks::Many(chunks) => chunks,
-        };
-        chunks.into_iter().flatten()
-    }
-}
 
 impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

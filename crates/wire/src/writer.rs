@@ -271,25 +271,12 @@ impl Writer {
 
     pub(crate) fn part_or_null<T: Part>(
         &mut self,
-        field: &'static str,
         value: Option<&T>,
         version: i16,
         flexible: bool,
-        null_allowed: bool,
     ) -> Result<(), EncodeError> {
-        match value {
-            Some(value) => {
-                if null_allowed {
-                    self.i8(1);
-                }
-                value.write(self, version, flexible)
-            }
-            None if null_allowed => {
-                self.i8(-1);
-                Ok(())
-            }
-            None => Err(EncodeError::Null { field, version }),
-        }
+        self.i8(if value.is_some() { 1 } else { -1 });
+        value.map_or(Ok(()), |value| value.write(self, version, flexible))
     }
 
     /// The same in a tagged field, where Kafka writes the presence as a variable-length number.

@@ -20,7 +20,6 @@ pub struct Kind {
     pub versions: Versions,
     check: fn(Bytes, i16) -> Result<usize, DecodeError>,
     recode: fn(Bytes, i16) -> Recoded,
-    default: fn() -> String,
 }
 
 /// What became of bytes that are one message.
@@ -32,22 +31,12 @@ pub struct Recoded {
 
 impl Kind {
     const fn of<M: Message>() -> Kind {
-        Kind {
-            name: M::NAME,
-            versions: M::VERSIONS,
-            check: check_message::<M>,
-            recode: recode::<M>,
-            default: || format!("{:?}", M::default()),
-        }
+        Kind { name: M::NAME, versions: M::VERSIONS, check: check_message::<M>, recode: recode::<M> }
     }
 
     /// Decodes and encodes again; panics where either fails.
     pub fn recode(&self, bytes: Bytes, version: i16) -> Recoded {
         (self.recode)(bytes, version)
-    }
-
-    pub fn default(&self) -> String {
-        (self.default)()
     }
 
     /// Checks the properties for a body; tells whether it was a message, and then how many bytes it had.

@@ -86,6 +86,16 @@ fn memory_per_byte<M: Message>(version: i16, bytes: &[u8], cut: usize) -> f64 {
     if length < 1000 { 0.0 } else { memory as f64 / length as f64 }
 }
 
+/// A claim reserves no more than the bytes that could back it, however large the elements are in memory.
+#[test]
+fn a_claim_alone_costs_little() {
+    let claimed = [varint(30_001), vec![0; 90_002]].concat(); // groups whose ids are null
+    let length = claimed.len();
+    let (refused, memory) = counting::peak(|| decode::<OffsetFetchRequest>(8, claimed));
+    assert!(matches!(refused, Err(DecodeError::Null { .. })), "{refused:?}");
+    assert!(memory <= length + 1024, "{memory} for {length}");
+}
+
 fn varint(mut value: u32) -> Vec<u8> {
     let mut out = vec![];
     while value >= 0x80 {

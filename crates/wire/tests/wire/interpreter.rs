@@ -1,7 +1,7 @@
 //! Reads and writes messages by looking at their schemas, one field after the other: slow, plain, and
 //! without a line of the generated code, which it is compared with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -24,6 +24,10 @@ pub struct Description {
     pub left: usize,
     /// The fields that the version has but that hold their default all the same.
     pub defaults: Vec<String>,
+    /// The fields that hold something else, although their default can be said in this version.
+    pub others: Vec<String>,
+    /// The unknown tags, of all structs.
+    pub unknown_tags: BTreeSet<u32>,
 }
 
 impl<'a> Interpreter<'a> {
@@ -33,19 +37,18 @@ impl<'a> Interpreter<'a> {
     }
 
     pub fn describe(&self, bytes: &[u8]) -> Description {
-        let mut cursor = Cursor { bytes, at: 0, defaults: vec![] };
+        let mut cursor = Cursor::new(bytes);
         let debug =
             self.structure(&self.message.name, &self.message.fields, self.message.versions, &mut cursor);
-        Description { debug, left: cursor.bytes.len() - cursor.at, defaults: cursor.defaults }
+        let Cursor { at, defaults, others, unknown_tags, .. } = cursor;
+        Description { debug, left: bytes.len() - at, defaults, others, unknown_tags }
     }
 
     fn structure(&self, name: &str, fields: &[Field], versions: Versions, cursor: &mut Cursor) -> String {
         let mut values: BTreeMap<&str, String> = BTreeMap::new();
         for field in fields.iter().filter(|f| f.tag.is_none() && f.versions.contains(self.version)) {
             let flexible = self.flexible && !field.inflexible;
-            let value = self.field(field, flexible, cursor);
-            self.note_default(name, field, &value, cursor);
-            values.insert(&field.name, value);
+            values.insert(&field.name, self.field(field, flexible, cursor));
         }
         let mut unknown = TaggedFields::default();
         if self.flexible {
@@ -55,11 +58,12 @@ impl<'a> Interpreter<'a> {
                 let end = cursor.at + size;
                 match known {
                     Some(field) => {
-                        let value = self.field(field, true, cursor);
-                        self.note_default(name, field, &value, cursor);
-                        values.insert(&field.name, value);
+                        values.insert(&field.name, self.field(field, true, cursor));
                     }
-                    None => unknown.push(tag, Bytes::copy_from_slice(cursor.take(size))),
+                    None => {
+                        cursor.unknown_tags.insert(tag);
+                        unknown.push(tag, Bytes::copy_from_slice(cursor.take(size)));
+                    }
                 }
                 assert_eq!(cursor.at, end, "{name}: tag {tag}");
             }
@@ -68,7 +72,14 @@ impl<'a> Interpreter<'a> {
         let tagged = self.message.flexible.intersect(versions);
         let of_versions = fields.iter().filter(|f| !f.versions.intersect(versions).is_empty());
         for (i, field) in of_versions.enumerate() {
-            let value = values.remove(field.name.as_str()).unwrap_or_else(|| self.default(field));
+            let default = self.default(field);
+            let value = values.remove(field.name.as_str()).unwrap_or_else(|| default.clone());
+            if !field.versions.contains(self.version) {
+            } else if value == default {
+                cursor.defaults.push(format!("{name}.{}", field.name));
+            } else if default != "None" || field.nullable.contains(self.version) {
+                cursor.others.push(format!("{name}.{}", field.name));
+            }
             let ident = if matches!(field.name.as_str(), "type" | "match") { "_" } else { "" };
             let _ = write!(out, "{}{}{ident}: {value}", if i == 0 { "" } else { ", " }, field.name);
         }
@@ -77,12 +88,6 @@ impl<'a> Interpreter<'a> {
             let _ = write!(out, "{comma}unknown_tagged_fields: {unknown:?}");
         }
         if out.is_empty() { name.to_string() } else { format!("{name} {{ {out} }}") }
-    }
-
-    fn note_default(&self, name: &str, field: &Field, value: &str, cursor: &mut Cursor) {
-        if value == self.default(field) {
-            cursor.defaults.push(format!("{name}.{}", field.name));
-        }
     }
 
     fn field(&self, field: &Field, flexible: bool, cursor: &mut Cursor) -> String {
@@ -201,7 +206,7 @@ impl<'a> Interpreter<'a> {
             tags.remove(&tag);
             let mut bytes = vec![];
             self.pick_field(field, true, dice, depth, &mut bytes);
-            let mut cursor = Cursor { bytes: &bytes, at: 0, defaults: vec![] };
+            let mut cursor = Cursor::new(&bytes);
             if dice.one_in(2) && self.field(field, true, &mut cursor) != self.default(field) {
                 tags.insert(tag, bytes);
             }
@@ -269,9 +274,15 @@ struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     defaults: Vec<String>,
+    others: Vec<String>,
+    unknown_tags: BTreeSet<u32>,
 }
 
 impl<'a> Cursor<'a> {
+    fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { bytes, at: 0, defaults: vec![], others: vec![], unknown_tags: BTreeSet::new() }
+    }
+
     fn take(&mut self, count: usize) -> &'a [u8] {
         let bytes = &self.bytes[self.at..self.at + count];
         self.at += count;

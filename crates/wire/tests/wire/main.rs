@@ -1,6 +1,7 @@
 //! The bytes of `wire` against Kafka's own, and against everything that is not Kafka's.
 
 mod any_bytes;
+mod corpus;
 mod counting;
 mod golden;
 mod hostile;

@@ -1,0 +1,114 @@
+//! Sends the same random requests, valid and invalid, to Levada and to Apache Kafka and compares the answers.
+//!
+//! ```text
+//! differential --levada HOST:PORT --kafka HOST:PORT [--seed N] [--requests N] [--rounds N]
+//! ```
+//!
+//! Both brokers must be fresh. A round uses topics of its own, so that rounds do not disturb each other; a round is
+//! replayed by its seed. What may differ (ids, times, hosts, words) is made equal in [`normal`]; what differs and is
+//! accepted stands in [`accepted`], each with its reason. Everything else is printed and fails the run.
+
+mod accepted;
+mod batches;
+mod normal;
+mod ops;
+mod side;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use env::{Random, SeededRandom};
+
+use crate::side::Side;
+
+struct Arguments {
+    levada: String,
+    kafka: String,
+    seed: u64,
+    requests: usize,
+    rounds: u64,
+}
+
+fn arguments() -> anyhow::Result<Arguments> {
+    let mut values = BTreeMap::new();
+    let mut words = std::env::args().skip(1);
+    while let Some(name) = words.next() {
+        let value = words.next().with_context(|| format!("{name} needs a value"))?;
+        values.insert(name, value);
+    }
+    let mut take = |name: &str| values.remove(name);
+    let number = |text: Option<String>, default: u64| text.map_or(Ok(default), |text| text.parse());
+    let arguments = Arguments {
+        levada: take("--levada").context("--levada HOST:PORT is missing")?,
+        kafka: take("--kafka").context("--kafka HOST:PORT is missing")?,
+        seed: number(take("--seed"), 1)?,
+        requests: number(take("--requests"), 200)? as usize,
+        rounds: number(take("--rounds"), 1)?,
+    };
+    if let Some(name) = values.keys().next() {
+        bail!("unknown option {name}");
+    }
+    Ok(arguments)
+}
+
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments = arguments()?;
+    let mut compared = 0;
+    let mut differences = 0;
+    let mut accepted = BTreeMap::new();
+    let mut by_api: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for seed in arguments.seed..arguments.seed + arguments.rounds {
+        let random = SeededRandom::new(seed);
+        let mut levada = Side::connect(&arguments.levada)?;
+        let mut kafka = Side::connect(&arguments.kafka)?;
+        let mut script = ops::Script::new(seed);
+        for op in script.setup() {
+            let answers = (levada.ask(&op)?, kafka.ask(&op)?);
+            anyhow::ensure!(answers.0.is_some() && answers.1.is_some(), "the topics cannot be set up");
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(500));
+        levada.learn(&script.topics)?;
+        kafka.learn(&script.topics)?;
+        for step in 0..arguments.requests {
+            let op = script.next(&random, &levada.versions, &kafka.versions);
+            let (ours, theirs) = (levada.ask(&op)?, kafka.ask(&op)?);
+            let (ours, theirs) = (levada.normal(&op, ours), kafka.normal(&op, theirs));
+            if op.key == wire::ApiKey::CreateTopics || op.key == wire::ApiKey::DeleteTopics {
+                levada.learn(&script.topics)?;
+                kafka.learn(&script.topics)?;
+            }
+            compared += 1;
+            *by_api.entry(op.key.name()).or_default() += 1;
+            if ours == theirs {
+                continue;
+            }
+            if let Some(reason) = accepted::reason(&op, &ours, &theirs) {
+                *accepted.entry(reason).or_insert(0) += 1;
+                continue;
+            }
+            differences += 1;
+            println!("difference at step {step} of seed {seed}: {} version {}", op.key.name(), op.version);
+            println!("  request {}", op.words);
+            println!("  levada  {ours}\n  kafka   {theirs}");
+        }
+    }
+    for (reason, count) in accepted {
+        println!("accepted {count} times: {reason}");
+    }
+    let apis: Vec<String> = by_api.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    println!("by API: {}", apis.join(", "));
+    println!("{compared} requests compared, {differences} differences");
+    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A number below `bound`.
+pub(crate) fn pick(random: &SeededRandom, bound: usize) -> usize {
+    random.below(bound as u64) as usize
+}
+
+/// One of these.
+pub(crate) fn one<T: Clone>(random: &SeededRandom, of: &[T]) -> T {
+    of[pick(random, of.len())].clone()
+}

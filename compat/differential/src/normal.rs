@@ -1,0 +1,181 @@
+//! Makes equal what may differ between two right brokers: ids, times, hosts, the words of error messages, the order of
+//! what has none.
+
+use model::TopicId;
+use model::batch::batches;
+use wire::{AnyResponse, Str};
+
+use crate::side::Names;
+
+pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
+    let id = |id: &mut TopicId| *id = names.topic_names.get(id).copied().unwrap_or(*id);
+    let words = |message: &mut Option<Str>| {
+        *message = None;
+    };
+    match &mut response {
+        AnyResponse::Produce(response) => {
+            for topic in &mut response.responses {
+                id(&mut topic.topic_id);
+                for partition in &mut topic.partition_responses {
+                    words(&mut partition.error_message);
+                    partition.record_errors.iter_mut().for_each(|error| words(&mut error.batch_index_error_message));
+                    partition.log_append_time_ms = partition.log_append_time_ms.min(0);
+                }
+            }
+        }
+        AnyResponse::Fetch(response) => {
+            if response.session_id != 0 {
+                names.session = response.session_id;
+                response.session_id = 1;
+            }
+            let mut records = Vec::new();
+            for topic in &mut response.responses {
+                topic.topic_id = names.topic_names.get(&topic.topic_id).copied().unwrap_or(topic.topic_id);
+                for partition in &mut topic.partitions {
+                    let bytes = partition.records.take().unwrap_or_default().to_bytes();
+                    records.push(contents(bytes, names));
+                }
+            }
+            return format!("{response:?} {}", records.join(" "));
+        }
+        AnyResponse::Metadata(response) => {
+            response.brokers.clear();
+            response.cluster_id = None;
+            response.topics.iter_mut().for_each(|topic| id(&mut topic.topic_id));
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
+            }
+        }
+        AnyResponse::OffsetCommit(response) => response.topics.iter_mut().for_each(|topic| id(&mut topic.topic_id)),
+        AnyResponse::OffsetFetch(response) => {
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
+            }
+            for group in &mut response.groups {
+                group.topics.iter_mut().for_each(|topic| id(&mut topic.topic_id));
+                group.topics.sort_by(|a, b| (&a.name, a.topic_id).cmp(&(&b.name, b.topic_id)));
+                for topic in &mut group.topics {
+                    topic.partitions.sort_by_key(|partition| partition.partition_index);
+                }
+            }
+        }
+        AnyResponse::FindCoordinator(response) => {
+            (response.host, response.port) = (Str::new(), 0);
+            words(&mut response.error_message);
+            for coordinator in &mut response.coordinators {
+                (coordinator.host, coordinator.port) = (Str::new(), 0);
+                words(&mut coordinator.error_message);
+            }
+        }
+        // Which APIs there are is compared by the tables, not here.
+        AnyResponse::ApiVersions(response) => {
+            response.api_keys.clear();
+            response.supported_features.clear();
+            response.finalized_features.clear();
+            response.finalized_features_epoch = response.finalized_features_epoch.min(0);
+        }
+        AnyResponse::CreateTopics(response) => {
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                topic.topic_id = if topic.topic_id.is_zero() { TopicId::ZERO } else { TopicId([1; 16]) };
+                words(&mut topic.error_message);
+                // The configs themselves are compared through DescribeConfigs.
+                topic.configs = topic.configs.take().map(|_| Vec::new());
+            }
+        }
+        AnyResponse::DeleteTopics(response) => {
+            for result in &mut response.responses {
+                id(&mut result.topic_id);
+                words(&mut result.error_message);
+            }
+        }
+        AnyResponse::CreatePartitions(response) => {
+            response.results.iter_mut().for_each(|result| words(&mut result.error_message));
+        }
+        AnyResponse::InitProducerId(response) => {
+            if response.producer_id >= 0 {
+                let known = names.producer_ids.iter().position(|id| *id == response.producer_id);
+                let number = known.unwrap_or_else(|| {
+                    names.producer_ids.push(response.producer_id);
+                    names.producer_ids.len() - 1
+                });
+                response.producer_id = number as i64;
+            }
+        }
+        AnyResponse::DescribeConfigs(response) => {
+            for result in &mut response.results {
+                words(&mut result.error_message);
+                result.configs.sort_by(|a, b| a.name.cmp(&b.name));
+                for config in &mut result.configs {
+                    config.documentation = None;
+                }
+            }
+        }
+        AnyResponse::AlterConfigs(response) => {
+            response.responses.iter_mut().for_each(|result| words(&mut result.error_message));
+        }
+        AnyResponse::IncrementalAlterConfigs(response) => {
+            response.responses.iter_mut().for_each(|result| words(&mut result.error_message));
+        }
+        AnyResponse::DescribeTopicPartitions(response) => {
+            response.topics.iter_mut().for_each(|topic| id(&mut topic.topic_id));
+        }
+        AnyResponse::DescribeProducers(response) => {
+            for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
+                words(&mut partition.error_message);
+                for producer in &mut partition.active_producers {
+                    let known = names.producer_ids.iter().position(|id| *id == producer.producer_id);
+                    producer.producer_id = known.map_or(-2, |number| number as i64);
+                    producer.last_timestamp = 0;
+                }
+                partition.active_producers.sort_by_key(|producer| producer.producer_id);
+            }
+        }
+        _ => {}
+    }
+    format!("{response:?}")
+}
+
+/// Offsets, times, keys, values and headers of all records, and what their batches say.
+fn contents(bytes: bytes::Bytes, names: &Names) -> String {
+    let mut out = Vec::new();
+    for batch in batches(bytes) {
+        let Ok(batch) = batch else {
+            out.push("an unreadable batch".into());
+            break;
+        };
+        let header = batch.header();
+        let stamped = header.attributes.timestamp_type() == model::batch::TimestampType::LogAppendTime;
+        let producer = names.producer_ids.iter().position(|id| *id == header.producer_id.0);
+        out.push(format!(
+            "[{}..{} epoch {} codec {:?} stamped {stamped} producer {producer:?} {} {}",
+            header.base_offset,
+            header.last_offset(),
+            header.partition_leader_epoch,
+            header.attributes.compression(),
+            header.producer_epoch,
+            header.base_sequence,
+        ));
+        let Ok(records) = batch.records(1 << 20) else {
+            out.push("unreadable records".into());
+            break;
+        };
+        for record in records.iter() {
+            match record {
+                Ok(record) => out.push(format!(
+                    "{} {} {:?} {:?} {:?}",
+                    records.offset(&record),
+                    if stamped { 0 } else { records.timestamp(&record).0 },
+                    record.key.map(<[u8]>::len),
+                    record.value.map(<[u8]>::len),
+                    record.headers.collect::<Vec<_>>(),
+                )),
+                Err(error) => out.push(error.to_string()),
+            }
+        }
+        out.push("]".into());
+    }
+    out.join(" ")
+}

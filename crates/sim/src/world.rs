@@ -1,0 +1,171 @@
+//! One run: incarnation after incarnation on the same disk, and the judgement at the end.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use broker::Broker;
+use env::sim::{Fault, SimDisk, Survival};
+use env::{Clock, Disk, Random, SeededRandom};
+use settings::BrokerSettings;
+use storage::Storage;
+use tokio::sync::watch;
+
+use crate::check::Known;
+use crate::clients::{self, Memory, PARTITIONS, Producer, TOPICS};
+use crate::clock::VirtualClock;
+use crate::disk::LyingDisk;
+use crate::network::Network;
+use crate::{Options, Report};
+
+/// A power cut comes after at most this long, if nothing else ends an incarnation.
+const LIFE_MS: u64 = 1500;
+
+/// Small files, so that rolling up, recycling and checkpoints happen within a short life.
+fn storage_options() -> storage::Options {
+    storage::Options {
+        wal_bytes_max: 512 * 1024,
+        wal_file_bytes: 128 * 1024,
+        tail_bytes_max: 64 * 1024,
+        direct_bytes_per_checkpoint: 256 * 1024,
+        checkpoint_interval: Duration::from_millis(400),
+        disk_free_bytes_min: 64 * 1024,
+        ..storage::Options::new("data")
+    }
+}
+
+pub fn run(options: &Options) -> Report {
+    let _simulated = env::sim::enter();
+    let random = Arc::new(SeededRandom::new(options.seed));
+    let disk = SimDisk::new(random.next_u64());
+    let memory = Memory {
+        known: Arc::new(Mutex::new(Known::default())),
+        log: Arc::new(Mutex::new(String::new())),
+        random: random.clone(),
+    };
+    let producers: Vec<_> =
+        (0..4).map(|name| Arc::new(Mutex::new(Producer::new(name, name % 2 == 0)))).collect();
+    let mut elapsed = Duration::ZERO;
+    for number in 0..options.incarnations {
+        let last = number + 1 == options.incarnations;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime without IO");
+        let clean = runtime.block_on(async {
+            let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(elapsed));
+            memory.note(&*clock, &format!("incarnation {number}"));
+            let clean = live(options, &disk, &memory, &producers, clock.clone(), last).await;
+            elapsed = clock.monotonic();
+            clean
+        });
+        // Everything that was running is gone in this moment.
+        drop(runtime);
+        if !last {
+            let survival = match random.below(4) {
+                0 => Survival::Nothing,
+                1 => Survival::Everything,
+                _ => Survival::Chance,
+            };
+            let mut log = memory.log.lock().expect("one thread");
+            let _ = writeln!(log, "power cut (stopped cleanly before: {clean}), survival {survival:?}");
+            disk.crash(survival);
+        }
+    }
+    let mut log = std::mem::take(&mut *memory.log.lock().expect("one thread"));
+    for (path, content) in disk.files() {
+        let sum = content.iter().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+        let _ = writeln!(log, "file {} {} bytes {sum:016x}", path.display(), content.len());
+    }
+    let known = std::mem::take(&mut *memory.known.lock().expect("one thread"));
+    let acknowledged = known.acknowledged_count();
+    Report { log, violations: known.into_violations(), acknowledged }
+}
+
+/// One life of the broker; whether it was stopped in order.
+async fn live(
+    options: &Options,
+    disk: &SimDisk,
+    memory: &Memory,
+    producers: &[Arc<Mutex<Producer>>],
+    clock: Arc<dyn Clock>,
+    last: bool,
+) -> bool {
+    let random = &memory.random;
+    if !last && random.chance(3) {
+        disk.crash_at(1 + random.below(400));
+    }
+    let seen: Arc<dyn Disk> = match options.lying_disk {
+        true => Arc::new(LyingDisk(Arc::new(disk.clone()))),
+        false => Arc::new(disk.clone()),
+    };
+    let opened = Storage::open(storage_options(), seen, clock.clone(), random.clone());
+    let (storage, shards) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            memory.note(&*clock, &format!("cannot open: {error}"));
+            assert!(!last, "the last incarnation must open: {error}");
+            return false;
+        }
+    };
+    for shard in shards {
+        env::spawn(shard.run_simulated());
+    }
+    let settings = BrokerSettings::new([("num.partitions", "2")]).expect("a valid setting");
+    let broker = match Broker::open(settings, storage.clone(), clock.clone(), random.clone()).await {
+        Ok(broker) => broker,
+        Err(error) => {
+            memory.note(&*clock, &format!("cannot start: {error}"));
+            assert!(!last, "the last incarnation must start: {error}");
+            return false;
+        }
+    };
+    let (stop, stopped) = watch::channel(false);
+    let network = Network::new(broker, random.clone(), stopped);
+    if last {
+        judge(&network, memory).await;
+        return true;
+    }
+    if clients::create_topics(&network).await {
+        for producer in producers {
+            env::spawn(Producer::run(producer.clone(), network.clone(), memory.clone(), clock.clone()));
+        }
+        for _ in 0..2 {
+            env::spawn(clients::consume(network.clone(), memory.clone(), clock.clone()));
+        }
+        env::spawn(clients::administrate(network.clone(), memory.clone(), clock.clone()));
+    }
+    if random.chance(6) {
+        tokio::time::sleep(Duration::from_millis(random.below(LIFE_MS))).await;
+        memory.note(&*clock, "a sync fails");
+        disk.inject(Fault::Sync("wal".into()));
+    }
+    tokio::time::sleep(Duration::from_millis(random.below(LIFE_MS))).await;
+    if random.chance(4) {
+        memory.note(&*clock, "stopping in order");
+        stop.send_replace(true);
+        storage.close().await;
+        return true;
+    }
+    false
+}
+
+/// Reads everything and compares it with what was promised.
+async fn judge(network: &Network, memory: &Memory) {
+    if !clients::create_topics(network).await {
+        panic!("the last incarnation does not answer");
+    }
+    for topic in TOPICS {
+        for index in 0..PARTITIONS {
+            let partition = (topic.to_string(), index);
+            let (log_start, records) =
+                clients::read_whole(network, &partition).await.expect("the last incarnation can be read");
+            let end = log_start + records.len() as i64;
+            memory.known(|known| {
+                known.high_watermark(&partition, end);
+                known.whole(&partition, log_start, &records);
+            });
+        }
+    }
+}
