@@ -1,8 +1,11 @@
 //! One file a command.
 
+mod consume;
 mod docs;
+mod produce;
 mod repair;
 mod serve;
+mod topic;
 mod verify;
 
 use crate::cli::{Cli, Command};
@@ -14,8 +17,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Repair(arguments)) => repair::run(&arguments),
         Some(Command::Docs(command)) => docs::run(&command),
-        Some(Command::Topic(_) | Command::Produce(_) | Command::Consume(_)) => {
-            anyhow::bail!("this command is not part of this build yet")
-        }
+        Some(Command::Topic(command)) => topic::run(&command),
+        Some(Command::Produce(arguments)) => produce::run(&arguments),
+        Some(Command::Consume(arguments)) => consume::run(&arguments),
     }
 }

@@ -4,6 +4,7 @@
 //! `wiring.rs`, the doors that are not Kafka's stand in `http.rs`.
 
 mod cli;
+mod client;
 mod commands;
 mod http;
 mod logging;

@@ -32,8 +32,10 @@ impl Broker {
         let options = settings.options();
         // The door first: a port that is taken is told before anything is touched.
         let address = options.listener.address();
-        let resolved = tokio::net::lookup_host(&address).await.with_context(|| format!("cannot resolve {address}"))?;
-        let resolved = resolved.into_iter().next().with_context(|| format!("{address} resolves to nothing"))?;
+        let resolved =
+            tokio::net::lookup_host(&address).await.with_context(|| format!("cannot resolve {address}"))?;
+        let resolved =
+            resolved.into_iter().next().with_context(|| format!("{address} resolves to nothing"))?;
         let listener = env::listen(resolved).await.with_context(|| {
             format!("cannot serve Kafka on {address}; choose another with --kafka-addr HOST:PORT (port 0: a free one)")
         })?;
@@ -65,7 +67,9 @@ impl Broker {
             let closed = storage.partitions().iter().any(|partition| partition.health() == Health::Closed);
             match closed {
                 false => Readiness::Ready,
-                true => Readiness::NotYet("the log is closed after a failed sync; restart the process".into()),
+                true => {
+                    Readiness::NotYet("the log is closed after a failed sync; restart the process".into())
+                }
             }
         })
     }
@@ -115,8 +119,14 @@ fn real_disk() -> Arc<dyn Disk> {
 }
 
 fn run_shards(shards: Vec<Shard>) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let start = |(number, shard): (usize, Shard)| env::spawn_thread(format!("storage-{number}"), move || shard.run());
-    shards.into_iter().enumerate().map(start).collect::<Result<_, _>>().context("cannot start a storage thread")
+    let start =
+        |(number, shard): (usize, Shard)| env::spawn_thread(format!("storage-{number}"), move || shard.run());
+    shards
+        .into_iter()
+        .enumerate()
+        .map(start)
+        .collect::<Result<_, _>>()
+        .context("cannot start a storage thread")
 }
 
 /// Reads everything under `data_dir` and reports on standard output; an error if anything is damaged.

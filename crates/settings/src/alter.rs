@@ -31,6 +31,11 @@ impl Operation {
         }
     }
 
+    /// The protocol's number.
+    pub fn code(self) -> i8 {
+        self as i8
+    }
+
     fn name(self) -> &'static str {
         match self {
             Operation::Set => "SET",

@@ -6,7 +6,10 @@ use super::*;
 
 #[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
 async fn ask(path: &str, readiness: Readiness) -> String {
-    let parts = Parts { metrics: Arc::new(|| "levada_requests_total 7\n# EOF\n".to_owned()), readiness: Arc::new(move || readiness.clone()) };
+    let parts = Parts {
+        metrics: Arc::new(|| "levada_requests_total 7\n# EOF\n".to_owned()),
+        readiness: Arc::new(move || readiness.clone()),
+    };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move { axum::serve(listener, router(parts)).await });

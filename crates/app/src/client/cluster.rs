@@ -1,0 +1,209 @@
+//! The brokers behind one address: who leads what.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use model::TopicId;
+use tokio::time::{Instant, sleep};
+use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+use wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
+use wire::{ErrorCode, ListOffsetsRequest, MetadataRequest, MetadataResponse, Request};
+
+use super::{Connection, Refused, check};
+use crate::cli::BrokerArgs;
+
+/// How long a missing topic is waited for where the broker may be creating it.
+const CREATION_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A topic as its metadata shows it.
+#[derive(Debug, Clone)]
+pub struct Topic {
+    pub name: String,
+    pub id: TopicId,
+    pub internal: bool,
+    /// Ascending by index.
+    pub partitions: Vec<Partition>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Partition {
+    pub index: i32,
+    /// Below 0: none at the moment.
+    pub leader: i32,
+    pub leader_epoch: i32,
+    pub replicas: Vec<i32>,
+    pub in_sync: Vec<i32>,
+}
+
+/// Connections to the brokers that were needed so far.
+pub struct Cluster {
+    patience: Duration,
+    seed: Connection,
+    addresses: BTreeMap<i32, String>,
+    nodes: BTreeMap<i32, Connection>,
+}
+
+impl Cluster {
+    pub async fn connect(arguments: &BrokerArgs) -> anyhow::Result<Cluster> {
+        let patience = Duration::from_secs(arguments.timeout.max(1));
+        let seed = Connection::open(&arguments.bootstrap, patience).await?;
+        Ok(Cluster { patience, seed, addresses: BTreeMap::new(), nodes: BTreeMap::new() })
+    }
+
+    pub fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Asks any broker; in a cluster without ZooKeeper each of them passes administration on.
+    pub async fn ask<R: Request>(&mut self, request: &R) -> anyhow::Result<R::Response> {
+        self.seed.ask(request).await
+    }
+
+    /// The connection of [`Cluster::ask`], for what depends on the version.
+    pub fn seed(&mut self) -> &mut Connection {
+        &mut self.seed
+    }
+
+    /// The connection to one broker, by its number.
+    pub async fn node(&mut self, id: i32) -> anyhow::Result<&mut Connection> {
+        if !self.nodes.contains_key(&id) {
+            let address = self.addresses.get(&id).with_context(|| format!("there is no broker {id}"))?;
+            let connection = Connection::open(address, self.patience).await.with_context(|| {
+                format!("broker {id} says that it is at {address} (its advertised.listeners)")
+            })?;
+            self.nodes.insert(id, connection);
+        }
+        self.nodes.get_mut(&id).context("the connection was just made")
+    }
+
+    /// All topics, by name.
+    pub async fn topics(&mut self) -> anyhow::Result<Vec<Topic>> {
+        let answer = self.metadata(None, false).await?;
+        let mut topics: Vec<Topic> = answer.topics.into_iter().map(topic).collect();
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
+    }
+
+    /// One topic with a leader for each partition. Where `create` is set, asking creates it, if the broker does that.
+    pub async fn topic(&mut self, name: &str, create: bool) -> anyhow::Result<Topic> {
+        let deadline = Instant::now() + if create { CREATION_PATIENCE } else { Duration::ZERO };
+        loop {
+            let answer = self.metadata(Some(name), create).await?;
+            let found =
+                answer.topics.into_iter().next().context("the broker left the topic out of its answer")?;
+            let leaderless = found.partitions.iter().any(|partition| partition.leader_id < 0);
+            match check(found.error_code, None) {
+                Ok(()) if !leaderless => return Ok(topic(found)),
+                Ok(()) if Instant::now() > deadline => bail!("{name}: a partition has no leader"),
+                Err(refused) if !refused.is_passing() || Instant::now() > deadline => {
+                    return Err(anyhow::Error::new(refused).context(name.to_owned()));
+                }
+                _ => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Offsets of some partitions by timestamp, or -1 (the end) or -2 (the beginning). `None` where no record is that
+    /// young.
+    pub async fn offsets(
+        &mut self,
+        topic: &Topic,
+        partitions: &[i32],
+        timestamp: i64,
+        isolation_level: i8,
+    ) -> anyhow::Result<BTreeMap<i32, Option<i64>>> {
+        let mut found = BTreeMap::new();
+        for (leader, indexes) in by_leader(topic, partitions)? {
+            let wanted = |partition_index: &i32| ListOffsetsPartition {
+                partition_index: *partition_index,
+                timestamp,
+                ..ListOffsetsPartition::default()
+            };
+            let request = ListOffsetsRequest {
+                replica_id: -1,
+                isolation_level,
+                topics: vec![ListOffsetsTopic {
+                    name: topic.name.as_str().into(),
+                    partitions: indexes.iter().map(wanted).collect(),
+                    ..ListOffsetsTopic::default()
+                }],
+                timeout_ms: i32::try_from(self.patience.as_millis()).unwrap_or(i32::MAX),
+                ..ListOffsetsRequest::default()
+            };
+            let answer = self.node(leader).await?.ask(&request).await?;
+            for partition in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
+                let place = || format!("{} partition {}", topic.name, partition.partition_index);
+                check(partition.error_code, None).with_context(place)?;
+                found.insert(partition.partition_index, Some(partition.offset).filter(|offset| *offset >= 0));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn metadata(&mut self, name: Option<&str>, create: bool) -> anyhow::Result<MetadataResponse> {
+        let named =
+            |name: &str| MetadataRequestTopic { name: Some(name.into()), ..MetadataRequestTopic::default() };
+        let request = MetadataRequest {
+            topics: name.map(|name| vec![named(name)]),
+            allow_auto_topic_creation: create,
+            ..MetadataRequest::default()
+        };
+        let answer = self.seed.ask(&request).await?;
+        check(answer.error_code, None)?;
+        self.addresses = answer
+            .brokers
+            .iter()
+            .map(|broker| (broker.node_id, format!("{}:{}", bracketed(&broker.host), broker.port)))
+            .collect();
+        Ok(answer)
+    }
+}
+
+/// The partitions of each leader.
+pub fn by_leader(topic: &Topic, partitions: &[i32]) -> anyhow::Result<BTreeMap<i32, Vec<i32>>> {
+    let mut leaders: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for index in partitions {
+        let partition = topic.partitions.iter().find(|partition| partition.index == *index);
+        let Some(partition) = partition else {
+            return Err(anyhow::Error::new(Refused {
+                code: ErrorCode::UnknownTopicOrPartition.code(),
+                message: Some(format!(
+                    "{} has {} partitions, 0 to {}: there is no {index}",
+                    topic.name,
+                    topic.partitions.len(),
+                    topic.partitions.len() - 1
+                )),
+            }));
+        };
+        leaders.entry(partition.leader).or_default().push(*index);
+    }
+    Ok(leaders)
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn topic(found: MetadataResponseTopic) -> Topic {
+    let mut partitions: Vec<Partition> = found
+        .partitions
+        .into_iter()
+        .map(|partition| Partition {
+            index: partition.partition_index,
+            leader: partition.leader_id,
+            leader_epoch: partition.leader_epoch,
+            replicas: partition.replica_nodes,
+            in_sync: partition.isr_nodes,
+        })
+        .collect();
+    partitions.sort_by_key(|partition| partition.index);
+    Topic {
+        name: found.name.map(|name| name.to_string()).unwrap_or_default(),
+        id: found.topic_id,
+        internal: found.is_internal,
+        partitions,
+    }
+}

@@ -1,0 +1,304 @@
+//! `levada topic`: create, list, describe, delete, alter.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use settings::Operation;
+use wire::create_partitions::CreatePartitionsTopic;
+use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use wire::delete_topics::DeleteTopicState;
+use wire::describe_configs::{DescribeConfigsResource, DescribeConfigsResourceResult};
+use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use wire::{
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, ErrorCode,
+    IncrementalAlterConfigsRequest,
+};
+
+use crate::cli::{Format, TopicCommand};
+use crate::client::{self, Cluster, Refused, Topic, check};
+use crate::output;
+
+/// The protocol's number for "this resource is a topic".
+const TOPIC_RESOURCE: i8 = 2;
+/// The protocol's number for "the topic itself sets this".
+const SET_BY_TOPIC: i8 = 1;
+
+pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
+    match command {
+        TopicCommand::Create { topics, partitions, replication_factor, set, if_not_exists, broker } => {
+            client::run(broker, async |mut cluster| {
+                let wanted: Vec<CreatableTopic> = topics
+                    .iter()
+                    .map(|name| CreatableTopic {
+                        name: name.as_str().into(),
+                        num_partitions: partitions.unwrap_or(-1),
+                        replication_factor: replication_factor.unwrap_or(-1),
+                        configs: set.iter().map(creatable_config).collect(),
+                        ..CreatableTopic::default()
+                    })
+                    .collect();
+                create(&mut cluster, wanted, *if_not_exists).await
+            })
+        }
+        TopicCommand::List { internal, format, broker } => {
+            client::run(broker, async |mut cluster| list(&mut cluster, *internal, *format).await)
+        }
+        TopicCommand::Describe { topics, all, format, broker } => client::run(broker, async |mut cluster| {
+            for name in topics {
+                describe(&mut cluster, name, *all, *format).await?;
+            }
+            Ok(())
+        }),
+        TopicCommand::Delete { topics, if_exists, broker } => {
+            client::run(broker, async |mut cluster| delete(&mut cluster, topics, *if_exists).await)
+        }
+        TopicCommand::Alter { topic, partitions, set, unset, append, subtract, broker } => {
+            let changed =
+                |operation| move |(name, value): &(String, String)| change(name, operation, Some(value));
+            let changes: Vec<AlterableConfig> = (set.iter().map(changed(Operation::Set)))
+                .chain(unset.iter().map(|name| change(name, Operation::Delete, None)))
+                .chain(append.iter().map(changed(Operation::Append)))
+                .chain(subtract.iter().map(changed(Operation::Subtract)))
+                .collect();
+            if changes.is_empty() && partitions.is_none() {
+                bail!("nothing to change: give --partitions, --set, --unset, --append or --subtract");
+            }
+            client::run(broker, async |mut cluster| alter(&mut cluster, topic, *partitions, changes).await)
+        }
+    }
+}
+
+async fn create(
+    cluster: &mut Cluster,
+    topics: Vec<CreatableTopic>,
+    if_not_exists: bool,
+) -> anyhow::Result<()> {
+    let request =
+        CreateTopicsRequest { topics, timeout_ms: timeout_ms(cluster), ..CreateTopicsRequest::default() };
+    let answer = cluster.ask(&request).await?;
+    for topic in answer.topics {
+        match check(topic.error_code, topic.error_message.as_deref()) {
+            Ok(()) if topic.num_partitions > 0 => {
+                output::line(&format!(
+                    "created {} with {}",
+                    topic.name,
+                    counted(topic.num_partitions, "partition")
+                ))?;
+            }
+            Ok(()) => output::line(&format!("created {}", topic.name))?,
+            Err(refused) if refused.is(ErrorCode::TopicAlreadyExists) && if_not_exists => {
+                output::line(&format!("{} is there already", topic.name))?;
+            }
+            Err(refused) => return Err(refused).with_context(|| format!("cannot create {}", topic.name)),
+        }
+    }
+    Ok(())
+}
+
+async fn list(cluster: &mut Cluster, internal: bool, format: Format) -> anyhow::Result<()> {
+    let topics = cluster.topics().await?;
+    for topic in topics.iter().filter(|topic| internal || !topic.internal) {
+        output::line(&match format {
+            Format::Text => topic.name.clone(),
+            Format::Json => json!({
+                "name": topic.name, "id": topic.id.to_string(), "partitions": topic.partitions.len(),
+                "internal": topic.internal,
+            })
+            .to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+async fn describe(cluster: &mut Cluster, name: &str, all: bool, format: Format) -> anyhow::Result<()> {
+    let topic = cluster.topic(name, false).await?;
+    let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
+    let first = cluster.offsets(&topic, &indexes, -2, 0).await?;
+    let next = cluster.offsets(&topic, &indexes, -1, 0).await?;
+    let settings = configs(cluster, name).await?;
+    let shown = settings.iter().filter(|config| all || config.config_source == SET_BY_TOPIC);
+    match format {
+        Format::Text => {
+            output::line(&format!(
+                "{name}  id {}  {}",
+                topic.id,
+                counted(topic.partitions.len() as i32, "partition")
+            ))?;
+            output::line("  partition  leader  replicas        first         next      records")?;
+            for line in partition_lines(&topic, &first, &next) {
+                output::line(&line)?;
+            }
+            for config in shown {
+                let value =
+                    if config.is_sensitive { "(hidden)" } else { config.value.as_deref().unwrap_or("null") };
+                output::line(&format!("  {}={value}", config.name))?;
+            }
+        }
+        Format::Json => {
+            let partition = |partition: &client::Partition| {
+                json!({
+                    "partition": partition.index, "leader": partition.leader, "leader_epoch": partition.leader_epoch,
+                    "replicas": partition.replicas, "in_sync": partition.in_sync,
+                    "first_offset": first.get(&partition.index), "next_offset": next.get(&partition.index),
+                })
+            };
+            let settings: serde_json::Map<_, _> =
+                shown.map(|config| (config.name.to_string(), json!(config.value.as_deref()))).collect();
+            let described = json!({
+                "name": topic.name, "id": topic.id.to_string(), "internal": topic.internal,
+                "partitions": topic.partitions.iter().map(partition).collect::<Vec<_>>(), "settings": settings,
+            });
+            output::line(&described.to_string())?;
+        }
+    }
+    Ok(())
+}
+
+fn partition_lines(
+    topic: &Topic,
+    first: &BTreeMap<i32, Option<i64>>,
+    next: &BTreeMap<i32, Option<i64>>,
+) -> Vec<String> {
+    let offset =
+        |offsets: &BTreeMap<i32, Option<i64>>, index| offsets.get(&index).copied().flatten().unwrap_or(0);
+    topic
+        .partitions
+        .iter()
+        .map(|partition| {
+            let (first, next) = (offset(first, partition.index), offset(next, partition.index));
+            format!(
+                "  {:9}  {:6}  {:8}  {:11}  {:11}  {:11}",
+                partition.index,
+                partition.leader,
+                partition.replicas.iter().map(i32::to_string).collect::<Vec<_>>().join(","),
+                first,
+                next,
+                next - first
+            )
+        })
+        .collect()
+}
+
+async fn configs(cluster: &mut Cluster, name: &str) -> anyhow::Result<Vec<DescribeConfigsResourceResult>> {
+    let resource = DescribeConfigsResource {
+        resource_type: TOPIC_RESOURCE,
+        resource_name: name.into(),
+        configuration_keys: None,
+        ..DescribeConfigsResource::default()
+    };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+    let answer = cluster.ask(&request).await?;
+    let result = answer.results.into_iter().next().context("the broker left the topic out of its answer")?;
+    check(result.error_code, result.error_message.as_deref())?;
+    let mut configs = result.configs;
+    configs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(configs)
+}
+
+async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> anyhow::Result<()> {
+    // Names stand in one of two places, by version.
+    let by_state = cluster.seed().version(wire::ApiKey::DeleteTopics)? >= 6;
+    let state =
+        |name: &String| DeleteTopicState { name: Some(name.as_str().into()), ..DeleteTopicState::default() };
+    let request = DeleteTopicsRequest {
+        topics: if by_state { topics.iter().map(state).collect() } else { Vec::new() },
+        topic_names: if by_state {
+            Vec::new()
+        } else {
+            topics.iter().map(|name| name.as_str().into()).collect()
+        },
+        timeout_ms: timeout_ms(cluster),
+        ..DeleteTopicsRequest::default()
+    };
+    let answer = cluster.ask(&request).await?;
+    for topic in answer.responses {
+        let name = topic.name.unwrap_or_default();
+        match check(topic.error_code, topic.error_message.as_deref()) {
+            Ok(()) => output::line(&format!("deleted {name}"))?,
+            Err(refused) if refused.is(ErrorCode::UnknownTopicOrPartition) && if_exists => {
+                output::line(&format!("{name} is not there"))?;
+            }
+            Err(refused) => return Err(not_said(refused)).with_context(|| format!("cannot delete {name}")),
+        }
+    }
+    Ok(())
+}
+
+async fn alter(
+    cluster: &mut Cluster,
+    name: &str,
+    partitions: Option<i32>,
+    configs: Vec<AlterableConfig>,
+) -> anyhow::Result<()> {
+    if !configs.is_empty() {
+        let resource = AlterConfigsResource {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: name.into(),
+            configs,
+            ..AlterConfigsResource::default()
+        };
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![resource],
+            ..IncrementalAlterConfigsRequest::default()
+        };
+        let answer = cluster.ask(&request).await?;
+        for result in answer.responses {
+            check(result.error_code, result.error_message.as_deref())
+                .map_err(not_said)
+                .with_context(|| format!("cannot change the settings of {name}"))?;
+        }
+        output::line(&format!("changed the settings of {name}"))?;
+    }
+    if let Some(count) = partitions {
+        let topic = CreatePartitionsTopic {
+            name: name.into(),
+            count,
+            assignments: None,
+            ..CreatePartitionsTopic::default()
+        };
+        let request = CreatePartitionsRequest {
+            topics: vec![topic],
+            timeout_ms: timeout_ms(cluster),
+            ..CreatePartitionsRequest::default()
+        };
+        let answer = cluster.ask(&request).await?;
+        for result in answer.results {
+            check(result.error_code, result.error_message.as_deref())
+                .with_context(|| format!("cannot give {name} {count} partitions"))?;
+        }
+        output::line(&format!("{name} has {} now", counted(count, "partition")))?;
+    }
+    Ok(())
+}
+
+/// Kafka's own text for a missing topic only says that the server does not host it.
+fn not_said(refused: Refused) -> Refused {
+    let message = refused.message.filter(|_| refused.code != ErrorCode::UnknownTopicOrPartition.code());
+    Refused { code: refused.code, message }
+}
+
+fn creatable_config((name, value): &(String, String)) -> CreatableTopicConfig {
+    CreatableTopicConfig {
+        name: name.as_str().into(),
+        value: Some(value.as_str().into()),
+        ..CreatableTopicConfig::default()
+    }
+}
+
+fn change(name: &str, operation: Operation, value: Option<&String>) -> AlterableConfig {
+    AlterableConfig {
+        name: name.into(),
+        config_operation: operation.code(),
+        value: value.map(|value| value.as_str().into()),
+        ..AlterableConfig::default()
+    }
+}
+
+fn timeout_ms(cluster: &Cluster) -> i32 {
+    i32::try_from(cluster.patience().as_millis()).unwrap_or(i32::MAX)
+}
+
+fn counted(count: i32, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
