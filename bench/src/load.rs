@@ -47,7 +47,13 @@ pub const MEASURES: &[Measure] = &[
     measure("Java 64 KiB batches, 16 partitions", Kind::Java(64 * KIB), 16, 1, 300_000),
     measure("librdkafka 1 MiB batches, 1 producer, 1 partition", Kind::Rdkafka(KIB * KIB), 1, 1, 600_000),
     measure("librdkafka 1 MiB batches, 1 producer, 16 partitions", Kind::Rdkafka(KIB * KIB), 16, 1, 600_000),
-    measure("librdkafka 1 MiB batches, 16 producers, 16 partitions", Kind::Rdkafka(KIB * KIB), 16, 16, 600_000),
+    measure(
+        "librdkafka 1 MiB batches, 16 producers, 16 partitions",
+        Kind::Rdkafka(KIB * KIB),
+        16,
+        16,
+        600_000,
+    ),
 ];
 
 const fn measure(name: &'static str, kind: Kind, partitions: i32, clients: usize, records: usize) -> Measure {
@@ -68,14 +74,16 @@ impl Measure {
             Kind::Java(batch) => vec![("MB/s", self.java(&server.address, &topic, batch, arguments)?)],
             Kind::Rdkafka(batch) => {
                 let sizes = [self.clients, self.records, RECORD_BYTES, batch];
-                let seconds = rdkafka(arguments, "produce", &server.address, &topic, self.partitions, &sizes)?;
+                let seconds =
+                    rdkafka(arguments, "produce", &server.address, &topic, self.partitions, &sizes)?;
                 vec![("MB/s", gigabytes * 1000.0 / seconds)]
             }
         };
         figures.push(("broker CPU s/GB", (server.cpu_seconds()? - cpu) / gigabytes));
         if matches!(self.kind, Kind::Rdkafka(_)) {
             let cpu = server.cpu_seconds()?;
-            let seconds = rdkafka(arguments, "consume", &server.address, &topic, self.partitions, &[self.records])?;
+            let seconds =
+                rdkafka(arguments, "consume", &server.address, &topic, self.partitions, &[self.records])?;
             figures.push(("consume MB/s", gigabytes * 1000.0 / seconds));
             figures.push(("consume broker CPU s/GB", (server.cpu_seconds()? - cpu) / gigabytes));
         }
@@ -102,7 +110,6 @@ impl Measure {
                 }
                 Ok(took)
             };
-            #[expect(clippy::disallowed_methods, reason = "a load generator, not the broker")]
             threads.push(std::thread::spawn(body));
         }
         barrier.wait();
@@ -128,7 +135,8 @@ impl Measure {
         let text = String::from_utf8_lossy(&output.stdout);
         // "300000 records sent, 150000.0 records/sec (146.48 MB/sec), ...": the last such line is the whole run's.
         let line = text.lines().rfind(|line| line.contains("records/sec"));
-        let rate = line.and_then(|line| line.split(", ").nth(1)?.split_whitespace().next()?.parse::<f64>().ok());
+        let rate =
+            line.and_then(|line| line.split(", ").nth(1)?.split_whitespace().next()?.parse::<f64>().ok());
         let rate = rate.with_context(|| {
             format!("ProducerPerformance said {text} {}", String::from_utf8_lossy(&output.stderr))
         })?;
@@ -178,18 +186,28 @@ fn create(address: &str, topic: &str, partitions: i32) -> anyhow::Result<()> {
     let mut stream = connect(address)?;
     stream.write_all(&wire::encode_request(1, None, 5, &request)?.to_bytes())?;
     let answer = decode::<CreateTopicsRequest>(read_frame(&mut stream)?, 5)?;
-    ensure!(matches!(answer.topics[0].error_code, 0 | 36), "creating failed: {}", answer.topics[0].error_code);
+    ensure!(
+        matches!(answer.topics[0].error_code, 0 | 36),
+        "creating failed: {}",
+        answer.topics[0].error_code
+    );
     Ok(())
 }
 
 fn produce_frame(topic: &str, partition: i32) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     let value = [b'x'; RECORD_BYTES];
-    builder.push(NewRecord { timestamp: SystemClock::new().now(), key: None, value: Some(&value), headers: &[] });
+    builder.push(NewRecord {
+        timestamp: SystemClock::new().now(),
+        key: None,
+        value: Some(&value),
+        headers: &[],
+    });
     let records = builder.build().into_bytes();
     let data = PartitionProduceData { index: partition, records: Some(records.into()), ..Default::default() };
     let topic = TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };
-    let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
+    let request =
+        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
     wire::encode_request(1, Some("bench"), 9, &request).expect("our own request can be said").to_bytes()
 }
 

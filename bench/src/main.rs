@@ -3,6 +3,8 @@
 //! Each run starts each broker fresh in each mode and takes every measure once; the figures are medians over the runs,
 //! the ratios medians of the ratios within a run. `docs/performance.md` is written by this, never by hand.
 
+#![allow(clippy::disallowed_methods, reason = "a load generator measures the real world, from outside")]
+
 mod load;
 mod report;
 mod server;
@@ -30,7 +32,8 @@ fn arguments() -> anyhow::Result<Arguments> {
         let value = words.next().with_context(|| format!("{name} needs a value"))?;
         values.insert(name, value);
     }
-    let mut need = |name: &str| values.remove(name).with_context(|| format!("{name} is missing; use bench/run"));
+    let mut need =
+        |name: &str| values.remove(name).with_context(|| format!("{name} is missing; use bench/run"));
     let (levada, rdkafka, classpath) = (need("--levada")?, need("--rdkafka")?, need("--classpath")?);
     let runs = values.remove("--runs").map_or(Ok(5), |text| text.parse())?;
     let only = values.remove("--only");

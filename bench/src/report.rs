@@ -28,13 +28,15 @@ impl Results {
     }
 
     pub fn markdown(&self, runs: usize) -> String {
-        let mut text = format!("Medians of {runs} alternating runs; the ratio is the median of the runs' ratios.\n");
+        let mut text =
+            format!("Medians of {runs} alternating runs; the ratio is the median of the runs' ratios.\n");
         for mode in [Mode::Fsync, Mode::PageCache] {
             let _ = writeln!(text, "\n### {}\n", mode.name());
             let _ = writeln!(text, "| measure | Levada | Kafka | Levada / Kafka | Levada min–max |");
             let _ = writeln!(text, "|---|--:|--:|--:|--:|");
             for (measure, _) in self.order.iter().filter(|(_, row)| *row == mode) {
-                let of = |system| self.values.get(&(measure.clone(), mode, system)).cloned().unwrap_or_default();
+                let of =
+                    |system| self.values.get(&(measure.clone(), mode, system)).cloned().unwrap_or_default();
                 let (ours, theirs) = (of(System::Levada), of(System::Kafka));
                 let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect();
                 let least = ours.iter().copied().fold(f64::INFINITY, f64::min);
@@ -60,7 +62,6 @@ pub fn write(figures: &str) -> anyhow::Result<()> {
     let (before, rest) = page.split_once(BEGIN).with_context(|| format!("{PAGE} has no mark {BEGIN}"))?;
     let (_, after) = rest.split_once(END).with_context(|| format!("{PAGE} has no mark {END}"))?;
     let page = format!("{before}{BEGIN}\n\n{figures}\n{END}{after}");
-    #[expect(clippy::disallowed_methods, reason = "a tool of the repository, not the broker")]
     std::fs::write(PAGE, page)?;
     Ok(())
 }

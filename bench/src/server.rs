@@ -74,7 +74,9 @@ impl Server {
             }
             System::Kafka => {
                 let mut command = Command::new("scripts/kafka-reference");
-                command.args(["--port", &port.to_string(), "--set", flush, "--data-dir"]).arg(data.join("kafka"));
+                command
+                    .args(["--port", &port.to_string(), "--set", flush, "--data-dir"])
+                    .arg(data.join("kafka"));
                 command
             }
         };

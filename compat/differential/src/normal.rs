@@ -18,7 +18,10 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 id(&mut topic.topic_id);
                 for partition in &mut topic.partition_responses {
                     words(&mut partition.error_message);
-                    partition.record_errors.iter_mut().for_each(|error| words(&mut error.batch_index_error_message));
+                    partition
+                        .record_errors
+                        .iter_mut()
+                        .for_each(|error| words(&mut error.batch_index_error_message));
                     partition.log_append_time_ms = partition.log_append_time_ms.min(0);
                 }
             }
@@ -47,7 +50,9 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 topic.partitions.sort_by_key(|partition| partition.partition_index);
             }
         }
-        AnyResponse::OffsetCommit(response) => response.topics.iter_mut().for_each(|topic| id(&mut topic.topic_id)),
+        AnyResponse::OffsetCommit(response) => {
+            response.topics.iter_mut().for_each(|topic| id(&mut topic.topic_id))
+        }
         AnyResponse::OffsetFetch(response) => {
             response.topics.sort_by(|a, b| a.name.cmp(&b.name));
             for topic in &mut response.topics {

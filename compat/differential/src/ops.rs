@@ -79,7 +79,8 @@ impl Script {
         let prefix = format!("r{seed}-");
         let names = TOPICS.iter().map(|(name, _, _)| *name).chain(MORE);
         let id = |number: usize| TopicId([number as u8 + 1; 16]);
-        let topics = names.enumerate().map(|(number, name)| (format!("{prefix}{name}"), id(number))).collect();
+        let topics =
+            names.enumerate().map(|(number, name)| (format!("{prefix}{name}"), id(number))).collect();
         Script { topics, prefix, start: SystemClock::new().now().0 }
     }
 
@@ -99,7 +100,8 @@ impl Script {
                 configs: configs.iter().map(config).collect(),
                 ..Default::default()
             };
-            let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+            let request =
+                CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
             ops.extend(op(5, request));
         }
         // The internal topics of both coordinators.
@@ -122,7 +124,9 @@ impl Script {
     ) -> Op {
         loop {
             let key = one(random, &APIS);
-            let (Some(ours), Some(theirs)) = (ours.get(&key.code()), theirs.get(&key.code())) else { continue };
+            let (Some(ours), Some(theirs)) = (ours.get(&key.code()), theirs.get(&key.code())) else {
+                continue;
+            };
             let (mut min, max) = (ours.0.max(theirs.0), ours.1.min(theirs.1));
             if key == ApiKey::Produce {
                 min = 3;
@@ -162,7 +166,18 @@ impl Script {
                     current_leader_epoch: if version >= 4 { one(random, &[-1, -1, 0, 5]) } else { -1 },
                     timestamp: one(
                         random,
-                        &[-1, -2, -3, -4, -5, 0, self.start, self.start - 1000, self.start + 2, self.start + 9_000_000],
+                        &[
+                            -1,
+                            -2,
+                            -3,
+                            -4,
+                            -5,
+                            0,
+                            self.start,
+                            self.start - 1000,
+                            self.start + 2,
+                            self.start + 9_000_000,
+                        ],
                     ),
                     ..Default::default()
                 }];
@@ -173,7 +188,12 @@ impl Script {
                 let isolation_level = if version >= 2 { one(random, &[0, 1]) } else { 0 };
                 op(
                     version,
-                    ListOffsetsRequest { replica_id: -1, isolation_level, topics: vec![topic], ..Default::default() },
+                    ListOffsetsRequest {
+                        replica_id: -1,
+                        isolation_level,
+                        topics: vec![topic],
+                        ..Default::default()
+                    },
                 )
             }
             ApiKey::Metadata => {
@@ -205,7 +225,10 @@ impl Script {
                     partition_index: partition,
                     committed_offset: one(random, &[0, 5, 100, -1]),
                     committed_leader_epoch: if version >= 6 { one(random, &[-1, 0, 4]) } else { -1 },
-                    committed_metadata: one(random, &[None, Some("".into()), Some("m".into()), Some("x".repeat(5000).into())]),
+                    committed_metadata: one(
+                        random,
+                        &[None, Some("".into()), Some("m".into()), Some("x".repeat(5000).into())],
+                    ),
                     ..Default::default()
                 };
                 by_names(version, move |names| OffsetCommitRequest {
@@ -269,7 +292,11 @@ impl Script {
                         ..Default::default()
                     };
                     match version {
-                        6.. => DeleteTopicsRequest { topics: vec![state], timeout_ms: 10_000, ..Default::default() },
+                        6.. => DeleteTopicsRequest {
+                            topics: vec![state],
+                            timeout_ms: 10_000,
+                            ..Default::default()
+                        },
                         _ => DeleteTopicsRequest {
                             topic_names: vec![name.clone()],
                             timeout_ms: 10_000,
@@ -280,7 +307,8 @@ impl Script {
             }
             ApiKey::CreatePartitions => {
                 use wire::create_partitions::{CreatePartitionsAssignment, CreatePartitionsTopic};
-                let assigned = |node| CreatePartitionsAssignment { broker_ids: vec![node], ..Default::default() };
+                let assigned =
+                    |node| CreatePartitionsAssignment { broker_ids: vec![node], ..Default::default() };
                 let topic = CreatePartitionsTopic {
                     name,
                     count: one(random, &[-1, 0, 1, 2, 3]),
@@ -289,7 +317,15 @@ impl Script {
                 };
                 let validate_only = true;
                 let topics = vec![topic];
-                op(version, CreatePartitionsRequest { topics, timeout_ms: 10_000, validate_only, ..Default::default() })
+                op(
+                    version,
+                    CreatePartitionsRequest {
+                        topics,
+                        timeout_ms: 10_000,
+                        validate_only,
+                        ..Default::default()
+                    },
+                )
             }
             ApiKey::DeleteRecords => {
                 use wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
@@ -297,12 +333,16 @@ impl Script {
                 let partitions =
                     vec![DeleteRecordsPartition { partition_index: partition, offset, ..Default::default() }];
                 let topic = DeleteRecordsTopic { name, partitions, ..Default::default() };
-                op(version, DeleteRecordsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() })
+                op(
+                    version,
+                    DeleteRecordsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() },
+                )
             }
             ApiKey::InitProducerId => {
                 let transactional = one(random, &[None, None, Some("tx-a"), Some("tx-b"), Some("")]);
                 let transactional_id = transactional.map(|id| format!("{}{id}", self.prefix).into());
-                let transactional_id = if transactional == Some("") { Some(Str::new()) } else { transactional_id };
+                let transactional_id =
+                    if transactional == Some("") { Some(Str::new()) } else { transactional_id };
                 let transaction_timeout_ms = one(random, &[1000, 1000, 60_000, 0, -1, i32::MAX]);
                 let current = (version >= 3 && pick(random, 3) == 0)
                     .then(|| (pick(random, 6), one(random, &[0_i16, 1, 2])));
@@ -341,7 +381,14 @@ impl Script {
                     ..Default::default()
                 };
                 let include_synonyms = pick(random, 2) == 0;
-                op(version, DescribeConfigsRequest { resources: vec![resource], include_synonyms, ..Default::default() })
+                op(
+                    version,
+                    DescribeConfigsRequest {
+                        resources: vec![resource],
+                        include_synonyms,
+                        ..Default::default()
+                    },
+                )
             }
             ApiKey::AlterConfigs => {
                 use wire::alter_configs::{AlterConfigsResource, AlterableConfig};
@@ -354,7 +401,10 @@ impl Script {
                     ..Default::default()
                 };
                 let validate_only = true;
-                op(version, AlterConfigsRequest { resources: vec![resource], validate_only, ..Default::default() })
+                op(
+                    version,
+                    AlterConfigsRequest { resources: vec![resource], validate_only, ..Default::default() },
+                )
             }
             ApiKey::IncrementalAlterConfigs => {
                 use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
@@ -377,7 +427,11 @@ impl Script {
                 let validate_only = true;
                 op(
                     version,
-                    IncrementalAlterConfigsRequest { resources: vec![resource], validate_only, ..Default::default() },
+                    IncrementalAlterConfigsRequest {
+                        resources: vec![resource],
+                        validate_only,
+                        ..Default::default()
+                    },
                 )
             }
             ApiKey::DescribeTopicPartitions => {
@@ -406,7 +460,8 @@ impl Script {
                 op(version, DescribeProducersRequest { topics: vec![topic], ..Default::default() })
             }
             ApiKey::ListConfigResources => {
-                let resource_types = if version >= 1 { one(random, &[vec![16], vec![9]]) } else { Vec::new() };
+                let resource_types =
+                    if version >= 1 { one(random, &[vec![16], vec![9]]) } else { Vec::new() };
                 op(version, ListConfigResourcesRequest { resource_types, ..Default::default() })
             }
             _ => None,
@@ -430,8 +485,11 @@ impl Script {
         let mut op = by_names(version, move |names| {
             let topic = |(name, id, index, batch): &(Str, TopicId, i32, Batch)| {
                 let records = batch.bytes(|number| names.producer_id(number), start);
-                let data =
-                    PartitionProduceData { index: *index, records: records.map(Into::into), ..Default::default() };
+                let data = PartitionProduceData {
+                    index: *index,
+                    records: records.map(Into::into),
+                    ..Default::default()
+                };
                 TopicProduceData {
                     name: if by_id { Str::new() } else { name.clone() },
                     topic_id: if by_id { names.topic_id(*id) } else { TopicId::ZERO },
@@ -458,7 +516,9 @@ impl Script {
         id: TopicId,
         partition: i32,
     ) -> Option<Op> {
-        use wire::offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics};
+        use wire::offset_fetch::{
+            OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+        };
         let group = one(random, &["g1", "g2", "g3", "unknown"]);
         let all = version >= 2 && pick(random, 4) == 0;
         let by_id = version >= 10;
@@ -510,7 +570,11 @@ impl Script {
         let topic = CreatableTopic {
             name: name.into(),
             num_partitions: if manual { one(random, &[-1, -1, 2]) } else { one(random, &[1, 2, -1, 0, -2]) },
-            replication_factor: if manual { one(random, &[-1, -1, 1]) } else { one(random, &[1, 1, -1, 0, -2]) },
+            replication_factor: if manual {
+                one(random, &[-1, -1, 1])
+            } else {
+                one(random, &[1, 1, -1, 0, -2])
+            },
             assignments: match manual {
                 false => Vec::new(),
                 true => one(random, &[vec![assigned(0, 0)], vec![assigned(1, 0)], vec![assigned(0, 5)]]),
@@ -534,7 +598,8 @@ fn fetch(random: &SeededRandom, version: i16, name: Str, id: TopicId, partition:
     let epoch = if version >= 9 { one(random, &[-1, -1, 0, 5]) } else { -1 };
     let isolation_level = one(random, &[0, 0, 1]);
     let session = version >= 7 && pick(random, 3) == 0;
-    let (session_epoch, known) = if session { one(random, &[(0, false), (1, true), (2, true), (7, true)]) } else { (-1, false) };
+    let (session_epoch, known) =
+        if session { one(random, &[(0, false), (1, true), (2, true), (7, true)]) } else { (-1, false) };
     by_names(version, move |names| {
         let row = FetchPartition {
             partition,

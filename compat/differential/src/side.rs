@@ -10,8 +10,8 @@ use bytes::Bytes;
 use model::TopicId;
 use wire::metadata::MetadataRequestTopic;
 use wire::{
-    AnyResponse, ApiKey, ApiVersionsRequest, Message, MetadataRequest, MetadataResponse, decode_response_header,
-    encode_request,
+    AnyResponse, ApiKey, ApiVersionsRequest, Message, MetadataRequest, MetadataResponse,
+    decode_response_header, encode_request,
 };
 
 use crate::normal;
@@ -126,7 +126,10 @@ impl Side {
 
     fn exchange(&mut self, frame: &[u8]) -> anyhow::Result<Option<Bytes>> {
         let gone = |error: &std::io::Error| {
-            matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+            matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            )
         };
         let mut length = [0; 4];
         match self.stream.write_all(frame).and_then(|()| self.stream.read_exact(&mut length)) {

@@ -48,7 +48,9 @@ impl From<Refused> for Refusal {
                 let what = format!("{} record errors in total", records.len());
                 of_records(ErrorCode::InvalidRecord, &what, records)
             }
-            Refused::Timestamps(records) => of_records(ErrorCode::InvalidTimestamp, "invalid timestamp", records),
+            Refused::Timestamps(records) => {
+                of_records(ErrorCode::InvalidTimestamp, "invalid timestamp", records)
+            }
             Refused::Corrupt(why) => Refusal::new(ErrorCode::CorruptMessage, why),
             Refused::TooLarge(why) => Refusal::new(ErrorCode::MessageTooLarge, why),
             Refused::Compression(why) => Refusal::new(ErrorCode::UnsupportedCompressionType, why),
@@ -61,7 +63,9 @@ impl From<AppendError> for Refusal {
         let code = match error {
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-            AppendError::Damaged | AppendError::DiskFull | AppendError::Closed => ErrorCode::KafkaStorageError,
+            AppendError::Damaged | AppendError::DiskFull | AppendError::Closed => {
+                ErrorCode::KafkaStorageError
+            }
             AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
             AppendError::Overloaded => ErrorCode::RequestTimedOut,
             AppendError::UnexpectedEnd { .. } => ErrorCode::UnknownServerError,

@@ -96,7 +96,8 @@ impl Known {
             .collect();
         for (offset, value) in acknowledged {
             if records.get(&offset) != Some(&value) {
-                let what = format!("{partition:?} offset {offset} should be {value}, is {:?}", records.get(&offset));
+                let what =
+                    format!("{partition:?} offset {offset} should be {value}, is {:?}", records.get(&offset));
                 self.violated(Invariant::NothingAcknowledgedIsLost, what);
             }
         }

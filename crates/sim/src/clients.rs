@@ -137,7 +137,8 @@ impl Producer {
                 }
             }
         };
-        let what = format!("producer {} sent {:?} to {topic}-{partition}: {told}", producer.name, sending.values);
+        let what =
+            format!("producer {} sent {:?} to {topic}-{partition}: {told}", producer.name, sending.values);
         memory.note(clock, &what);
         answer.map(drop)
     }
@@ -163,7 +164,8 @@ impl Producer {
 impl Sending {
     fn batch(&self, producer: Option<(i64, i16)>, now: Timestamp) -> bytes::Bytes {
         // Padding that does not compress away.
-        let padding: Vec<u8> = (0..self.padding as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let padding: Vec<u8> =
+            (0..self.padding as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut builder = BatchBuilder::new(self.codec);
         if let Some((id, epoch)) = producer {
             builder = builder.producer(ProducerId(id), ProducerEpoch(epoch), self.sequence);
@@ -217,15 +219,20 @@ pub async fn administrate(network: Network, memory: Memory, clock: Arc<dyn Clock
             let name = format!("scratch-{}", memory.random.below(3));
             let answer = match memory.random.chance(2) {
                 true => {
-                    let topic =
-                        wire::metadata::MetadataRequestTopic { name: Some(name.as_str().into()), ..Default::default() };
+                    let topic = wire::metadata::MetadataRequestTopic {
+                        name: Some(name.as_str().into()),
+                        ..Default::default()
+                    };
                     let request = MetadataRequest { topics: Some(vec![topic]), ..Default::default() };
                     connection.ask(9, &request).await.map(|answer| answer.topics[0].error_code)
                 }
                 false => {
                     let names = vec![name.as_str().into()];
-                    let request =
-                        wire::DeleteTopicsRequest { topic_names: names, timeout_ms: 1000, ..Default::default() };
+                    let request = wire::DeleteTopicsRequest {
+                        topic_names: names,
+                        timeout_ms: 1000,
+                        ..Default::default()
+                    };
                     connection.ask(4, &request).await.map(|answer| answer.responses[0].error_code)
                 }
             };
@@ -286,7 +293,11 @@ pub async fn read_whole(network: &Network, partition: &Partition) -> Option<(i64
     }
 }
 
-async fn fetch(connection: &mut Connection, partition: &Partition, offset: i64) -> Result<PartitionData, Broken> {
+async fn fetch(
+    connection: &mut Connection,
+    partition: &Partition,
+    offset: i64,
+) -> Result<PartitionData, Broken> {
     let row = FetchPartition {
         partition: partition.1,
         fetch_offset: offset,

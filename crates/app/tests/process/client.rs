@@ -24,7 +24,8 @@ impl Client {
     }
 
     pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
-        self.stream.write_all(&wire::encode_request(1, Some("test"), version, request).unwrap().to_bytes())?;
+        self.stream
+            .write_all(&wire::encode_request(1, Some("test"), version, request).unwrap().to_bytes())?;
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];

@@ -60,7 +60,8 @@ fn killed_twenty_times_under_load_it_keeps_every_acknowledged_record_once_and_in
             .iter()
             .enumerate()
             .map(|(number, producer)| {
-                let (producer, address, progress) = (producer.clone(), server.kafka.clone(), progress.clone());
+                let (producer, address, progress) =
+                    (producer.clone(), server.kafka.clone(), progress.clone());
                 let body = move || drop(producer.lock().unwrap().run(number, &address, &progress));
                 std::thread::Builder::new().spawn(body).unwrap()
             })
@@ -87,7 +88,8 @@ fn killed_twenty_times_under_load_it_keeps_every_acknowledged_record_once_and_in
         assert_eq!(distinct.len(), stored.len(), "no record stands twice");
         // All that was acknowledged, at its place; after it at most what was in doubt at the last kill.
         assert_eq!(stored[..producer.acknowledged.len()], producer.acknowledged[..]);
-        let rest: Vec<&String> = stored[producer.acknowledged.len()..].iter().map(|(_, value)| value).collect();
+        let rest: Vec<&String> =
+            stored[producer.acknowledged.len()..].iter().map(|(_, value)| value).collect();
         assert!(rest.is_empty() || rest.into_iter().eq(&producer.in_doubt));
         acknowledged += producer.acknowledged.len();
     }

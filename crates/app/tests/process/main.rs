@@ -1,4 +1,5 @@
 //! The real binary, from outside: killed under load, and with more connections than it has use for.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test is its own outside")]
 
 mod client;
 mod killed;

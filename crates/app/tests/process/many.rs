@@ -40,5 +40,8 @@ fn five_thousand_idle_connections_cost_little_and_disturb_nobody() {
         stream.read_exact(&mut length).unwrap();
     }
     let grown = server.resident_bytes().saturating_sub(before);
-    assert!(grown < IDLE_CONNECTIONS * BYTES_PER_CONNECTION_MAX, "{grown} bytes for {IDLE_CONNECTIONS} connections");
+    assert!(
+        grown < IDLE_CONNECTIONS * BYTES_PER_CONNECTION_MAX,
+        "{grown} bytes for {IDLE_CONNECTIONS} connections"
+    );
 }

@@ -48,7 +48,8 @@ async fn alter(
         }
         Resource::Broker(scope) => {
             let given: Vec<_> = given.collect();
-            let set = given.iter().map(|(name, value)| Change { name, operation: Operation::Set, value: *value });
+            let set =
+                given.iter().map(|(name, value)| Change { name, operation: Operation::Set, value: *value });
             let present = settings.dynamic(scope).keys();
             let gone = present.filter(|name| !given.iter().any(|(given, _)| given == *name));
             let gone = gone.map(|name| Change { name, operation: Operation::Delete, value: None });

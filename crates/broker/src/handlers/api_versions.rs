@@ -14,7 +14,8 @@ const ZERO_LEVELS: i16 = 4;
 
 pub async fn handle(request: ApiVersionsRequest, caller: &Caller, node: &Node) -> ApiVersionsResponse {
     if caller.version >= 3
-        && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
+        && !(is_software_name(&request.client_software_name)
+            && is_software_name(&request.client_software_version))
     {
         return ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.into(), ..Default::default() };
     }
@@ -22,7 +23,10 @@ pub async fn handle(request: ApiVersionsRequest, caller: &Caller, node: &Node) -
     if let Some(cluster_id) = &request.cluster_id
         && (*cluster_id != node.cluster_id || request.node_id != node.id)
     {
-        return ApiVersionsResponse { error_code: ErrorCode::RebootstrapRequired.into(), ..Default::default() };
+        return ApiVersionsResponse {
+            error_code: ErrorCode::RebootstrapRequired.into(),
+            ..Default::default()
+        };
     }
     let (name, min, max) = METADATA_VERSION;
     let mut response = ApiVersionsResponse {

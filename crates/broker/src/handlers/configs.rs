@@ -28,7 +28,8 @@ pub fn resource(kind: i8, name: &Str, node: &Node, topics: &Topics) -> Result<Re
             if let Err(why) = coordinators::metadata::check_topic_name(name) {
                 return Err(Refusal::new(ErrorCode::InvalidTopicException, why));
             }
-            let unknown = || Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}"));
+            let unknown =
+                || Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("there is no topic {name}"));
             topics.by_name(name).map(Resource::Topic).ok_or_else(unknown)
         }
         BROKER if name.is_empty() => Ok(Resource::Broker(Scope::ClusterDefault)),
@@ -36,7 +37,10 @@ pub fn resource(kind: i8, name: &Str, node: &Node, topics: &Topics) -> Result<Re
             check_broker(name, node)?;
             Ok(Resource::Broker(Scope::Broker))
         }
-        _ => Err(Refusal::new(ErrorCode::InvalidRequest, format!("resources of type {kind} have no such configs"))),
+        _ => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("resources of type {kind} have no such configs"),
+        )),
     }
 }
 

@@ -14,7 +14,11 @@ use crate::topics::METADATA_TOPIC;
 /// From here on -1 stands for the default, and the answer tells what was created.
 const TELLS_CONFIGS: i16 = 5;
 
-pub async fn handle(request: CreateTopicsRequest, caller: &Caller, cluster: &Cluster) -> CreateTopicsResponse {
+pub async fn handle(
+    request: CreateTopicsRequest,
+    caller: &Caller,
+    cluster: &Cluster,
+) -> CreateTopicsResponse {
     let twice = super::duplicates(request.topics.iter().map(|topic| topic.name.as_ref()));
     let mut response = CreateTopicsResponse::default();
     for topic in &request.topics {
@@ -41,7 +45,10 @@ async fn create(
     let settings = cluster.settings();
     let options = settings.options();
     if topic.name == METADATA_TOPIC {
-        return Err(Refusal::new(ErrorCode::InvalidRequest, "the topic of the cluster metadata is not for clients"));
+        return Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            "the topic of the cluster metadata is not for clients",
+        ));
     }
     let partitions = match (topic.assignments.is_empty(), topic.num_partitions) {
         (false, _) => assigned_partitions(topic, options.node_id)?,
@@ -85,9 +92,10 @@ async fn create(
 fn check_replication(topic: &CreatableTopic) -> Result<(), Refusal> {
     match topic.replication_factor {
         -1 | 1 => Ok(()),
-        0 | i16::MIN..-1 => {
-            Err(Refusal::new(ErrorCode::InvalidReplicationFactor, "Replication factor must be larger than 0."))
-        }
+        0 | i16::MIN..-1 => Err(Refusal::new(
+            ErrorCode::InvalidReplicationFactor,
+            "Replication factor must be larger than 0.",
+        )),
         asked => {
             warn!(topic = %topic.name, asked, "replication factor granted as 1: there is one broker");
             Ok(())

@@ -11,7 +11,11 @@ use crate::topics::Topics;
 /// Stands for the high watermark.
 const ALL: i64 = -1;
 
-pub async fn handle(request: DeleteRecordsRequest, topics: &Topics, storage: &Storage) -> DeleteRecordsResponse {
+pub async fn handle(
+    request: DeleteRecordsRequest,
+    topics: &Topics,
+    storage: &Storage,
+) -> DeleteRecordsResponse {
     let mut response = DeleteRecordsResponse::default();
     for topic in request.topics {
         let mut answered = DeleteRecordsTopicResult { name: topic.name.clone(), ..Default::default() };

@@ -49,8 +49,11 @@ pub async fn handle(
             }
             Ok(topic) => delete(topic, cluster, offsets).await,
         };
-        let mut result =
-            DeletableTopicResult { name: wanted.name.clone(), topic_id: wanted.topic_id, ..Default::default() };
+        let mut result = DeletableTopicResult {
+            name: wanted.name.clone(),
+            topic_id: wanted.topic_id,
+            ..Default::default()
+        };
         match (&deleted, topic) {
             (Ok(()), Ok(topic)) => {
                 (result.name, result.topic_id) = (Some(topic.name.clone()), topic.id);
@@ -68,7 +71,9 @@ pub async fn handle(
 fn find(topics: &Topics, wanted: &DeleteTopicState) -> Result<Arc<Topic>, Refusal> {
     match (&wanted.name, wanted.topic_id.is_zero()) {
         (Some(_), false) => Err(Refusal::new(ErrorCode::InvalidRequest, "give a name or an id, not both")),
-        (None, true) => Err(Refusal::new(ErrorCode::InvalidRequest, "neither a topic name nor an id was given")),
+        (None, true) => {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "neither a topic name nor an id was given"))
+        }
         (Some(name), true) => {
             Ok(topics.by_name(name).ok_or(Refusal::from(ErrorCode::UnknownTopicOrPartition))?)
         }

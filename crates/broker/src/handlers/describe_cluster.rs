@@ -10,10 +10,16 @@ use crate::request::Caller;
 const BROKERS: i8 = 1;
 const CONTROLLERS: i8 = 2;
 
-pub async fn handle(request: DescribeClusterRequest, caller: &Caller, node: &Node) -> DescribeClusterResponse {
+pub async fn handle(
+    request: DescribeClusterRequest,
+    caller: &Caller,
+    node: &Node,
+) -> DescribeClusterResponse {
     if request.endpoint_type != BROKERS {
         let (code, why) = match request.endpoint_type {
-            CONTROLLERS => (ErrorCode::MismatchedEndpointType, "this address is a broker's, not a controller's"),
+            CONTROLLERS => {
+                (ErrorCode::MismatchedEndpointType, "this address is a broker's, not a controller's")
+            }
             _ => (ErrorCode::UnsupportedEndpointType, "unknown endpoint type"),
         };
         return DescribeClusterResponse {
@@ -24,8 +30,13 @@ pub async fn handle(request: DescribeClusterRequest, caller: &Caller, node: &Nod
         };
     }
     let (host, port) = node.address(&caller.ends);
-    let broker =
-        DescribeClusterBroker { broker_id: node.id, host, port, rack: node.rack.clone(), ..Default::default() };
+    let broker = DescribeClusterBroker {
+        broker_id: node.id,
+        host,
+        port,
+        rack: node.rack.clone(),
+        ..Default::default()
+    };
     DescribeClusterResponse {
         cluster_id: node.cluster_id.clone(),
         controller_id: node.id,

@@ -35,7 +35,8 @@ pub async fn handle(
                     Some(keys) if !keys.is_empty() => keys.iter().any(|key| key == described.name),
                     _ => true,
                 };
-                let entry = |described| entry(described, request.include_synonyms, request.include_documentation);
+                let entry =
+                    |described| entry(described, request.include_synonyms, request.include_documentation);
                 result.configs = configs.into_iter().filter(wanted).map(entry).collect();
             }
             Err(refusal) => (result.error_code, result.error_message) = (refusal.code(), refusal.text()),

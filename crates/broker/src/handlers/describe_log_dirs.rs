@@ -32,7 +32,11 @@ pub async fn handle(
             })
             .collect();
         if !partitions.is_empty() {
-            described.push(DescribeLogDirsTopic { name: topic.name.clone(), partitions, ..Default::default() });
+            described.push(DescribeLogDirsTopic {
+                name: topic.name.clone(),
+                partitions,
+                ..Default::default()
+            });
         }
     }
     let result = DescribeLogDirsResult {

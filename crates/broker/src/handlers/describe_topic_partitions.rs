@@ -42,7 +42,8 @@ pub async fn handle(
         }
         let Some(topic) = topics.by_name(&name) else {
             let valid = coordinators::metadata::check_topic_name(&name).is_ok();
-            let code = if valid { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
+            let code =
+                if valid { ErrorCode::UnknownTopicOrPartition } else { ErrorCode::InvalidTopicException };
             response.topics.push(DescribeTopicPartitionsResponseTopic {
                 error_code: code.into(),
                 name: Some(name),
@@ -62,8 +63,7 @@ pub async fn handle(
                 ..Default::default()
             }
         };
-        let page: Vec<_> =
-            topic.partitions.iter().enumerate().skip(from).take(room).map(partition).collect();
+        let page: Vec<_> = topic.partitions.iter().enumerate().skip(from).take(room).map(partition).collect();
         room -= page.len();
         let next = from + page.len();
         response.topics.push(DescribeTopicPartitionsResponseTopic {

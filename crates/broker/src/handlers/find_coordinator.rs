@@ -30,7 +30,10 @@ pub async fn handle(
         TRANSACTION => {
             transactional_ids.topic().await.map(drop).map_err(|error| of_host(error, |_| unexpected()))
         }
-        other => Err(Refusal::new(ErrorCode::InvalidRequest, format!("coordinators of type {other} are not served"))),
+        other => Err(Refusal::new(
+            ErrorCode::InvalidRequest,
+            format!("coordinators of type {other} are not served"),
+        )),
     };
     let (host, port) = node.address(&caller.ends);
     if caller.version < BATCHED {

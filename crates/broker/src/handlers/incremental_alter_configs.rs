@@ -39,8 +39,9 @@ async fn alter(
 ) -> Result<(), Refusal> {
     let mut changes = Vec::with_capacity(wanted.configs.len());
     for config in &wanted.configs {
-        let unknown =
-            || Refusal::new(ErrorCode::InvalidRequest, format!("{} is no operation", config.config_operation));
+        let unknown = || {
+            Refusal::new(ErrorCode::InvalidRequest, format!("{} is no operation", config.config_operation))
+        };
         let operation = Operation::from_code(config.config_operation).ok_or_else(unknown)?;
         changes.push(Change { name: &config.name, operation, value: config.value.as_deref() });
     }

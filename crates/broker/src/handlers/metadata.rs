@@ -24,8 +24,13 @@ pub async fn handle(
     cluster: &Cluster,
 ) -> MetadataResponse {
     let (host, port) = node.address(&caller.ends);
-    let broker =
-        MetadataResponseBroker { node_id: node.id, host, port, rack: node.rack.clone(), ..Default::default() };
+    let broker = MetadataResponseBroker {
+        node_id: node.id,
+        host,
+        port,
+        rack: node.rack.clone(),
+        ..Default::default()
+    };
     let mut response = MetadataResponse {
         brokers: vec![broker],
         cluster_id: Some(node.cluster_id.clone()),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use coordinators::offsets::{Committed, Offsets, TopicPartition};
 use model::TopicId;
 use wire::offset_fetch::{
-    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup, OffsetFetchResponsePartition,
-    OffsetFetchResponsePartitions, OffsetFetchResponseTopic, OffsetFetchResponseTopics,
+    OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup,
+    OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
+    OffsetFetchResponseTopics,
 };
 use wire::{ErrorCode, OffsetFetchRequest, OffsetFetchResponse, Str};
 
@@ -88,9 +89,7 @@ async fn fetch(
     let by_id = caller.version >= BY_ID;
     answered.topics = match wanted.topics {
         None => everything(&committed, by_id, topics),
-        Some(wanted) => {
-            wanted.into_iter().map(|topic| named(topic, &committed, by_id, topics)).collect()
-        }
+        Some(wanted) => wanted.into_iter().map(|topic| named(topic, &committed, by_id, topics)).collect(),
     };
     answered
 }
@@ -109,7 +108,8 @@ fn named(
             let key = TopicPartition { topic: name.to_string(), partition: index };
             // A commit for an earlier topic of the same name says nothing about this one.
             let current = |committed: &&Committed| {
-                committed.topic_id.is_zero() || known.as_ref().is_none_or(|topic| topic.id == committed.topic_id)
+                committed.topic_id.is_zero()
+                    || known.as_ref().is_none_or(|topic| topic.id == committed.topic_id)
             };
             entry(index, committed.get(&key).filter(current), None)
         }
@@ -148,7 +148,11 @@ fn everything(
 }
 
 /// Without a commit: offset -1, epoch -1, no metadata, no error.
-fn entry(index: i32, committed: Option<&Committed>, error: Option<ErrorCode>) -> OffsetFetchResponsePartitions {
+fn entry(
+    index: i32,
+    committed: Option<&Committed>,
+    error: Option<ErrorCode>,
+) -> OffsetFetchResponsePartitions {
     OffsetFetchResponsePartitions {
         partition_index: index,
         committed_offset: committed.map_or(-1, |committed| committed.offset.0),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+
 use model::{Offset, Timestamp};
 use storage::{Append, AppendError, Appended};
 use wire::produce::{
@@ -46,13 +46,16 @@ pub async fn begin(
     let version = caller.version;
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for topic_data in request.topic_data {
-        let topic = super::find_topic(&broker.topics, version >= BY_ID, topic_data.topic_id, &topic_data.name);
+        let topic =
+            super::find_topic(&broker.topics, version >= BY_ID, topic_data.topic_id, &topic_data.name);
         let topic = topic.map_err(Refusal::from).and_then(|topic| may_write(topic, request.acks, caller));
         let mut partitions = Vec::with_capacity(topic_data.partition_data.len());
         for data in topic_data.partition_data {
             let index = data.index;
             let begun = match &topic {
-                Ok(topic) => begin_partition(topic, data, version, broker).await.unwrap_or_else(Begun::Refused),
+                Ok(topic) => {
+                    begin_partition(topic, data, version, broker).await.unwrap_or_else(Begun::Refused)
+                }
                 Err(refusal) => Begun::Refused(refusal.clone()),
             };
             partitions.push((index, begun));
@@ -101,7 +104,7 @@ async fn begin_partition(
     broker: &Parts,
 ) -> Result<Begun, Refusal> {
     let partition = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let records = data.records.map(|records| records.to_bytes()).unwrap_or_else(Bytes::new);
+    let records = data.records.map(|records| records.to_bytes()).unwrap_or_default();
     let valid = validate(records, &topic.rules, broker.clock.now())?;
     let header = valid.batch.header();
     if header.attributes.is_transactional() {

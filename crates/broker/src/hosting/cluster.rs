@@ -122,7 +122,8 @@ impl Cluster {
     pub async fn check_topic(&self, name: &str, partitions: i32) -> Result<(), CreateError> {
         let exists = self.shared.topics.by_name(name).is_some();
         let metric = |name: &str| name.replace('.', "_");
-        let collides = || self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name));
+        let collides =
+            || self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name));
         match metadata::check_topic_name(name) {
             Err(why) => Err(CreateError::InvalidName(why)),
             Ok(()) if exists => Err(CreateError::Exists),
@@ -147,13 +148,21 @@ impl Cluster {
     }
 
     /// Makes a topic's own settings the given ones.
-    pub async fn set_topic_configs(&self, topic: &Topic, wanted: &TopicOverrides) -> Result<(), ClusterError> {
+    pub async fn set_topic_configs(
+        &self,
+        topic: &Topic,
+        wanted: &TopicOverrides,
+    ) -> Result<(), ClusterError> {
         let changes = difference(topic.overrides.iter(), wanted.iter());
         self.set_configs(Resource::Topic(topic.name.to_string()), changes).await
     }
 
     /// Makes the broker's dynamic settings of one scope those of `wanted`.
-    pub async fn set_broker_configs(&self, scope: Scope, wanted: &BrokerSettings) -> Result<(), ClusterError> {
+    pub async fn set_broker_configs(
+        &self,
+        scope: Scope,
+        wanted: &BrokerSettings,
+    ) -> Result<(), ClusterError> {
         let settings = self.settings();
         let (present, wanted) = (settings.dynamic(scope), wanted.dynamic(scope));
         let changes = difference(
@@ -225,7 +234,8 @@ fn difference<'a>(
 ) -> Vec<(String, Option<String>)> {
     let present: BTreeMap<_, _> = present.collect();
     let wanted: BTreeMap<_, _> = wanted.collect();
-    let removed = present.keys().filter(|name| !wanted.contains_key(*name)).map(|name| (name.to_string(), None));
+    let removed =
+        present.keys().filter(|name| !wanted.contains_key(*name)).map(|name| (name.to_string(), None));
     let set = wanted.iter().filter(|(name, value)| present.get(*name) != Some(value));
     removed.chain(set.map(|(name, value)| (name.to_string(), Some(value.to_string())))).collect()
 }

@@ -94,6 +94,7 @@ where
 
 /// Kafka's way: Java's `String.hashCode`, its sign bit cleared, modulo the number of partitions.
 pub fn partition_of(key: &str, partitions: i32) -> i32 {
-    let hash = key.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    let hash =
+        key.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     (hash & i32::MAX) % partitions
 }

@@ -216,8 +216,9 @@ async fn load<M: Hosted>(partition: &Arc<Partition>) -> Result<M, String> {
         let offsets = partition.offsets();
         let mut next: Offset = offsets.log_start;
         while next < offsets.high_watermark {
-            let read =
-                partition.read(next, LOAD_BYTES, offsets.high_watermark).map_err(|error| error.to_string())?;
+            let read = partition
+                .read(next, LOAD_BYTES, offsets.high_watermark)
+                .map_err(|error| error.to_string())?;
             for batch in batches(join(&read.chunks)) {
                 let batch = batch.map_err(|error| error.to_string())?;
                 let records = batch.records(BATCH_BYTES_MAX).map_err(|error| error.to_string())?;

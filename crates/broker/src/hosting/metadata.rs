@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use coordinators::metadata::{Metadata, Record, Resource};
-use wire::metadata_records::{ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord};
+use wire::metadata_records::{
+    ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
+};
 use wire::{DecodeError, Message, Stored, stored};
 
 use super::host::Hosted;
@@ -28,9 +30,7 @@ impl Hosted for Metadata {
                 partition_epoch: 0,
                 ..Default::default()
             }),
-            Record::TopicRemoved { id } => {
-                encode(&RemoveTopicRecord { topic_id: *id, ..Default::default() })
-            }
+            Record::TopicRemoved { id } => encode(&RemoveTopicRecord { topic_id: *id, ..Default::default() }),
             Record::ConfigSet { resource, name, value } => {
                 let (resource_type, resource_name) = match resource {
                     Resource::Topic(name) => (RESOURCE_TOPIC, name.as_str()),
@@ -44,9 +44,11 @@ impl Hosted for Metadata {
                     ..Default::default()
                 })
             }
-            Record::ProducerIdsAllocated { next } => {
-                encode(&ProducerIdsRecord { broker_id: NODE_ID, next_producer_id: *next, ..Default::default() })
-            }
+            Record::ProducerIdsAllocated { next } => encode(&ProducerIdsRecord {
+                broker_id: NODE_ID,
+                next_producer_id: *next,
+                ..Default::default()
+            }),
         };
         (None, Some(value))
     }

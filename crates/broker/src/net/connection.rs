@@ -121,14 +121,19 @@ enum Step {
     Outcome(Outcome),
 }
 
-async fn write(stream: &mut (impl AsyncWrite + Unpin), pieces: Vec<Bytes>, stall: Duration) -> Result<(), Ended> {
+async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    pieces: Vec<Bytes>,
+    stall: Duration,
+) -> Result<(), Ended> {
     let mut pieces = VecDeque::from(pieces);
     while let Some(first) = pieces.front_mut() {
         if first.is_empty() {
             pieces.pop_front();
             continue;
         }
-        let slices: Vec<IoSlice<'_>> = pieces.iter().take(WRITE_PIECES_MAX).map(|p| IoSlice::new(p)).collect();
+        let slices: Vec<IoSlice<'_>> =
+            pieces.iter().take(WRITE_PIECES_MAX).map(|p| IoSlice::new(p)).collect();
         let mut written = match timeout(stall, stream.write_vectored(&slices)).await {
             Ok(Ok(0)) => return Err(Ended::ByPeer),
             Ok(Ok(written)) => written,

@@ -56,7 +56,8 @@ impl FrameReader {
         loop {
             let mut wanted = IDLE_BUFFER_BYTES;
             if self.buffer.len() >= 4 {
-                let length = i32::from_be_bytes([self.buffer[0], self.buffer[1], self.buffer[2], self.buffer[3]]);
+                let length =
+                    i32::from_be_bytes([self.buffer[0], self.buffer[1], self.buffer[2], self.buffer[3]]);
                 let size = usize::try_from(length).unwrap_or(usize::MAX);
                 if size > self.frame_bytes_max {
                     return Err(FrameError::Length { length, allowed: self.frame_bytes_max });

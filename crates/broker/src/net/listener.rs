@@ -76,7 +76,8 @@ pub async fn serve<S: Service>(
         }
         let Ok(local) = stream.local_addr() else { continue };
         let service = service(Ends { local, peer });
-        let (options, budget, shutdown, open) = (options.clone(), budget.clone(), shutdown.clone(), open.clone());
+        let (options, budget, shutdown, open) =
+            (options.clone(), budget.clone(), shutdown.clone(), open.clone());
         connections.spawn(async move {
             let ended = serve_connection(stream, service, &options, budget, shutdown).await;
             if ended.is_ordinary() {

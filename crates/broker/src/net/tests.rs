@@ -42,7 +42,11 @@ impl Service for Echo {
             if let Some(held) = held {
                 let _ = held.await;
             }
-            Outcome::Respond(vec![Bytes::copy_from_slice(&(bytes.len() as u32).to_be_bytes()), Bytes::new(), bytes])
+            Outcome::Respond(vec![
+                Bytes::copy_from_slice(&(bytes.len() as u32).to_be_bytes()),
+                Bytes::new(),
+                bytes,
+            ])
         };
         if text.starts_with('p') {
             self.began.lock().unwrap().push(format!("queued {text}"));

@@ -1,7 +1,9 @@
 //! What a client may append (Kafka's `LogValidator`), and the few batches that are not stored as they came.
 
 use bytes::Bytes;
-use model::batch::{Batch, BatchBuilder, BatchError, BatchHeader, HEADER_BYTES, NewRecord, Records, TimestampType};
+use model::batch::{
+    Batch, BatchBuilder, BatchError, BatchHeader, HEADER_BYTES, NewRecord, Records, TimestampType,
+};
 use model::compression::Compression;
 use model::{Offset, Timestamp};
 
@@ -64,7 +66,8 @@ pub fn validate(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Valid, 
     let records = batch.records(rules.decompressed_bytes_max).map_err(of_batch)?;
     let seen = check_records(&records, rules, now)?;
 
-    let codec = batch.header().attributes.compression().map_err(|error| Refused::Compression(error.to_string()))?;
+    let codec =
+        batch.header().attributes.compression().map_err(|error| Refused::Compression(error.to_string()))?;
     let wanted = rules.codec.unwrap_or(codec);
     let batch = if wanted != codec || !seen.consecutive {
         rebuild(&records, wanted)?
@@ -90,13 +93,17 @@ fn single_batch(records: Bytes, rules: &Rules) -> Result<Batch, Refused> {
         }
     };
     let header = match whole(&records) {
-        None => return Err(Refused::Batch("a produce request must have one record batch per partition".into())),
+        None => {
+            return Err(Refused::Batch("a produce request must have one record batch per partition".into()));
+        }
         Some(parsed) => parsed.map_err(of_batch)?,
     };
     let size = header.size_bytes();
     // Bytes that are no batch are cut off, as Kafka does; a second batch is refused.
     if whole(&records[size..]).is_some() {
-        return Err(Refused::Batch("a produce request must have exactly one record batch per partition".into()));
+        return Err(Refused::Batch(
+            "a produce request must have exactly one record batch per partition".into(),
+        ));
     }
     if header.base_offset != Offset::ZERO {
         return Err(Refused::Batch(format!("the base offset of the batch is {}, not 0", header.base_offset)));
@@ -126,7 +133,10 @@ fn check_header(header: &BatchHeader) -> Result<(), Refused> {
         return refuse("clients may not write control batches".into());
     }
     if !header.producer_id.is_none() && header.base_sequence < 0 {
-        return refuse(format!("base sequence {} with producer id {}", header.base_sequence, header.producer_id));
+        return refuse(format!(
+            "base sequence {} with producer id {}",
+            header.base_sequence, header.producer_id
+        ));
     }
     Ok(())
 }
@@ -174,8 +184,9 @@ fn check_records(records: &Records, rules: &Rules, now: Timestamp) -> Result<See
 fn out_of_range(timestamp: Timestamp, rules: &Rules, now: Timestamp) -> Option<String> {
     let oldest = now.0.saturating_sub(rules.age_max_ms);
     let newest = now.0.saturating_add(rules.ahead_max_ms);
-    (timestamp.0 < oldest || timestamp.0 > newest)
-        .then(|| format!("timestamp {timestamp} is not within {oldest} to {newest} (message.timestamp.*.max.ms)"))
+    (timestamp.0 < oldest || timestamp.0 > newest).then(|| {
+        format!("timestamp {timestamp} is not within {oldest} to {newest} (message.timestamp.*.max.ms)")
+    })
 }
 
 /// Writes the records anew: another codec, or offsets that did not follow each other.

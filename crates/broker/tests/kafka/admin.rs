@@ -40,8 +40,11 @@ async fn kafka_16_client_software_and_cluster_are_checked() {
     assert_eq!(error(client.ask(3, &odd).await.error_code), ErrorCode::InvalidRequest);
     let elsewhere = ApiVersionsRequest { cluster_id: Some("other".into()), ..api_versions() };
     assert_eq!(error(client.ask(5, &elsewhere).await.error_code), ErrorCode::RebootstrapRequired);
-    let here =
-        ApiVersionsRequest { cluster_id: Some(server.broker.cluster_id().into()), node_id: 0, ..api_versions() };
+    let here = ApiVersionsRequest {
+        cluster_id: Some(server.broker.cluster_id().into()),
+        node_id: 0,
+        ..api_versions()
+    };
     assert_eq!(client.ask(5, &here).await.error_code, 0);
     let other_node = ApiVersionsRequest { node_id: 1, ..here };
     assert_eq!(error(client.ask(5, &other_node).await.error_code), ErrorCode::RebootstrapRequired);
@@ -134,7 +137,8 @@ async fn kafka_3_configs_are_described_whole_and_changed_one_by_one() {
     assert_eq!(config("retention.ms").synonyms.last().unwrap().name, "log.retention.hours");
     assert!(config("retention.ms").documentation.as_ref().is_some_and(|text| !text.is_empty()));
 
-    for (name, expected) in [("0", ErrorCode::None), ("", ErrorCode::None), ("1", ErrorCode::InvalidRequest)] {
+    for (name, expected) in [("0", ErrorCode::None), ("", ErrorCode::None), ("1", ErrorCode::InvalidRequest)]
+    {
         let answer = client.ask(4, &describe(resource(4, name))).await;
         assert_eq!(error(answer.results[0].error_code), expected, "broker {name:?}");
     }
@@ -198,7 +202,10 @@ async fn kafka_10_topics_are_created_on_first_use_if_both_sides_want_it() {
     let server = Server::start().await;
     let mut client = server.connect();
     let unwanted = MetadataRequest { allow_auto_topic_creation: false, ..metadata("t") };
-    assert_eq!(error(client.ask(12, &unwanted).await.topics[0].error_code), ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(
+        error(client.ask(12, &unwanted).await.topics[0].error_code),
+        ErrorCode::UnknownTopicOrPartition
+    );
     // kafka 18: ready at once, with a leader.
     let created = client.ask(12, &metadata("t")).await.topics[0].clone();
     assert_eq!((created.error_code, created.partitions.len()), (0, 4));
@@ -223,7 +230,8 @@ async fn kafka_10_replication_beyond_one_broker_is_granted_as_one() {
         replication_factor: replication,
         ..Default::default()
     };
-    let topics = vec![topic("three", 1, 3), topic("defaults", -1, -1), topic("none", 1, 0), topic("zero", 0, 1)];
+    let topics =
+        vec![topic("three", 1, 3), topic("defaults", -1, -1), topic("none", 1, 0), topic("zero", 0, 1)];
     let answer = client.ask(7, &CreateTopicsRequest { topics, ..Default::default() }).await;
     let told: Vec<_> = answer
         .topics

@@ -45,8 +45,9 @@ async fn every_request_cut_short_anywhere_closes_and_harms_nobody() {
 #[tokio::test(start_paused = true)]
 async fn array_lengths_that_the_bytes_cannot_hold() {
     let server = Server::start().await;
-    let header =
-        |key: ApiKey, version: i16| [&key.code().to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 1]].concat();
+    let header = |key: ApiKey, version: i16| {
+        [&key.code().to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 1]].concat()
+    };
     for count in [i32::MAX, 1_000_001, -2] {
         let body = [&header(ApiKey::Metadata, 1)[..], &[255, 255], &count.to_be_bytes()].concat();
         closes(&server, &framed(&body)).await;

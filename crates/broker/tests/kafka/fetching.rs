@@ -17,7 +17,9 @@ async fn kafka_4_special_timestamps_and_the_versions_that_know_them() {
     let server = Server::start().await;
     let mut client = server.connect();
     client.create_topic("t", 1, &[]).await;
-    client.produce("t", 0, batch_at(Compression::None, [(NOW.0 - 5, "a"), (NOW.0, "b"), (NOW.0 - 9, "c")])).await;
+    client
+        .produce("t", 0, batch_at(Compression::None, [(NOW.0 - 5, "a"), (NOW.0, "b"), (NOW.0 - 9, "c")]))
+        .await;
     assert_eq!(client.list_offset("t", -1).await, (0, -1, 3));
     assert_eq!(client.list_offset("t", -2).await, (0, -1, 0));
     assert_eq!(client.list_offset("t", -3).await, (0, NOW.0, 1));
@@ -28,7 +30,11 @@ async fn kafka_4_special_timestamps_and_the_versions_that_know_them() {
         for version in [since - 1, since] {
             let answer = client.ask(version, &list_offsets_request("t", timestamp)).await;
             let expected = if version < since { ErrorCode::UnsupportedVersion } else { ErrorCode::None };
-            assert_eq!(error(answer.topics[0].partitions[0].error_code), expected, "{timestamp} in {version}");
+            assert_eq!(
+                error(answer.topics[0].partitions[0].error_code),
+                expected,
+                "{timestamp} in {version}"
+            );
         }
     }
     assert_eq!(error(client.list_offset("t", -7).await.0), ErrorCode::UnsupportedVersion);
@@ -92,7 +98,8 @@ async fn kafka_7_and_22_offsets_out_of_range_answer_at_once_with_no_marks() {
         let mut request = fetch_request("t", 0, offset);
         request.max_wait_ms = 60_000;
         // The other partition has nothing yet: one failing partition answers for both.
-        let quiet = FetchPartition { partition: 1, fetch_offset: 0, ..request.topics[0].partitions[0].clone() };
+        let quiet =
+            FetchPartition { partition: 1, fetch_offset: 0, ..request.topics[0].partitions[0].clone() };
         request.topics[0].partitions.push(quiet);
         let before = tokio::time::Instant::now();
         let data = client.ask(12, &request).await.responses[0].partitions[0].clone();
@@ -146,7 +153,8 @@ async fn kafka_11_an_incremental_fetch_answers_only_what_is_new() {
         current_leader_epoch: -1,
         ..Default::default()
     };
-    let topic = FetchTopic { topic_id: id, partitions: vec![partition(0), partition(1)], ..Default::default() };
+    let topic =
+        FetchTopic { topic_id: id, partitions: vec![partition(0), partition(1)], ..Default::default() };
     let mut request = FetchRequest { topics: vec![topic], ..fetch_request("", 0, 0) };
     request.session_epoch = 0;
     let full = consumer.ask(18, &request).await;

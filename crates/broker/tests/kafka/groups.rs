@@ -50,7 +50,10 @@ async fn kafka_4_committed_offsets_come_back_with_their_metadata_also_after_a_re
     // The older form, and all offsets of a group.
     let request = OffsetFetchRequest { group_id: "g".into(), topics: None, ..Default::default() };
     let answer = client.ask(7, &request).await;
-    assert_eq!((answer.topics[0].name.as_ref() as &str, answer.topics[0].partitions[0].committed_offset), ("t", 7));
+    assert_eq!(
+        (answer.topics[0].name.as_ref() as &str, answer.topics[0].partitions[0].committed_offset),
+        ("t", 7)
+    );
 }
 
 #[tokio::test(start_paused = true)]

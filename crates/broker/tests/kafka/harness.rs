@@ -89,12 +89,6 @@ impl Client {
         self.receive::<R>(version).await.unwrap_or_else(|| panic!("{} was answered by closing", R::NAME))
     }
 
-    /// Whether the broker closes the connection instead of answering.
-    pub async fn is_closed_by<R: Request>(&mut self, version: i16, request: &R) -> bool {
-        self.send(version, request).await;
-        self.receive::<R>(version).await.is_none()
-    }
-
     pub async fn send<R: Request>(&mut self, version: i16, request: &R) {
         self.correlation_id += 1;
         let frame = wire::encode_request(self.correlation_id, Some("test"), version, request).unwrap();
@@ -167,15 +161,13 @@ impl Client {
 pub fn list_offsets_request(topic: &str, timestamp: i64) -> wire::ListOffsetsRequest {
     use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
     let partition = ListOffsetsPartition { timestamp, ..Default::default() };
-    let topic =
-        ListOffsetsTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
+    let topic = ListOffsetsTopic { name: topic.into(), partitions: vec![partition], ..Default::default() };
     wire::ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() }
 }
 
 pub fn produce_request(topic: &str, partition: i32, records: Bytes, acks: i16) -> wire::ProduceRequest {
     use wire::produce::{PartitionProduceData, TopicProduceData};
-    let data =
-        PartitionProduceData { index: partition, records: Some(records.into()), ..Default::default() };
+    let data = PartitionProduceData { index: partition, records: Some(records.into()), ..Default::default() };
     let topic = TopicProduceData { name: topic.into(), partition_data: vec![data], ..Default::default() };
     wire::ProduceRequest { acks, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() }
 }

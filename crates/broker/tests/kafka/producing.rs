@@ -192,9 +192,8 @@ async fn kafka_34_a_transactional_batch_is_refused_while_there_are_no_transactio
     let server = Server::start().await;
     let mut client = server.connect();
     client.create_topic("t", 1, &[]).await;
-    let mut builder = BatchBuilder::new(Compression::None)
-        .producer(ProducerId(1), ProducerEpoch(0), 0)
-        .transactional();
+    let mut builder =
+        BatchBuilder::new(Compression::None).producer(ProducerId(1), ProducerEpoch(0), 0).transactional();
     builder.push(NewRecord { timestamp: Timestamp(NOW.0), key: None, value: Some(b"x"), headers: &[] });
     let request: ProduceRequest = produce_request("t", 0, builder.build().into_bytes(), -1);
     for (version, code) in [(10, ErrorCode::InvalidTxnState), (11, ErrorCode::TransactionAbortable)] {

@@ -64,7 +64,8 @@ struct Limits {
 }
 
 fn keys(request: &FetchRequest, by_id: bool) -> (Vec<(Key, Wanted)>, Vec<Key>) {
-    let topic_key = |name: &wire::Str, id| if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.clone()) };
+    let topic_key =
+        |name: &wire::Str, id| if by_id { TopicKey::Id(id) } else { TopicKey::Name(name.clone()) };
     let mut wanted: Vec<(Key, Wanted)> = Vec::new();
     for topic in &request.topics {
         let key = topic_key(&topic.topic, topic.topic_id);

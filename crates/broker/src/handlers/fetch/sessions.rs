@@ -155,8 +155,10 @@ fn make_room(
     mut draw: impl FnMut() -> u64,
 ) -> Option<i32> {
     if sessions.len() >= slots {
-        let (oldest, used_at) =
-            sessions.iter().map(|(id, session)| (*id, session.lock().used_at)).min_by_key(|(id, at)| (*at, *id))?;
+        let (oldest, used_at) = sessions
+            .iter()
+            .map(|(id, session)| (*id, session.lock().used_at))
+            .min_by_key(|(id, at)| (*at, *id))?;
         if now.0 - used_at.0 < EVICTION_AGE.as_millis() as i64 {
             return None;
         }

@@ -13,7 +13,12 @@ fn told(high_watermark: i64) -> Told {
     Told { high_watermark: Offset(high_watermark), log_start: Offset(0) }
 }
 
-fn open(sessions: &Sessions, id: (i32, i32), wanted: &[(Key, Wanted)], now: i64) -> Result<Context, SessionError> {
+fn open(
+    sessions: &Sessions,
+    id: (i32, i32),
+    wanted: &[(Key, Wanted)],
+    now: i64,
+) -> Result<Context, SessionError> {
     let mut next = 40 + now as u64;
     sessions.context(id, wanted, &[], false, Timestamp(now), || {
         next += 1;
