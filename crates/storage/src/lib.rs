@@ -1,22 +1,33 @@
 //! The log: write-ahead log, segments, indexes, recovery, retention.
 //!
 //! (Being written; the signatures below are what the broker may rely on.)
-#![allow(clippy::todo)]
 
 mod append;
+mod bell;
+mod checkpoint;
+mod codec;
+mod directory;
+mod epochs;
+mod keeper;
 mod metrics;
 mod options;
 mod partition;
+mod producers;
 mod queue;
+mod recovery;
+mod segment;
 mod shard;
+mod site;
 mod storage;
+#[cfg(test)]
+mod tests;
+mod wal;
 
 pub use append::{Append, AppendError, Appended};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use options::{LogConfig, Options};
-pub use partition::{
-    AbortedTransaction, FoundTimestamp, Health, Offsets, Partition, ProducerState, Read, ReadError, WakeGuard,
-};
+pub use partition::{FoundTimestamp, Health, Offsets, Partition, ProducerState, Read, ReadError, WakeGuard};
+pub use producers::AbortedTransaction;
 pub use queue::Reservation;
 pub use shard::Shard;
 pub use storage::{ChangeError, OpenError, Storage};

@@ -71,6 +71,13 @@ impl Options {
     }
 }
 
+impl Options {
+    /// At least three: one being written, one being rolled up, one in between.
+    pub(crate) fn wal_files_max(&self) -> u32 {
+        (self.wal_bytes_max / self.wal_file_bytes.max(1)).clamp(3, 1000) as u32
+    }
+}
+
 /// How one partition is kept; the topic configs that concern the log, as plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {

@@ -1,14 +1,39 @@
+//! One partition's log: what readers see of it, and the way of its batches into segments.
+
+mod damage;
+mod read;
+mod state;
+mod times;
+mod wakers;
+mod writer;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::options::LogConfig;
+use crate::producers::AbortedTransaction;
+use crate::site::Site;
+
+pub(crate) use damage::{Damage, Lost};
+pub(crate) use state::{LogState, Pending, TailBatch};
+pub use wakers::WakeGuard;
+use wakers::Wakers;
+pub(crate) use writer::{DirectError, Synced, Writer};
 
 /// One partition's log, for readers. Nothing here waits for the storage thread.
 pub struct Partition {
-    _todo: (),
+    id: PartitionId,
+    pub(crate) directory: PathBuf,
+    pub(crate) site: Arc<Site>,
+    pub(crate) state: Mutex<LogState>,
+    /// Held while writing to segments; taken before `state`, never after.
+    pub(crate) writer: Mutex<Writer>,
+    wakers: Wakers,
 }
 
 /// A partition's marks, taken at one moment.
@@ -69,91 +94,113 @@ pub struct ProducerState {
     pub transaction_start: Option<Offset>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    pub producer: ProducerId,
-    pub first_offset: Offset,
-    /// Of the abort marker.
-    pub last_offset: Offset,
-}
-
 /// Whether a partition takes appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Good,
-    /// Read-only; reads in these ranges (first and last offset) answer [`ReadError::Corrupt`].
+    /// Read-only; reads in these ranges (first and last offset) answer [`ReadError::Corrupt`]. No range: records
+    /// may be missing at the end.
     Damaged(Vec<(Offset, Offset)>),
+    /// A sync failed: nothing is written to this storage any more.
     Closed,
 }
 
-/// Takes the waker back when dropped.
-pub struct WakeGuard {
-    _todo: (),
-}
-
 impl Partition {
+    pub(crate) fn new(id: PartitionId, site: Arc<Site>, state: LogState, writer: Writer) -> Partition {
+        Partition {
+            id,
+            directory: site.partitions_dir().join(id.to_string()),
+            site,
+            state: Mutex::new(state),
+            writer: Mutex::new(writer),
+            wakers: Wakers::default(),
+        }
+    }
+
     pub fn id(&self) -> PartitionId {
-        todo!()
+        self.id
     }
 
     pub fn config(&self) -> Arc<LogConfig> {
-        todo!()
+        self.state.lock().config.clone()
     }
 
     pub fn health(&self) -> Health {
-        todo!()
+        let state = self.state.lock();
+        if !state.damage.is_none() {
+            Health::Damaged(state.damage.ranges())
+        } else if self.site.is_closed() {
+            Health::Closed
+        } else {
+            Health::Good
+        }
     }
 
     pub fn offsets(&self) -> Offsets {
-        todo!()
+        self.state.lock().offsets()
     }
 
     /// Reads whole batches from the one holding `from`, about `bytes_max` bytes of them, but at least one
     /// batch; none that ends at or after `up_to`. May block on the disk unless [`Partition::is_cached`].
-    pub fn read(&self, _from: Offset, _bytes_max: usize, _up_to: Offset) -> Result<Read, ReadError> {
-        todo!()
+    pub fn read(&self, from: Offset, bytes_max: usize, up_to: Offset) -> Result<Read, ReadError> {
+        self.read_batches(from, bytes_max, up_to)
     }
 
     /// Whether a read from here is answered from memory.
-    pub fn is_cached(&self, _from: Offset) -> bool {
-        todo!()
+    pub fn is_cached(&self, from: Offset) -> bool {
+        let state = self.state.lock();
+        from < state.start || from >= state.end || state.tail_index(from).is_some()
     }
 
     /// `notify_one`s whenever high watermark, last stable offset or log start moved, or the partition went away.
-    pub fn wake_on_advance(self: &Arc<Self>, _waker: &Arc<Notify>) -> WakeGuard {
-        todo!()
+    pub fn wake_on_advance(self: &Arc<Self>, waker: &Arc<Notify>) -> WakeGuard {
+        self.wakers.add(self, waker)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.wakers.wake();
     }
 
     /// The first record at or after a time, also inside compressed batches; none at or above `up_to`. May block.
     pub fn offset_for_timestamp(
         &self,
-        _at: Timestamp,
-        _up_to: Offset,
+        at: Timestamp,
+        up_to: Offset,
     ) -> Result<Option<FoundTimestamp>, ReadError> {
-        todo!()
+        self.find_timestamp(at, up_to)
     }
 
     /// The first record with the largest timestamp. May block.
     pub fn max_timestamp_offset(&self) -> Result<Option<FoundTimestamp>, ReadError> {
-        todo!()
+        self.find_max_timestamp()
     }
 
     /// Where an epoch ends: for the current one the log's end, for an older one the start of the next known to
     /// the log, with the largest epoch not above the one asked for. None for a newer one (Kafka: -1, -1).
-    pub fn end_offset_for_epoch(&self, _epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        todo!()
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        let state = self.state.lock();
+        state.epochs.end_of(epoch, state.end)
     }
 
     pub fn producers(&self) -> Vec<ProducerState> {
-        todo!()
+        let state = self.state.lock();
+        let described = state.producers.iter().map(|(id, producer)| ProducerState {
+            id,
+            epoch: producer.epoch,
+            last_sequence: producer.last_sequence(),
+            last_append: producer.last_append,
+            coordinator_epoch: producer.coordinator_epoch,
+            transaction_start: producer.transaction_start,
+        });
+        described.collect()
     }
 
     /// Aborted transactions that overlap `from..up_to`, by first offset.
-    pub fn aborted_transactions(&self, _from: Offset, _up_to: Offset) -> Vec<AbortedTransaction> {
-        todo!()
+    pub fn aborted_transactions(&self, from: Offset, up_to: Offset) -> Vec<AbortedTransaction> {
+        self.state.lock().producers.aborted(from, up_to)
     }
 
     pub fn size_bytes(&self) -> u64 {
-        todo!()
+        self.state.lock().size_bytes()
     }
 }

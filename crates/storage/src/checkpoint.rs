@@ -1,0 +1,266 @@
+//! A shard's state at some point of its log, so that recovery reads only what came after.
+//!
+//! ```text
+//! magic "LvCP" · format u32 · CRC32C of the body u32 · length of the body u64 · body
+//! ```
+//!
+//! The body holds, in the encoding of `codec`: whether the shard was closed cleanly, which files of the
+//! write-ahead log are needed still, and of each partition: config, log start and end, leader epochs, producers,
+//! aborted transactions, damage, and its segments as far as they are synced.
+//!
+//! Each partition's record was taken at its own moment. That is enough: replay applies to a partition only frames
+//! at or after its recorded end, and everything else in the log is idempotent. What a record claims is durable,
+//! because a checkpoint is published only when the log was synced past all its moments. The file is replaced as a
+//! whole (written beside, synced, renamed).
+
+use std::io;
+use std::path::Path;
+
+use env::{Disk, read_file, replace_file};
+use model::{Offset, PartitionId};
+
+use crate::codec::{Decoder, Encoder, Malformed};
+use crate::directory::FORMAT;
+use crate::epochs::Epochs;
+use crate::options::LogConfig;
+use crate::partition::{Damage, Partition, Synced};
+use crate::producers::Producers;
+use crate::segment::Facts;
+use crate::storage::OpenError;
+
+const NAME: &str = "checkpoint";
+const RESERVE: &str = "reserve";
+const RESERVE_BYTES: u64 = 4 << 20;
+const MAGIC: [u8; 4] = *b"LvCP";
+const HEADER_BYTES: usize = 20;
+const BYTES_MAX: usize = 2 << 30;
+
+/// What is not about a single partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardRecord {
+    /// Closed in order: nothing of the log is needed.
+    pub is_clean: bool,
+    /// The oldest file of the write-ahead log that is needed, and the first group in it.
+    pub first_file: u64,
+    pub first_group: u64,
+    /// No file had this number yet.
+    pub next_file: u64,
+    /// Every group up to this one is synced.
+    pub synced_group: u64,
+    pub voids: Vec<Void>,
+}
+
+/// What a recovery has cut: groups from this number on in files up to that one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Void {
+    pub file_max: u64,
+    pub group_min: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionRecord {
+    pub id: PartitionId,
+    pub config: LogConfig,
+    pub start: Offset,
+    pub end: Offset,
+    pub epochs: Epochs,
+    pub producers: Producers,
+    pub damage: Damage,
+    pub synced: Synced,
+    pub segments: Vec<(Offset, Facts)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    pub shard: ShardRecord,
+    pub partitions: Vec<PartitionRecord>,
+}
+
+/// Reads a shard's checkpoint; none if there is no file.
+pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoint>, OpenError> {
+    let path = directory.join(NAME);
+    let bytes = match read_file(disk, &path, BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(OpenError::Io { doing: format!("reading {}", path.display()), source }),
+    };
+    let unreadable =
+        |reason: &str| OpenError::Unreadable { path: path.display().to_string(), reason: reason.to_owned() };
+    let mut header = Decoder::new(&bytes);
+    let parsed = (|| Ok((header.take(4)?, header.u32()?, header.u32()?, header.u64()?)))();
+    let (magic, format, crc, length) = parsed.map_err(|Malformed(reason)| unreadable(reason))?;
+    if magic != MAGIC {
+        return Err(unreadable("not a checkpoint"));
+    }
+    if format > FORMAT {
+        return Err(OpenError::Newer { path: path.display().to_string(), found: format, known: FORMAT });
+    }
+    let body = &bytes[HEADER_BYTES..];
+    if body.len() as u64 != length || crc32c::crc32c(body) != crc {
+        return Err(unreadable("damaged (wrong checksum)"));
+    }
+    Checkpoint::decode(body).map(Some).map_err(|Malformed(reason)| unreadable(reason))
+}
+
+/// Puts a checkpoint in the place of the one before. On a full disk the reserve makes room.
+pub(crate) fn publish(disk: &dyn Disk, directory: &Path, body: &[u8]) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(body);
+    let path = directory.join(NAME);
+    match replace_file(disk, &path, &bytes) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            disk.remove(&directory.join(RESERVE))?;
+            replace_file(disk, &path, &bytes)
+        }
+        done => done,
+    }
+}
+
+/// Sets room aside for the next checkpoint on a full disk.
+pub(crate) fn keep_reserve(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    let path = directory.join(RESERVE);
+    match disk.open(&path) {
+        Ok(file) if file.len()? == RESERVE_BYTES => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = disk.create(&path)?;
+    if let Err(error) = file.allocate(0, RESERVE_BYTES) {
+        let _ = disk.remove(&path);
+        return Err(error);
+    }
+    disk.sync_dir(directory)
+}
+
+impl ShardRecord {
+    pub fn encode(&self, out: &mut Encoder) {
+        out.bool(self.is_clean);
+        out.u64(self.first_file);
+        out.u64(self.first_group);
+        out.u64(self.next_file);
+        out.u64(self.synced_group);
+        out.list(self.voids.iter(), |out, void| {
+            out.u64(void.file_max);
+            out.u64(void.group_min);
+        });
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<ShardRecord, Malformed> {
+        Ok(ShardRecord {
+            is_clean: from.bool()?,
+            first_file: from.u64()?,
+            first_group: from.u64()?,
+            next_file: from.u64()?,
+            synced_group: from.u64()?,
+            voids: from.list(|from| Ok(Void { file_max: from.u64()?, group_min: from.u64()? }))?,
+        })
+    }
+}
+
+impl PartitionRecord {
+    fn decode(from: &mut Decoder<'_>) -> Result<PartitionRecord, Malformed> {
+        Ok(PartitionRecord {
+            id: from.partition()?,
+            config: from.config()?,
+            start: from.offset()?,
+            end: from.offset()?,
+            epochs: Epochs::decode(from)?,
+            producers: Producers::decode(from)?,
+            damage: Damage::decode(from)?,
+            synced: Synced { end: from.offset()?, segment: from.offset()?, size: from.u64()? },
+            segments: from.list(|from| {
+                let base = from.offset()?;
+                let facts = Facts {
+                    size: from.u64()?,
+                    end: from.offset()?,
+                    first_timestamp: from.timestamp()?,
+                    max_timestamp: from.timestamp()?,
+                    appended_at: from.timestamp()?,
+                    created_at: from.timestamp()?,
+                };
+                Ok((base, facts))
+            })?,
+        })
+    }
+}
+
+/// Writes a partition's record as it is now.
+pub(crate) fn encode_partition(partition: &Partition, out: &mut Encoder) {
+    let writer = partition.writer.lock();
+    let state = partition.state.lock();
+    let synced = writer.synced;
+    out.partition(partition.id());
+    out.config(&state.config);
+    out.offset(state.start);
+    out.offset(state.end);
+    state.epochs.encode(out);
+    state.producers.encode(out);
+    state.damage.encode(out);
+    out.offset(synced.end);
+    out.offset(synced.segment);
+    out.u64(synced.size);
+    let segments: Vec<(Offset, Facts)> = state
+        .segments
+        .iter()
+        .filter(|segment| segment.base <= synced.segment && synced.end > segment.base)
+        .map(|segment| {
+            let mut facts = segment.facts();
+            if segment.base == synced.segment {
+                facts.size = synced.size;
+                facts.end = synced.end;
+            }
+            (segment.base, facts)
+        })
+        .collect();
+    out.list(segments.iter(), |out, (base, facts)| {
+        out.offset(*base);
+        out.u64(facts.size);
+        out.offset(facts.end);
+        out.timestamp(facts.first_timestamp);
+        out.timestamp(facts.max_timestamp);
+        out.timestamp(facts.appended_at);
+        out.timestamp(facts.created_at);
+    });
+}
+
+impl Checkpoint {
+    fn decode(body: &[u8]) -> Result<Checkpoint, Malformed> {
+        let mut from = Decoder::new(body);
+        let shard = ShardRecord::decode(&mut from)?;
+        let mut partitions = Vec::new();
+        while from.bool()? {
+            partitions.push(PartitionRecord::decode(&mut from)?);
+        }
+        from.end()?;
+        Ok(Checkpoint { shard, partitions })
+    }
+}
+
+/// The body of a checkpoint, built partition by partition: each is preceded by 1, the end is 0.
+pub(crate) struct Body {
+    out: Encoder,
+}
+
+impl Body {
+    /// The shard's record comes first but is known last: it is put in front at the end.
+    pub fn new() -> Body {
+        Body { out: Encoder::default() }
+    }
+
+    pub fn add(&mut self, partition: &Partition) {
+        self.out.bool(true);
+        encode_partition(partition, &mut self.out);
+    }
+
+    pub fn finish(mut self, shard: &ShardRecord) -> Vec<u8> {
+        self.out.bool(false);
+        let mut all = Encoder::default();
+        shard.encode(&mut all);
+        all.bytes.append(&mut self.out.bytes);
+        all.bytes
+    }
+}

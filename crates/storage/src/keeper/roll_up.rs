@@ -1,0 +1,74 @@
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::Keeper;
+use crate::partition::{Partition, ReadError};
+
+/// Bytes copied in one step.
+const STEP_BYTES: u64 = 4 << 20;
+
+/// A file of the write-ahead log on its way into segments.
+pub(super) struct RollUp {
+    file: u64,
+    waiting: VecDeque<Arc<Partition>>,
+    touched: Vec<Arc<Partition>>,
+}
+
+impl Keeper {
+    /// The next file to be rolled up, when it is time: not before, since what is deleted or expires first need
+    /// never be written again.
+    pub(super) fn file_to_roll_up(&self) -> Option<u64> {
+        let options = &self.site.options;
+        let wal = &self.site.wal;
+        let (oldest, newest, count) = wal.range()?;
+        let pending = self.site.pending_batches.load(Ordering::Relaxed);
+        if oldest < newest && (count > (wal.files_max as usize / 2).max(1) || wal.is_exhausted()) {
+            return Some(oldest);
+        }
+        (pending >= (options.pending_batches_max as u64 / 2).max(1)).then_some(oldest)
+    }
+
+    pub(super) fn begin_roll_up(&mut self, file: u64) {
+        let waiting = self.own_partitions().into();
+        self.roll_up = Some(RollUp { file, waiting, touched: Vec::new() });
+    }
+
+    pub(super) fn step_roll_up(&mut self) -> io::Result<()> {
+        let Some(roll_up) = &mut self.roll_up else { return Ok(()) };
+        if let Some(partition) = roll_up.waiting.front().cloned() {
+            let rolled = match partition.roll_up(roll_up.file, STEP_BYTES) {
+                Ok(rolled) => rolled,
+                Err(ReadError::Io(error)) => {
+                    // It begins anew later; what was copied stays copied.
+                    self.roll_up = None;
+                    return Err(error);
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            if rolled {
+                let partition = roll_up.waiting.pop_front().expect("just looked at");
+                if partition.is_unsynced() {
+                    roll_up.touched.push(partition);
+                }
+            }
+            return Ok(());
+        }
+        let roll_up = self.roll_up.take().expect("checked above");
+        let logs: Vec<_> = roll_up
+            .touched
+            .iter()
+            .filter_map(|partition| partition.start_sync().map(|(log, synced)| (partition, log, synced)))
+            .collect();
+        for (partition, log, synced) in logs {
+            log.sync_data()?;
+            partition.set_synced(synced);
+        }
+        // The file that is being written to is not free yet, although rolled up so far.
+        let is_complete = self.site.wal.range().is_some_and(|(_, newest, _)| roll_up.file < newest);
+        self.prepare_checkpoint(is_complete.then_some(roll_up.file));
+        self.site.queue.ring();
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Which offsets of a partition are lost.
+
+use model::Offset;
+
+use crate::codec::{Decoder, Encoder, Malformed};
+use crate::segment::Spot;
+
+/// Offsets that cannot be read any more, and where in a segment they lay if they did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub first: Offset,
+    /// Inclusive.
+    pub last: Offset,
+    pub spot: Option<Spot>,
+}
+
+/// The damage of one partition. While there is any, it takes no appends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// By first offset.
+    lost: Vec<Lost>,
+    /// Records may be missing at the end, it is not known how many.
+    pub tail_suspect: bool,
+}
+
+impl Damage {
+    pub fn is_none(&self) -> bool {
+        self.lost.is_empty() && !self.tail_suspect
+    }
+
+    /// Says whether that was news.
+    pub fn add(&mut self, lost: Lost) -> bool {
+        if lost.first > lost.last
+            || self.lost.iter().any(|known| known.first <= lost.first && lost.last <= known.last)
+        {
+            return false;
+        }
+        let index = self.lost.partition_point(|known| known.first < lost.first);
+        self.lost.insert(index, lost);
+        true
+    }
+
+    pub fn holds(&self, offset: Offset) -> bool {
+        self.lost.iter().any(|lost| lost.first <= offset && offset <= lost.last)
+    }
+
+    /// The first lost offset after this one.
+    pub fn next_after(&self, offset: Offset) -> Option<Offset> {
+        self.lost.iter().map(|lost| lost.first).find(|first| *first > offset)
+    }
+
+    pub fn ranges(&self) -> Vec<(Offset, Offset)> {
+        self.lost.iter().map(|lost| (lost.first, lost.last)).collect()
+    }
+
+    pub fn spots(&self, segment: Offset) -> Vec<Spot> {
+        self.lost.iter().filter_map(|lost| lost.spot).filter(|spot| spot.segment == segment).collect()
+    }
+
+    /// What lies below the log's start is nobody's loss any more.
+    pub fn truncate_start(&mut self, start: Offset) {
+        self.lost.retain(|lost| lost.last >= start);
+    }
+
+    pub fn encode(&self, out: &mut Encoder) {
+        out.bool(self.tail_suspect);
+        out.list(self.lost.iter(), |out, lost| {
+            out.offset(lost.first);
+            out.offset(lost.last);
+            out.option(lost.spot, |out, spot| {
+                out.offset(spot.segment);
+                out.u64(spot.position);
+                out.u64(spot.next);
+            });
+        });
+    }
+
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Damage, Malformed> {
+        Ok(Damage {
+            tail_suspect: from.bool()?,
+            lost: from.list(|from| {
+                Ok(Lost {
+                    first: from.offset()?,
+                    last: from.offset()?,
+                    spot: from.option(|from| {
+                        Ok(Spot { segment: from.offset()?, position: from.u64()?, next: from.u64()? })
+                    })?,
+                })
+            })?,
+        })
+    }
+}

@@ -1,0 +1,224 @@
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use env::read_exact_at;
+use model::{BatchHeader, Offset};
+
+use super::damage::Lost;
+use super::state::{LogState, Pending};
+use super::{Partition, Read, ReadError};
+use crate::segment::{Segment, SegmentRead, Spot, Step, Walk};
+use crate::wal::WalFile;
+
+/// Where a read will find its batches; made under the lock, carried out without it.
+enum Plan {
+    Done(Read),
+    Wal(Vec<(Arc<WalFile>, Pending)>),
+    Segment { segment: Arc<Segment>, spots: Vec<Spot>, up_to: Offset },
+}
+
+impl Partition {
+    pub(super) fn read_batches(
+        &self,
+        from: Offset,
+        bytes_max: usize,
+        up_to: Offset,
+    ) -> Result<Read, ReadError> {
+        let mut position = from;
+        // Each round ends, or goes on at a later offset, or has learnt of damage; the bound is for the case that
+        // files vanish while we look.
+        for _ in 0..ROUNDS_MAX {
+            let plan = self.plan(position, bytes_max, up_to)?;
+            match plan {
+                Plan::Done(mut read) => {
+                    if read.chunks.is_empty() {
+                        read.next_offset = from;
+                    } else {
+                        self.site.metrics.tail_hits.add(1);
+                    }
+                    return Ok(read);
+                }
+                Plan::Wal(pieces) => {
+                    self.site.metrics.tail_misses.add(1);
+                    if let Some(read) = self.read_wal(&pieces)? {
+                        return Ok(read);
+                    }
+                }
+                Plan::Segment { segment, spots, up_to } => {
+                    match segment.read(position, bytes_max, up_to, &spots) {
+                        Ok(SegmentRead::Found { bytes, next_offset }) => {
+                            self.site.metrics.tail_misses.add(1);
+                            return Ok(Read { bytes: bytes.len(), chunks: vec![bytes], next_offset });
+                        }
+                        Ok(SegmentRead::Nothing) => {
+                            let end = segment.facts().end;
+                            if end <= position || up_to <= end {
+                                return Ok(Read { next_offset: from, ..Read::default() });
+                            }
+                            position = end;
+                        }
+                        Ok(SegmentRead::BadIndex) => self.mend_index(&segment)?,
+                        Ok(SegmentRead::Corrupt) => self.assess(&segment)?,
+                        // Removed by retention just now: look again.
+                        Err(error)
+                            if error.kind() == std::io::ErrorKind::NotFound && self.has_lost(&segment) => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                            self.assess(&segment)?
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        Err(ReadError::Corrupt { offset: position })
+    }
+
+    fn plan(&self, from: Offset, bytes_max: usize, up_to: Offset) -> Result<Plan, ReadError> {
+        let state = self.state.lock();
+        if state.deleted {
+            return Err(ReadError::Deleted);
+        }
+        if from < state.start || from > state.end {
+            return Err(ReadError::OutOfRange { log_start: state.start, log_end: state.end });
+        }
+        if state.damage.holds(from) {
+            return Err(ReadError::Corrupt { offset: from });
+        }
+        let mut up_to = up_to.min(state.end);
+        if let Some(lost) = state.damage.next_after(from) {
+            up_to = up_to.min(lost);
+        }
+        if from >= up_to {
+            return Ok(Plan::Done(Read { next_offset: from, ..Read::default() }));
+        }
+        if let Some(index) = state.tail_index(from) {
+            return Ok(Plan::Done(read_tail(&state, index, from, bytes_max, up_to)));
+        }
+        if from < state.rolled_end
+            && let Some(segment) = state.segment_for(from)
+        {
+            let spots = state.damage.spots(segment.base);
+            return Ok(Plan::Segment { segment, spots, up_to });
+        }
+        let first = state.pending.partition_point(|pending| pending.last() < from);
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        for pending in state.pending.range(first..) {
+            if pending.last() >= up_to || !pieces.is_empty() && bytes + pending.bytes as usize > bytes_max {
+                break;
+            }
+            bytes += pending.bytes as usize;
+            let file = self.site.wal.file(pending.file).expect("a file with pending batches is in use");
+            pieces.push((file, *pending));
+        }
+        if pieces.is_empty() {
+            return Ok(Plan::Done(Read { next_offset: from, ..Read::default() }));
+        }
+        Ok(Plan::Wal(pieces))
+    }
+
+    /// Reads batches out of the write-ahead log. None when the first is damaged, which is then known.
+    fn read_wal(&self, pieces: &[(Arc<WalFile>, Pending)]) -> Result<Option<Read>, ReadError> {
+        let mut read = Read { next_offset: pieces[0].1.base, ..Read::default() };
+        for (file, pending) in pieces {
+            let Some(bytes) = self.read_pending(file, pending)? else { break };
+            read.bytes += bytes.len();
+            read.chunks.push(bytes);
+            read.next_offset = pending.last().plus(1);
+        }
+        Ok((!read.chunks.is_empty()).then_some(read))
+    }
+
+    /// One batch out of the write-ahead log; None when it is damaged, which is then known.
+    pub(super) fn read_pending(&self, file: &WalFile, pending: &Pending) -> Result<Option<Bytes>, ReadError> {
+        let mut bytes = BytesMut::zeroed(pending.bytes as usize);
+        read_exact_at(&*file.file, &mut bytes, pending.position.into())?;
+        let right = BatchHeader::parse(&bytes).is_ok_and(|header| {
+            header.base_offset == pending.base
+                && header.size_bytes() == bytes.len()
+                && header.check_crc(&bytes).is_ok()
+        });
+        if right {
+            return Ok(Some(bytes.freeze()));
+        }
+        self.found_damage(Lost { first: pending.base, last: pending.last(), spot: None });
+        Ok(None)
+    }
+
+    fn has_lost(&self, segment: &Arc<Segment>) -> bool {
+        !self.state.lock().segments.iter().any(|held| Arc::ptr_eq(held, segment))
+    }
+
+    pub(super) fn mend_index(&self, segment: &Segment) -> Result<(), ReadError> {
+        tracing::warn!(partition = %self.id, segment = segment.base.0, "index does not fit its log and is built anew");
+        let interval = self.state.lock().config.index_interval_bytes;
+        segment.rebuild_index(interval)?;
+        Ok(())
+    }
+
+    /// Something in a segment is unreadable: finds out what is lost, so that the rest can be served.
+    pub(super) fn assess(&self, segment: &Segment) -> Result<(), ReadError> {
+        let facts = segment.facts();
+        let log = segment.log()?;
+        let mut news = false;
+        for step in Walk::new(&*log, segment.base, facts.size, facts.end, true) {
+            if let Step::Damage { position, next, first, last } = step? {
+                let spot = Spot { segment: segment.base, position, next };
+                news |= self.found_damage(Lost { first, last, spot: Some(spot) });
+            }
+        }
+        if !news {
+            // The log is right, so the index led astray.
+            self.mend_index(segment)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a loss known: the partition is read-only from now on.
+    pub(crate) fn found_damage(&self, lost: Lost) -> bool {
+        let news = self.state.lock().damage.add(lost);
+        if news {
+            tracing::error!(
+                partition = %self.id,
+                first = lost.first.0,
+                last = lost.last.0,
+                "damaged records: the partition is read-only until `levada repair --accept-loss`"
+            );
+            self.site.metrics.damaged_batches.add(1);
+            self.site.news.store(true, std::sync::atomic::Ordering::Relaxed);
+            self.site.bell.ring();
+            self.wakers.wake();
+        }
+        news
+    }
+}
+
+const ROUNDS_MAX: usize = 64;
+
+impl LogState {
+    /// The segment that holds an offset or the first one after it.
+    pub fn segment_for(&self, offset: Offset) -> Option<Arc<Segment>> {
+        let after = self.segments.partition_point(|segment| segment.base <= offset);
+        if after > 0 && self.segments[after - 1].facts().end > offset {
+            return Some(self.segments[after - 1].clone());
+        }
+        self.segments.get(after).cloned()
+    }
+}
+
+fn read_tail(state: &LogState, index: usize, from: Offset, bytes_max: usize, up_to: Offset) -> Read {
+    let mut read = Read { next_offset: from, ..Read::default() };
+    for batch in state.tail.range(index..) {
+        let bytes = batch.size_bytes();
+        if batch.last >= up_to || !read.chunks.is_empty() && read.bytes + bytes > bytes_max {
+            break;
+        }
+        read.chunks.push(batch.head.clone());
+        if !batch.rest.is_empty() {
+            read.chunks.push(batch.rest.clone());
+        }
+        read.bytes += bytes;
+        read.next_offset = batch.last.plus(1);
+    }
+    read
+}

@@ -1,0 +1,127 @@
+//! Finding records by their timestamps.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use model::{Batch, LeaderEpoch, Offset, Timestamp};
+
+use super::state::Pending;
+use super::{FoundTimestamp, Partition, ReadError};
+use crate::segment::Segment;
+
+/// Upper bound of one batch's decompressed records while looking for a timestamp in it.
+const RECORDS_BYTES_MAX: usize = 256 * 1024 * 1024;
+const ROUNDS_MAX: usize = 64;
+
+impl Partition {
+    pub(super) fn find_timestamp(
+        &self,
+        at: Timestamp,
+        up_to: Offset,
+    ) -> Result<Option<FoundTimestamp>, ReadError> {
+        let mut from = self.state.lock().start;
+        loop {
+            let Some(offset) = self.batch_reaching(at, from)? else { return Ok(None) };
+            if offset >= up_to {
+                return Ok(None);
+            }
+            let Some(batch) = self.read_one(offset)? else { return Ok(None) };
+            if let Some(found) = first_reaching(&batch, at, self.state.lock().start)? {
+                return Ok((found.offset < up_to).then_some(found));
+            }
+            // The batch promised a timestamp that only records below the log's start have.
+            from = batch.header().next_offset();
+        }
+    }
+
+    pub(super) fn find_max_timestamp(&self) -> Result<Option<FoundTimestamp>, ReadError> {
+        let (max, up_to) = {
+            let state = self.state.lock();
+            let pending = state.pending.iter().map(|pending| pending.max_timestamp);
+            let rolled = state.segments.iter().map(|segment| segment.facts().max_timestamp);
+            (pending.chain(rolled).max().unwrap_or(Timestamp::NONE), state.end)
+        };
+        if max.is_none() {
+            return Ok(None);
+        }
+        self.find_timestamp(max, up_to)
+    }
+
+    /// The base offset of the first batch from `from` on that has a timestamp of at least `at`.
+    fn batch_reaching(&self, at: Timestamp, from: Offset) -> Result<Option<Offset>, ReadError> {
+        for _ in 0..ROUNDS_MAX {
+            // Both under one lock, so that a batch being rolled up is in exactly one of them.
+            let (segments, pending) = {
+                let state = self.state.lock();
+                if state.deleted {
+                    return Err(ReadError::Deleted);
+                }
+                let reaches = |segment: &&Arc<Segment>| {
+                    let facts = segment.facts();
+                    facts.end > from && facts.max_timestamp >= at
+                };
+                let segments: Vec<Arc<Segment>> = state.segments.iter().filter(reaches).cloned().collect();
+                let reaches = |pending: &&Pending| pending.last() >= from && pending.max_timestamp >= at;
+                (segments, state.pending.iter().find(reaches).map(|pending| pending.base))
+            };
+            match self.search_segments(&segments, at, from) {
+                Ok(Some(offset)) => return Ok(Some(offset)),
+                Ok(None) => return Ok(pending),
+                // Removed by retention just now: look again.
+                Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn search_segments(
+        &self,
+        segments: &[Arc<Segment>],
+        at: Timestamp,
+        from: Offset,
+    ) -> Result<Option<Offset>, ReadError> {
+        for segment in segments {
+            for attempt in 0.. {
+                let spots = self.state.lock().damage.spots(segment.base);
+                match segment.find_time(at, from, &spots) {
+                    Ok(Some(header)) => return Ok(Some(header.base_offset)),
+                    Ok(None) => break,
+                    Err(error) if error.kind() == ErrorKind::InvalidData && attempt < 2 => {
+                        self.assess(segment)?
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_one(&self, offset: Offset) -> Result<Option<Batch>, ReadError> {
+        let (from, end) = {
+            let state = self.state.lock();
+            (offset.max(state.start), state.end)
+        };
+        let read = self.read_batches(from, 1, end)?;
+        if read.chunks.is_empty() {
+            return Ok(None);
+        }
+        let bytes = read.chunks.concat();
+        Batch::parse(bytes.into()).map(Some).map_err(|_| ReadError::Corrupt { offset })
+    }
+}
+
+/// The first record in a batch at or after a time and at or after an offset.
+fn first_reaching(batch: &Batch, at: Timestamp, from: Offset) -> Result<Option<FoundTimestamp>, ReadError> {
+    let corrupt = |_| ReadError::Corrupt { offset: batch.header().base_offset };
+    let leader_epoch: LeaderEpoch = batch.header().partition_leader_epoch;
+    let records = batch.records(RECORDS_BYTES_MAX).map_err(corrupt)?;
+    for record in records.iter() {
+        let record = record.map_err(corrupt)?;
+        let (timestamp, offset) = (records.timestamp(&record), records.offset(&record));
+        if timestamp >= at && offset >= from {
+            return Ok(Some(FoundTimestamp { timestamp, offset, leader_epoch }));
+        }
+    }
+    Ok(None)
+}

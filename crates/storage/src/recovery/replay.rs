@@ -1,0 +1,243 @@
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use model::{Batch, BatchHeader, Offset, PartitionId, Timestamp};
+
+use crate::checkpoint::PartitionRecord;
+use crate::partition::{LogState, Lost, Pending, Synced};
+use crate::producers::Marker;
+use crate::segment::Facts;
+use crate::site::Site;
+use crate::wal::format::{Entry, FRAME_HEADER_BYTES, Frame};
+
+/// Partitions on their way back from checkpoint and log.
+#[derive(Default)]
+pub(super) struct Replay {
+    pub partitions: BTreeMap<PartitionId, Rebuilt>,
+    /// Deleted in this log: frames of theirs that come first mean nothing.
+    pub deleted: Vec<PartitionId>,
+    /// Frames of partitions that nobody knows (yet).
+    unknown: BTreeMap<PartitionId, u64>,
+    losses: Vec<Loss>,
+    /// Counts frames and losses.
+    clock: u64,
+}
+
+/// One partition, half rebuilt.
+pub(super) struct Rebuilt {
+    pub state: LogState,
+    pub synced: Synced,
+    pub segments: Vec<(Offset, Facts)>,
+    /// The last large batch that the log names: the segments reach that far at least.
+    pub direct: Option<DirectEnd>,
+    /// Records that the log has lost; a segment may have them.
+    lost: Vec<Lost>,
+    /// When its last frame was seen.
+    last_seen: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DirectEnd {
+    pub segment: Offset,
+    /// Position in the segment, and offset, behind the batch.
+    pub position: u64,
+    pub end: Offset,
+}
+
+/// Frames that were synced and cannot be read.
+struct Loss {
+    at: u64,
+    /// How many, if that is known.
+    frames: Option<u32>,
+    /// Partitions in whose offsets a gap showed it.
+    named: u32,
+}
+
+/// Where a frame was read.
+#[derive(Clone, Copy)]
+pub(super) struct FrameAt {
+    pub file: u64,
+    /// Of the frame in the file.
+    pub position: u64,
+    pub written_at: Timestamp,
+    pub is_intact: bool,
+}
+
+impl Replay {
+    pub fn new(records: Vec<PartitionRecord>) -> Replay {
+        let partitions =
+            records.into_iter().map(|record| (record.id, Rebuilt::from_record(record))).collect();
+        Replay { partitions, ..Replay::default() }
+    }
+
+    /// Something that was synced is missing here.
+    pub fn lose(&mut self, frames: Option<u32>) {
+        self.clock += 1;
+        self.losses.push(Loss { at: self.clock, frames, named: 0 });
+    }
+
+    pub fn apply(&mut self, frame: &Frame<'_>, at: FrameAt, site: &Site) {
+        self.clock += 1;
+        let id = frame.partition;
+        match &frame.entry {
+            Entry::Create(config) => {
+                let fresh = || Rebuilt::new(LogState::new(config.clone()));
+                self.partitions.entry(id).or_insert_with(fresh).last_seen = self.clock;
+                return;
+            }
+            Entry::Delete => {
+                if let Some(mut rebuilt) = self.partitions.remove(&id) {
+                    rebuilt.state.delete(site);
+                }
+                self.unknown.remove(&id);
+                self.deleted.push(id);
+                return;
+            }
+            _ => {}
+        }
+        let Some(rebuilt) = self.partitions.get_mut(&id) else {
+            *self.unknown.entry(id).or_default() += 1;
+            return;
+        };
+        let (before, now) = (rebuilt.last_seen, self.clock);
+        let end = rebuilt.state.end;
+        rebuilt.last_seen = now;
+        match &frame.entry {
+            Entry::Batch(header) => rebuilt.batch(header, frame, at, site),
+            Entry::Direct { header, segment, position } => {
+                let end = DirectEnd {
+                    segment: *segment,
+                    position: position + header.size_bytes() as u64,
+                    end: header.next_offset(),
+                };
+                rebuilt.direct(header, end, at, site);
+            }
+            Entry::Configure(config) => rebuilt.state.config = config.clone().into(),
+            Entry::LogStart(start) => {
+                // Batches below it may have been in groups that are lost; they are nobody's loss.
+                rebuilt.state.end = rebuilt.state.end.max(*start);
+                rebuilt.state.set_start(*start);
+            }
+            Entry::Create(_) | Entry::Delete => unreachable!("done above"),
+        }
+        if let Entry::Batch(header) | Entry::Direct { header, .. } = &frame.entry
+            && header.base_offset > end
+        {
+            for loss in self.losses.iter_mut().filter(|loss| before < loss.at && loss.at < now) {
+                loss.named += 1;
+            }
+        }
+    }
+
+    /// Settles what is lost. Where a loss could not be pinned down to gaps, every partition that has no frame behind it may be the one.
+    pub fn finish(&mut self, site: &Site) {
+        for (id, rebuilt) in &mut self.partitions {
+            for lost in std::mem::take(&mut rebuilt.lost) {
+                if lost.last >= rebuilt.state.start && rebuilt.state.damage.add(lost) {
+                    site.metrics.damaged_batches.add(1);
+                    tracing::error!(
+                        partition = %id,
+                        first = lost.first.0,
+                        last = lost.last.0,
+                        "damaged records: the partition is read-only until `levada repair --accept-loss`"
+                    );
+                }
+            }
+        }
+        for loss in &self.losses {
+            if loss.frames.is_some_and(|frames| frames <= loss.named) {
+                continue;
+            }
+            for (id, rebuilt) in &mut self.partitions {
+                if rebuilt.last_seen < loss.at && !rebuilt.state.damage.tail_suspect {
+                    rebuilt.state.damage.tail_suspect = true;
+                    tracing::error!(
+                        partition = %id,
+                        end = rebuilt.state.end.0,
+                        "records may be missing at the end: read-only until `levada repair --accept-loss`"
+                    );
+                }
+            }
+        }
+        for (id, frames) in &self.unknown {
+            tracing::error!(partition = %id, frames, "the log holds records of a partition that was never created");
+        }
+    }
+}
+
+impl Rebuilt {
+    fn new(state: LogState) -> Rebuilt {
+        Rebuilt {
+            state,
+            synced: Synced::default(),
+            segments: Vec::new(),
+            direct: None,
+            lost: Vec::new(),
+            last_seen: 0,
+        }
+    }
+
+    fn from_record(record: PartitionRecord) -> Rebuilt {
+        let mut state = LogState::new(record.config);
+        state.start = record.start;
+        state.end = record.end;
+        state.epochs = record.epochs;
+        state.producers = record.producers;
+        state.damage = record.damage;
+        state.rolled_end = record.synced.end;
+        Rebuilt { synced: record.synced, segments: record.segments, ..Rebuilt::new(state) }
+    }
+
+    fn batch(&mut self, header: &BatchHeader, frame: &Frame<'_>, at: FrameAt, site: &Site) {
+        let marker = if header.attributes.is_control() && at.is_intact {
+            Batch::parse(Bytes::copy_from_slice(frame.payload)).ok().as_ref().and_then(Marker::read)
+        } else {
+            None
+        };
+        self.advance(header, marker, at, site);
+        if header.base_offset < self.state.rolled_end {
+            return;
+        }
+        if !at.is_intact {
+            self.lose(header.base_offset, header.last_offset());
+            return;
+        }
+        let pending = Pending {
+            base: header.base_offset,
+            max_timestamp: header.max_timestamp,
+            file: at.file,
+            position: (at.position + FRAME_HEADER_BYTES as u64) as u32,
+            bytes: frame.payload.len() as u32,
+            last_offset_delta: header.last_offset_delta,
+        };
+        self.state.push_pending(pending, site);
+    }
+
+    fn direct(&mut self, header: &BatchHeader, end: DirectEnd, at: FrameAt, site: &Site) {
+        self.advance(header, None, at, site);
+        if header.base_offset < self.state.rolled_end {
+            return;
+        }
+        // All that came before it went into the segments before it.
+        while !self.state.pending.is_empty() {
+            self.state.pop_pending(site);
+        }
+        self.state.rolled_end = end.end;
+        self.lost.retain(|lost| lost.first >= end.end);
+        self.direct = Some(end);
+    }
+
+    fn advance(&mut self, header: &BatchHeader, marker: Option<Marker>, at: FrameAt, site: &Site) {
+        if header.base_offset < self.state.end {
+            return;
+        }
+        if header.base_offset > self.state.end {
+            self.lose(self.state.end, header.base_offset.plus(-1));
+        }
+        self.state.advance(header, marker, at.written_at, site);
+    }
+
+    fn lose(&mut self, first: Offset, last: Offset) {
+        self.lost.push(Lost { first, last, spot: None });
+    }
+}

@@ -1,0 +1,106 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use env::{Clock, Disk, Random};
+use parking_lot::Mutex;
+
+use crate::bell::Bell;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::partition::Partition;
+use crate::queue::Queue;
+use crate::recovery::Parts;
+use crate::wal::Wal;
+
+/// What a shard's writer, its keeper and its partitions share.
+pub(crate) struct Site {
+    pub shard: u32,
+    pub options: Arc<Options>,
+    pub disk: Arc<dyn Disk>,
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub metrics: Arc<Metrics>,
+    pub wal: Wal,
+    pub queue: Queue,
+    /// Wakes the keeper.
+    pub bell: Bell,
+    /// The last group written, and the last one known to be synced.
+    pub written_group: AtomicU64,
+    pub synced_group: AtomicU64,
+    /// The keeper waits for a sync before it can publish a checkpoint.
+    pub sync_wanted: AtomicBool,
+    /// Batches, and bytes of batches, that wait in the write-ahead log to be rolled up.
+    pub pending_batches: AtomicU64,
+    pub pending_bytes: AtomicU64,
+    /// Bytes of large batches since the last checkpoint.
+    pub direct_bytes: AtomicU64,
+    pub disk_full: AtomicBool,
+    /// Deleted partitions whose files are still there.
+    pub graveyard: Mutex<Vec<Arc<Partition>>>,
+    /// Partitions whose log start moved: segments may lie below it.
+    pub sweep: Mutex<Vec<Arc<Partition>>>,
+    /// Something that no group tells wants to be in a checkpoint: damage.
+    pub news: AtomicBool,
+    /// A sync or write failed: nothing is written any more.
+    closed: AtomicBool,
+}
+
+impl Site {
+    pub fn new(shard: u32, parts: &Parts, wal: Wal) -> Site {
+        let Parts { options, disk, clock, random, metrics } = parts.clone();
+        Site {
+            shard,
+            queue: Queue::new(options.queue_requests_max, options.queue_bytes_max),
+            options,
+            disk,
+            clock,
+            random,
+            metrics,
+            wal,
+            bell: Bell::default(),
+            written_group: AtomicU64::new(0),
+            synced_group: AtomicU64::new(0),
+            sync_wanted: AtomicBool::new(false),
+            pending_batches: AtomicU64::new(0),
+            pending_bytes: AtomicU64::new(0),
+            direct_bytes: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
+            graveyard: Mutex::new(Vec::new()),
+            sweep: Mutex::new(Vec::new()),
+            news: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub fn partitions_dir(&self) -> PathBuf {
+        self.options.data_dir.join(crate::directory::PARTITIONS)
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Closes the log for ever; logged once, by whoever came first.
+    pub fn close(&self, doing: &'static str, error: &std::io::Error) {
+        if !self.closed.swap(true, Ordering::AcqRel) {
+            tracing::error!(shard = self.shard, doing, %error, "the log is closed: what is on the disk is unknown");
+        }
+        self.queue.ring();
+        self.bell.ring();
+    }
+
+    pub fn add_pending(&self, bytes: u64) {
+        let batches = self.pending_batches.fetch_add(1, Ordering::Relaxed) + 1;
+        let bytes = self.pending_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.metrics.pending_batches.set(batches);
+        self.metrics.pending_bytes.set(bytes);
+    }
+
+    pub fn sub_pending(&self, bytes: u64) {
+        let batches = self.pending_batches.fetch_sub(1, Ordering::Relaxed) - 1;
+        let bytes = self.pending_bytes.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+        self.metrics.pending_batches.set(batches);
+        self.metrics.pending_bytes.set(bytes);
+    }
+}
