@@ -110,7 +110,7 @@ impl Script {
             ops.extend(op(3, request));
         }
         for _ in 0..3 {
-            ops.extend(op(4, InitProducerIdRequest { transaction_timeout_ms: 60_000, ..Default::default() }));
+            ops.extend(op(4, InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() }));
         }
         ops
     }

@@ -67,6 +67,7 @@ async fn create(
         name: topic.name.clone(),
         num_partitions: partitions,
         replication_factor: 1,
+        error_message: None,
         ..Default::default()
     };
     if validate_only {

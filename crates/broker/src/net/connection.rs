@@ -15,6 +15,9 @@ use super::{Begun, Options, Outcome, Service, Work};
 /// Requests of one connection that may be under way at once. Kafka's producers send five.
 const PIPELINE_MAX: usize = 32;
 
+/// A connection with work under way is not idle.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Pieces given to one vectored write (the kernel takes at most 1024).
 const WRITE_PIECES_MAX: usize = 64;
 
@@ -23,10 +26,6 @@ const WRITE_PIECES_MAX: usize = 64;
 pub enum Ended {
     #[error("closed by the peer")]
     ByPeer,
-    #[error("idle for longer than connections.max.idle.ms")]
-    Idle,
-    #[error("the peer stalled in the middle of a request")]
-    ReadStalled,
     #[error("the peer does not read its responses")]
     WriteStalled,
     #[error("{0}")]
@@ -42,8 +41,8 @@ pub enum Ended {
 impl Ended {
     /// Whether this is the ordinary end of a connection, not worth a line in the log.
     pub fn is_ordinary(&self) -> bool {
-        matches!(self, Ended::ByPeer | Ended::Idle | Ended::Shutdown | Ended::Write(_))
-            || matches!(self, Ended::Frame(FrameError::Closed | FrameError::Io(_)))
+        matches!(self, Ended::ByPeer | Ended::Shutdown | Ended::Write(_))
+            || matches!(self, Ended::Frame(FrameError::Closed | FrameError::Idle | FrameError::Io(_)))
     }
 }
 
@@ -60,22 +59,16 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(
     let mut exclusive = false;
     loop {
         let may_begin = !exclusive && under_way.len() < PIPELINE_MAX;
-        let pending = frames.pending();
-        let patience = if pending > 0 { options.stall } else { options.idle };
         let step = match under_way.front_mut() {
             None => tokio::select! {
                 biased;
-                frame = timeout(patience, frames.next(&mut stream)) => match frame {
-                    Ok(frame) => Step::Frame(frame),
-                    Err(_) if frames.pending() > pending => continue,
-                    Err(_) => return if pending > 0 { Ended::ReadStalled } else { Ended::Idle },
-                },
+                frame = frames.next(&mut stream, options.idle, options.stall) => Step::Frame(frame),
                 _ = shutdown.wait_for(|stop| *stop) => return Ended::Shutdown,
             },
             Some(first) if may_begin => tokio::select! {
                 biased;
                 outcome = first => Step::Outcome(outcome),
-                frame = frames.next(&mut stream) => Step::Frame(frame),
+                frame = frames.next(&mut stream, NEVER, options.stall) => Step::Frame(frame),
             },
             Some(first) => Step::Outcome(first.await),
         };

@@ -1,9 +1,11 @@
 //! Bytes to frames: every Kafka request is a big-endian 4-byte length and that many bytes.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
 
 use super::memory::{MemoryBudget, Reservation};
 
@@ -38,6 +40,10 @@ pub enum FrameError {
     Truncated,
     #[error("a frame of {length} bytes; socket.request.max.bytes allows {allowed}")]
     Length { length: i32, allowed: usize },
+    #[error("idle for longer than connections.max.idle.ms")]
+    Idle,
+    #[error("the peer stalled in the middle of a request")]
+    Stalled,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -47,12 +53,13 @@ impl FrameReader {
         FrameReader { buffer: BytesMut::new(), frame_bytes_max, budget, reservation: None }
     }
 
-    /// Bytes of an unfinished request that are here already.
-    pub fn pending(&self) -> usize {
-        self.buffer.len()
-    }
-
-    pub async fn next(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Frame, FrameError> {
+    /// The next frame. Between frames the peer may be silent for `idle`, within one for `stall`.
+    pub async fn next(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        idle: Duration,
+        stall: Duration,
+    ) -> Result<Frame, FrameError> {
         loop {
             let mut wanted = IDLE_BUFFER_BYTES;
             if self.buffer.len() >= 4 {
@@ -75,7 +82,12 @@ impl FrameReader {
             if self.buffer.capacity() - self.buffer.len() < wanted {
                 self.buffer.reserve(wanted);
             }
-            if stream.read_buf(&mut self.buffer).await? == 0 {
+            let (patience, silence) = match self.buffer.is_empty() {
+                true => (idle, FrameError::Idle),
+                false => (stall, FrameError::Stalled),
+            };
+            let Ok(read) = timeout(patience, stream.read_buf(&mut self.buffer)).await else { return Err(silence) };
+            if read? == 0 {
                 return Err(if self.buffer.is_empty() { FrameError::Closed } else { FrameError::Truncated });
             }
         }

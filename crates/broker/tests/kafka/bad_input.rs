@@ -48,7 +48,7 @@ async fn array_lengths_that_the_bytes_cannot_hold() {
     let header = |key: ApiKey, version: i16| {
         [&key.code().to_be_bytes()[..], &version.to_be_bytes(), &[0, 0, 0, 1]].concat()
     };
-    for count in [i32::MAX, 1_000_001, -2] {
+    for count in [i32::MAX, 1_000_001, 2] {
         let body = [&header(ApiKey::Metadata, 1)[..], &[255, 255], &count.to_be_bytes()].concat();
         closes(&server, &framed(&body)).await;
     }
