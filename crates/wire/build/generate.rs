@@ -183,7 +183,7 @@ fn writer(name: &str, fields: &[&Field], versions: Versions, flexible: Versions,
                 if !field.ignorable {
                     emit!(out, " else if {} {{ {} }}", differs(field), absent(name, field));
                 }
-                out.push_str("\n");
+                out.push('\n');
             }
         }
     }
