@@ -5,6 +5,8 @@ mod table;
 use std::collections::BTreeMap;
 
 pub use table::BrokerOptions;
+#[cfg(test)]
+pub(crate) use table::FIELDS;
 
 use crate::describe::{Described, Source, Synonym};
 use crate::{Listener, Setting, Update, kind, nearest};

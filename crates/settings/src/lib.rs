@@ -7,6 +7,16 @@
 //!
 //! Start reading at [`broker`] (settings of the process) and [`topic`] (settings of one topic); [`load`] says who wins.
 
+/// What a table's line may end with: nothing, or `not_yet` where nothing acts on the setting yet.
+macro_rules! effect {
+    () => {
+        crate::Effect::Honoured
+    };
+    (not_yet) => {
+        crate::Effect::Accepted
+    };
+}
+
 pub mod alter;
 pub mod broker;
 pub mod describe;

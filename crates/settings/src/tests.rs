@@ -2,6 +2,7 @@
 
 mod against_kafka;
 mod altering;
+mod effects;
 mod loading;
 
 use std::time::Duration;

@@ -8,6 +8,8 @@ mod table;
 
 use std::collections::BTreeMap;
 
+#[cfg(test)]
+pub(crate) use table::FIELDS;
 pub use table::{TopicConfig, TopicSetting};
 
 use crate::broker::BrokerSettings;

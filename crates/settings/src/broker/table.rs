@@ -1,7 +1,8 @@
 //! The table of the process's settings, in three parts: those with a typed field, the defaults of topic settings (typed
 //! in [`crate::topic`]), and those that are accepted without effect.
 //!
-//! A setting that gains an effect moves from the last part to the first and gets a field there.
+//! A setting that gains an effect loses its `not_yet`, or moves from the last part to the first and gets a field there. A
+//! test looks whether anything reads the field.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub(super) fn all() -> &'static [Setting] {
 }
 
 macro_rules! broker_options {
-    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $kind:expr, $default:literal, $update:ident;)+) => {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $kind:expr, $default:literal, $update:ident $(, $not_yet:ident)?;)+) => {
         /// The process's settings as code uses them. Sizes are bytes; `None` is "no limit".
         #[derive(Debug, Clone, PartialEq)]
         pub struct BrokerOptions {
@@ -43,10 +44,14 @@ macro_rules! broker_options {
                 kind: $kind,
                 default: Some($default),
                 update: Update::$update,
-                effect: Effect::Honoured,
+                effect: effect!($($not_yet)?),
                 doc: concat!($($doc, "\n"),+),
             },)+]
         }
+
+        /// Fields and whether anything acts on them.
+        #[cfg(test)]
+        pub(crate) const FIELDS: &[(&str, Effect)] = &[$((stringify!($field), effect!($($not_yet)?)),)+];
     };
 }
 
@@ -92,7 +97,7 @@ broker_options! {
 
     /// Replication factor of a topic that is created without one. There is one copy on one broker, so more than 1 is
     /// taken as 1, with a warning.
-    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly;
+    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly, not_yet;
 
     /// Whether topics can be deleted.
     delete_topics: bool = "delete.topic.enable", Kind::Boolean, "true", ReadOnly;
@@ -103,17 +108,17 @@ broker_options! {
     // ---- Compaction ------------------------------------------------------------------------------------------------
 
     /// Whether compacted topics are cleaned at all.
-    log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly;
+    log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly, not_yet;
 
     /// How long the cleaner rests when there is nothing to clean.
-    log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", Dynamic;
+    log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", Dynamic, not_yet;
 
     /// Memory for the cleaner's map from keys to offsets.
-    log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", Dynamic;
+    log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", Dynamic, not_yet;
 
     /// Most bytes a second that the cleaner reads and writes together.
     log_cleaner_io_bytes_per_second_max: f64 = "log.cleaner.io.max.bytes.per.second",
-        Kind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", Dynamic;
+        Kind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", Dynamic, not_yet;
 
     // ---- Requests and connections ----------------------------------------------------------------------------------
 
@@ -138,34 +143,34 @@ broker_options! {
     // ---- Groups and their offsets ----------------------------------------------------------------------------------
 
     /// Shortest session timeout that a member of a classic group may ask for.
-    group_session_timeout_min: Duration = "group.min.session.timeout.ms", int(0), "6000", ReadOnly;
+    group_session_timeout_min: Duration = "group.min.session.timeout.ms", int(0), "6000", ReadOnly, not_yet;
 
     /// Longest session timeout that a member of a classic group may ask for.
-    group_session_timeout_max: Duration = "group.max.session.timeout.ms", int(0), "1800000", ReadOnly;
+    group_session_timeout_max: Duration = "group.max.session.timeout.ms", int(0), "1800000", ReadOnly, not_yet;
 
     /// Most members of a classic group.
-    group_members_max: u32 = "group.max.size", int(1), "2147483647", ReadOnly;
+    group_members_max: u32 = "group.max.size", int(1), "2147483647", ReadOnly, not_yet;
 
     /// How long an empty classic group waits for more members before its first rebalance. (Kafka: 3000.)
-    group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms", int(0), "0", ReadOnly;
+    group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms", int(0), "0", ReadOnly, not_yet;
 
     /// Session timeout of members under the newer group protocol (KIP-848).
-    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly;
+    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly, not_yet;
 
     /// Heartbeat interval that the broker gives to members under the newer group protocol.
-    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly;
+    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly, not_yet;
 
     /// Most members of a group under the newer protocol.
-    group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly;
+    group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly, not_yet;
 
     /// Partitions of `__consumer_offsets`; counts when the topic is created.
     offsets_topic_partitions: i32 = "offsets.topic.num.partitions", int(1), "50", ReadOnly;
 
     /// Committed offsets of a group that nobody uses are forgotten after so many minutes.
-    offsets_retention: Duration = "offsets.retention.minutes", int(1), "10080", ReadOnly;
+    offsets_retention: Duration = "offsets.retention.minutes", int(1), "10080", ReadOnly, not_yet;
 
     /// How often outdated committed offsets are looked for.
-    offsets_retention_check_interval: Duration = "offsets.retention.check.interval.ms", long(1), "600000", ReadOnly;
+    offsets_retention_check_interval: Duration = "offsets.retention.check.interval.ms", long(1), "600000", ReadOnly, not_yet;
 
     /// Longest text that a consumer may store with an offset.
     offset_metadata_bytes_max: u32 = "offset.metadata.max.bytes", int(0), "4096", ReadOnly;
@@ -182,11 +187,11 @@ broker_options! {
     transaction_timeout_max: Duration = "transaction.max.timeout.ms", int(1), "900000", ReadOnly;
 
     /// A transactional id that is not used for so long is forgotten.
-    transactional_id_expiration: Duration = "transactional.id.expiration.ms", int(1), "604800000", ReadOnly;
+    transactional_id_expiration: Duration = "transactional.id.expiration.ms", int(1), "604800000", ReadOnly, not_yet;
 
     /// How often transactions past their timeout are looked for.
     transaction_abort_interval: Duration =
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms", int(1), "10000", ReadOnly;
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms", int(1), "10000", ReadOnly, not_yet;
 
     // ---- Storage and memory, Levada's own --------------------------------------------------------------------------
 
@@ -282,14 +287,14 @@ fn topic_defaults() -> Vec<Setting> {
             "Default of the topic setting `segment.ms`. Wins over `log.roll.hours`.",
         ),
         honoured("log.roll.hours", int(1), Some("168"), ReadOnly, "`log.roll.ms`, in hours."),
-        accepted(
+        honoured(
             "log.roll.jitter.ms",
             long(0),
             None,
             Dynamic,
             "Default of the topic setting `segment.jitter.ms`. Wins over `log.roll.jitter.hours`.",
         ),
-        accepted("log.roll.jitter.hours", int(0), Some("0"), ReadOnly, "`log.roll.jitter.ms`, in hours."),
+        honoured("log.roll.jitter.hours", int(0), Some("0"), ReadOnly, "`log.roll.jitter.ms`, in hours."),
         honoured(
             "message.max.bytes",
             int(0),
@@ -332,7 +337,7 @@ fn topic_defaults() -> Vec<Setting> {
             Dynamic,
             "Default of the topic setting of the same name.",
         ),
-        honoured(
+        accepted(
             "compression.gzip.level",
             Kind::IntOr { min: 1, max: 9, or: -1 },
             Some("-1"),
@@ -346,7 +351,7 @@ fn topic_defaults() -> Vec<Setting> {
             Dynamic,
             "Default of the topic setting of the same name.",
         ),
-        honoured(
+        accepted(
             "compression.zstd.level",
             int_between(-131072, 22),
             Some("3"),
@@ -376,28 +381,28 @@ fn topic_defaults() -> Vec<Setting> {
             ReadOnly,
             "What `log.flush.interval.ms` is when it is not set.",
         ),
-        honoured(
+        accepted(
             "log.cleaner.min.cleanable.ratio",
             Kind::Double { min: 0.0, max: 1.0 },
             Some("0.5"),
             Dynamic,
             "Default of the topic setting `min.cleanable.dirty.ratio`.",
         ),
-        honoured(
+        accepted(
             "log.cleaner.delete.retention.ms",
             long(0),
             Some("86400000"),
             Dynamic,
             "Default of the topic setting `delete.retention.ms`.",
         ),
-        honoured(
+        accepted(
             "log.cleaner.min.compaction.lag.ms",
             long(0),
             Some("0"),
             Dynamic,
             "Default of the topic setting `min.compaction.lag.ms`.",
         ),
-        honoured(
+        accepted(
             "log.cleaner.max.compaction.lag.ms",
             long(1),
             FOREVER,
@@ -425,7 +430,7 @@ fn topic_defaults() -> Vec<Setting> {
             Dynamic,
             "Default of the topic setting of the same name.",
         ),
-        accepted(
+        honoured(
             "log.index.size.max.bytes",
             int(4),
             Some("10485760"),

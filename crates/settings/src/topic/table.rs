@@ -40,7 +40,7 @@ const fn line(
 }
 
 macro_rules! topic_config {
-    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $kind:expr, $synonym:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty = $name:literal, $kind:expr, $synonym:literal $(, $not_yet:ident)?;)+) => {
         /// One topic's settings as code uses them, made of what the topic and the broker set. Sizes are bytes; `None`
         /// is "no limit".
         #[derive(Debug, Clone, PartialEq)]
@@ -56,8 +56,12 @@ macro_rules! topic_config {
         }
 
         fn typed() -> Vec<TopicSetting> {
-            vec![$(line($name, $kind, Some($synonym), None, Effect::Honoured, concat!($($doc, "\n"),+)),)+]
+            vec![$(line($name, $kind, Some($synonym), None, effect!($($not_yet)?), concat!($($doc, "\n"),+)),)+]
         }
+
+        /// Fields and whether anything acts on them.
+        #[cfg(test)]
+        pub(crate) const FIELDS: &[(&str, Effect)] = &[$((stringify!($field), effect!($($not_yet)?)),)+];
     };
 }
 
@@ -104,10 +108,10 @@ topic_config! {
 
     /// Level, where `compression.type` is `gzip` and a batch is compressed anew. -1: the codec's own default.
     compression_gzip_level: i32 =
-        "compression.gzip.level", Kind::IntOr { min: 1, max: 9, or: -1 }, "compression.gzip.level";
+        "compression.gzip.level", Kind::IntOr { min: 1, max: 9, or: -1 }, "compression.gzip.level", not_yet;
 
     /// Level, where `compression.type` is `zstd` and a batch is compressed anew.
-    compression_zstd_level: i32 = "compression.zstd.level", int_between(-131072, 22), "compression.zstd.level";
+    compression_zstd_level: i32 = "compression.zstd.level", int_between(-131072, 22), "compression.zstd.level", not_yet;
 
     /// Records are acknowledged once they are on the disk (fsync) when this is 1, which is Levada's default. Above 1
     /// they are acknowledged once they are written, and synced after at most so many records.
@@ -118,16 +122,16 @@ topic_config! {
 
     /// Under `compact`: the share of a partition that must be uncleaned before it is cleaned.
     compaction_dirty_ratio_min: f64 =
-        "min.cleanable.dirty.ratio", Kind::Double { min: 0.0, max: 1.0 }, "log.cleaner.min.cleanable.ratio";
+        "min.cleanable.dirty.ratio", Kind::Double { min: 0.0, max: 1.0 }, "log.cleaner.min.cleanable.ratio", not_yet;
 
     /// Under `compact`: how long a deletion mark stays for readers to see.
-    tombstone_retention: Duration = "delete.retention.ms", long(0), "log.cleaner.delete.retention.ms";
+    tombstone_retention: Duration = "delete.retention.ms", long(0), "log.cleaner.delete.retention.ms", not_yet;
 
     /// Under `compact`: a record stays at least so long.
-    compaction_lag_min: Duration = "min.compaction.lag.ms", long(0), "log.cleaner.min.compaction.lag.ms";
+    compaction_lag_min: Duration = "min.compaction.lag.ms", long(0), "log.cleaner.min.compaction.lag.ms", not_yet;
 
     /// Under `compact`: a record is cleaned after at most so long, whatever the ratio says.
-    compaction_lag_max: Duration = "max.compaction.lag.ms", long(1), "log.cleaner.max.compaction.lag.ms";
+    compaction_lag_max: Duration = "max.compaction.lag.ms", long(1), "log.cleaner.max.compaction.lag.ms", not_yet;
 
     /// Up to so much is taken off `segment.ms`, by chance, so that segments do not begin all at once.
     segment_jitter_max: Duration = "segment.jitter.ms", long(0), "log.roll.jitter.ms";
