@@ -21,7 +21,7 @@ pub trait Disk: Send + Sync {
     /// The directory's entries, sorted by name.
     fn list(&self, directory: &Path) -> io::Result<Vec<DiskEntry>>;
 
-    /// Creates a directory and those above it; it may exist already.
+    /// Creates a directory and those above it, and makes the names of new ones durable. It may exist already.
     fn create_dir(&self, directory: &Path) -> io::Result<()>;
 
     /// Removes an empty directory.

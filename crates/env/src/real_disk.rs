@@ -64,7 +64,17 @@ impl Disk for RealDisk {
     }
 
     fn create_dir(&self, directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory)
+        if directory.as_os_str().is_empty() || directory.is_dir() {
+            return Ok(());
+        }
+        let parent = directory.parent().unwrap_or(Path::new(""));
+        self.create_dir(parent)?;
+        match fs::create_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) if parent.as_os_str().is_empty() => self.sync_dir(Path::new(".")),
+            Ok(()) => self.sync_dir(parent),
+        }
     }
 
     fn remove_dir(&self, directory: &Path) -> io::Result<()> {

@@ -20,6 +20,9 @@ const EARLIEST_LOCAL: (i64, i16) = (-4, 8);
 const LATEST_TIERED: (i64, i16) = (-5, 9);
 const EARLIEST_PENDING_UPLOAD: (i64, i16) = (-6, 11);
 
+/// The first version whose answer has a leader epoch.
+const TELLS_EPOCH: i16 = 4;
+
 const READ_COMMITTED: i8 = 1;
 
 pub async fn handle(request: ListOffsetsRequest, caller: &Caller, topics: &Topics) -> ListOffsetsResponse {

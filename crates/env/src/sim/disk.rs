@@ -82,6 +82,8 @@ struct Content {
     /// Sector → the versions written since the last sync, oldest first.
     dirty: BTreeMap<usize, Vec<Vec<u8>>>,
     open_handles: usize,
+    /// No name leads to it any more, so it takes no room; but its name may come back after a crash.
+    is_unlinked: bool,
 }
 
 struct SimFile {
@@ -262,8 +264,13 @@ impl Disk for SimDisk {
             directory.ancestors().filter(|path| !world.is_dir(path)).map(Path::to_owned).collect();
         missing.reverse();
         for path in missing {
+            let parent = path.parent().map(Path::to_owned).unwrap_or_default();
             world.operation(|world| {
                 world.change(NameChange::Add(path, Node::Dir));
+                Ok(())
+            })?;
+            world.operation(|world| {
+                world.sync_names(&parent);
                 Ok(())
             })?;
         }
@@ -472,7 +479,8 @@ impl World {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.contents.values().map(|content| content.seen.len() as u64).sum()
+        let takes_room = |content: &&Content| !content.is_unlinked;
+        self.contents.values().filter(takes_room).map(|content| content.seen.len() as u64).sum()
     }
 
     fn room(&self) -> u64 {
@@ -533,10 +541,7 @@ impl World {
             .filter_map(|node| if let Node::File(inode) = node { Some(*inode) } else { None })
             .collect();
         self.contents.retain(|inode, content| {
-            if !named.contains(inode) && content.open_handles == 0 {
-                // Gone for programs and for the space it takes, but its name may come back after a crash.
-                content.seen.clear();
-            }
+            content.is_unlinked = !named.contains(inode) && content.open_handles == 0;
             reachable.contains(inode) || content.open_handles > 0
         });
     }

@@ -292,7 +292,6 @@ impl Partition {
         let disk = &self.site.disk;
         if !writer.has_directory {
             disk.create_dir(&self.directory)?;
-            disk.sync_dir(&self.site.partitions_dir())?;
             writer.has_directory = true;
         }
         let segment = Arc::new(Segment::create(disk.clone(), &self.directory, base, now)?);

@@ -137,8 +137,7 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
 
 fn create(disk: &dyn Disk, data_dir: &Path, directory: &Path) -> io::Result<()> {
     disk.create_dir(&data_dir.join(directory::PARTITIONS))?;
-    disk.create_dir(directory)?;
-    disk.sync_dir(data_dir)
+    disk.create_dir(directory)
 }
 
 fn open_slots(disk: &dyn Disk, directory: &Path) -> io::Result<Slots> {

@@ -44,10 +44,13 @@ pub(super) fn resume(
     let disk = &site.disk;
     let new =
         |(base, facts): (Offset, Facts)| Arc::new(Segment::new(disk.clone(), &directory, base, facts, None));
-    // What retention has removed since is no longer there.
+    // What lies below the log's start may have been removed since; but the checkpoint knows the last segment
+    // only in part, and a large batch that came after it may reach beyond the start.
     let start = state.start;
-    state.segments =
-        segments.into_iter().filter(|(_, facts)| facts.end > start || facts.size == 0).map(new).collect();
+    let is_needed = |(base, facts): &(Offset, Facts)| {
+        facts.end > start || *base == synced.segment && direct.is_some_and(|direct| direct.end > start)
+    };
+    state.segments = segments.into_iter().filter(is_needed).map(new).collect();
     let mut reached = synced;
     if !is_clean {
         let on_disk = log_files(site, &directory)?;
@@ -120,9 +123,10 @@ fn follow(
         }
         expected = segment.facts().end;
     }
-    if expected < direct.end {
+    let first = expected.max(state.start);
+    if first < direct.end {
         // The segment itself is gone.
-        state.damage.add(Lost { first: expected, last: direct.end.plus(-1), spot: None });
+        state.damage.add(Lost { first, last: direct.end.plus(-1), spot: None });
     }
     let last = state.segments.last().map(|segment| (segment.base, segment.facts().size));
     let (segment, size) = last.unwrap_or_default();

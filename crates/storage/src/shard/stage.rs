@@ -88,6 +88,9 @@ impl Writer {
 
     /// Whether a batch may be appended, after all that the group already holds.
     fn examine(&self, group: &mut Group, index: usize, append: &Append) -> Examined {
+        if self.site.is_closed() {
+            return Examined::Refuse(AppendError::Closed);
+        }
         let staged = &mut group.partitions[index];
         if staged.deleted {
             return Examined::Refuse(AppendError::Deleted);

@@ -80,9 +80,13 @@ impl Bench {
 
     /// Opens the disk as it is, after a crash or a close.
     pub fn open_again(self) -> Bench {
+        self.try_open_again().expect("what we wrote opens")
+    }
+
+    pub fn try_open_again(self) -> Result<Bench, OpenError> {
         let Bench { disk, clock, options, storage, shards, seed } = self;
         drop((storage, shards));
-        Bench::open(disk, clock, options, seed + 1).expect("what we wrote opens")
+        Bench::open(disk, clock, options, seed + 1)
     }
 
     /// Steps until nothing is left to do.

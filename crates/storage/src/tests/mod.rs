@@ -2,4 +2,6 @@
 
 mod basics;
 mod bench;
+mod crash;
 pub(crate) mod faults;
+mod model;
