@@ -67,14 +67,19 @@ impl Known {
         self.place(partition, offset, value);
     }
 
-    pub fn high_watermark(&mut self, partition: &Partition, seen: i64) {
-        let highest = self.high_watermarks.entry(partition.clone()).or_insert(seen);
-        if seen < *highest {
-            let what = format!("{partition:?} went from {highest} back to {seen}");
+    /// The highest high watermark that anyone has seen yet. Who asks now must not be told less.
+    pub fn highest(&self, partition: &Partition) -> i64 {
+        self.high_watermarks.get(partition).copied().unwrap_or(0)
+    }
+
+    /// An answer had this high watermark; `floor` is what [`Known::highest`] said when the question was sent.
+    pub fn high_watermark(&mut self, partition: &Partition, floor: i64, seen: i64) {
+        if seen < floor {
+            let what = format!("{partition:?} went from {floor} back to {seen}");
             self.violated(Invariant::HighWatermarkNeverGoesBack, what);
-        } else {
-            *highest = seen;
         }
+        let highest = self.high_watermarks.entry(partition.clone()).or_insert(seen);
+        *highest = seen.max(*highest);
     }
 
     /// At the end: all that the partition holds, from `log_start` on.
@@ -144,8 +149,9 @@ mod tests {
     fn a_right_log_breaks_nothing() {
         let told = broken(|known, p| {
             known.acknowledged(p, 0, "a");
-            known.high_watermark(p, 1);
-            known.high_watermark(p, 1);
+            known.high_watermark(p, 0, 1);
+            // Asked before, answered after: not a step back.
+            known.high_watermark(p, 0, 0);
             known.whole(p, 0, &records(&[(0, "a"), (1, "in doubt")]));
         });
         assert_eq!(told, []);
@@ -171,8 +177,9 @@ mod tests {
         let gap = |known: &mut Known, p: &Partition| known.whole(p, 0, &records(&[(0, "a"), (2, "b")]));
         assert_eq!(broken(gap), [NoOffsetTwice]);
         let back = |known: &mut Known, p: &Partition| {
-            known.high_watermark(p, 5);
-            known.high_watermark(p, 4);
+            known.high_watermark(p, 0, 5);
+            let floor = known.highest(p);
+            known.high_watermark(p, floor, 4);
         };
         assert_eq!(broken(back), [HighWatermarkNeverGoesBack]);
     }

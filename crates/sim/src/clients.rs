@@ -190,11 +190,12 @@ pub async fn consume(network: Network, memory: Memory, clock: Arc<dyn Clock>) {
             let topic = TOPICS[memory.random.below(TOPICS.len() as u64) as usize];
             let partition = (topic.to_string(), memory.random.below(PARTITIONS as u64) as i32);
             let offset = memory.random.below(60) as i64;
+            let floor = memory.known(|known| known.highest(&partition));
             let Ok(data) = fetch(&mut connection, &partition, offset).await else { break };
             if data.error_code == 0 {
                 let records = records(&data);
                 memory.known(|known| {
-                    known.high_watermark(&partition, data.high_watermark);
+                    known.high_watermark(&partition, floor, data.high_watermark);
                     records.iter().for_each(|(offset, value)| known.read(&partition, *offset, value));
                 });
                 let what = format!(

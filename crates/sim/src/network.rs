@@ -44,8 +44,15 @@ impl Network {
         let (far, server) = duplex(BUFFER_BYTES);
         let (near_read, near_write) = tokio::io::split(near);
         let (far_read, far_write) = tokio::io::split(far);
-        env::spawn(carry(near_read, far_write, self.random.clone()));
-        env::spawn(carry(far_read, near_write, self.random.clone()));
+        let random = self.random.clone();
+        // When one direction breaks, so does the other.
+        env::spawn(async move {
+            tokio::select! {
+                biased;
+                () = carry(near_read, far_write, &random) => {}
+                () = carry(far_read, near_write, &random) => {}
+            }
+        });
         let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let ends = net::Ends { local: address(9092), peer: address(40_000) };
         let service = self.broker.service(ends);
@@ -59,7 +66,7 @@ impl Network {
 async fn carry(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,
-    random: Arc<SeededRandom>,
+    random: &SeededRandom,
 ) {
     let mut left = match random.chance(BREAKS_ONE_IN) {
         true => random.below(BREAKS_AFTER_BYTES),

@@ -163,7 +163,8 @@ async fn judge(network: &Network, memory: &Memory) {
                 clients::read_whole(network, &partition).await.expect("the last incarnation can be read");
             let end = log_start + records.len() as i64;
             memory.known(|known| {
-                known.high_watermark(&partition, end);
+                let floor = known.highest(&partition);
+                known.high_watermark(&partition, floor, end);
                 known.whole(&partition, log_start, &records);
             });
         }

@@ -53,6 +53,9 @@ struct Prepared {
     frees: Option<u64>,
 }
 
+/// A closed log has nothing to be kept; only stopping wakes its keeper.
+const CLOSED_WAIT: Duration = Duration::from_secs(3600);
+
 impl Keeper {
     pub fn new(site: Arc<Site>, partitions: Arc<Partitions>, voids: Vec<Void>) -> Keeper {
         let now = site.clock.monotonic();
@@ -90,6 +93,9 @@ impl Keeper {
 
     /// When to be woken although nobody rings.
     pub fn wake_after(&self) -> Duration {
+        if self.site.is_closed() {
+            return CLOSED_WAIT;
+        }
         let now = self.site.clock.monotonic();
         let mut due = self.retention_due;
         if self.has_news() {

@@ -87,6 +87,9 @@ impl Writer {
 
     /// When to be woken even if nobody asks for anything.
     pub fn wake_after(&self) -> Option<Duration> {
+        if self.site.is_closed() {
+            return None;
+        }
         self.sync_due.map(|due| due.saturating_sub(self.site.clock.monotonic()))
     }
 
