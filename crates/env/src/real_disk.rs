@@ -134,7 +134,10 @@ impl File for RealFile {
 
     fn start_sync(&self) {
         #[cfg(target_os = "linux")]
-        #[expect(unsafe_code, reason = "rustix has no sync_file_range; it takes a descriptor and numbers only")]
+        #[expect(
+            unsafe_code,
+            reason = "rustix has no sync_file_range; it takes a descriptor and numbers only"
+        )]
         // SAFETY: the descriptor is open for as long as `self` lives, and no memory is passed.
         unsafe {
             // Only a hint, so it does not matter whether it is taken.
