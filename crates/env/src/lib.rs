@@ -11,6 +11,8 @@ mod random;
 mod real_disk;
 pub mod sim;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskEntry, DiskLock, File, read_exact_at, read_file, replace_file};

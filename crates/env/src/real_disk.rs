@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -130,6 +130,19 @@ impl File for RealFile {
     fn sync_data(&self) -> io::Result<()> {
         // Never repeated, not even after an interruption: an error may have marked dirty pages as clean.
         rustix::fs::fdatasync(&self.fd).map_err(io::Error::from)
+    }
+
+    fn start_sync(&self) {
+        #[cfg(target_os = "linux")]
+        #[expect(
+            unsafe_code,
+            reason = "rustix has no sync_file_range; it takes a descriptor and numbers only"
+        )]
+        // SAFETY: the descriptor is open for as long as `self` lives, and no memory is passed.
+        unsafe {
+            // Only a hint, so it does not matter whether it is taken.
+            libc::sync_file_range(self.fd.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE);
+        }
     }
 
     fn allocate(&self, position: u64, length: u64) -> io::Result<()> {

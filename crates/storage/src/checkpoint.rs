@@ -15,6 +15,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use env::{Disk, read_file, replace_file};
 use model::{Offset, PartitionId};
@@ -25,7 +26,7 @@ use crate::epochs::Epochs;
 use crate::options::LogConfig;
 use crate::partition::{Damage, Partition, Synced};
 use crate::producers::Producers;
-use crate::segment::Facts;
+use crate::segment::{Facts, Segment};
 use crate::storage::OpenError;
 
 const NAME: &str = "checkpoint";
@@ -162,6 +163,55 @@ impl ShardRecord {
 }
 
 impl PartitionRecord {
+    /// A partition as it is now, as far as it is synced.
+    fn of(partition: &Partition) -> PartitionRecord {
+        let writer = partition.writer.lock();
+        let state = partition.state.lock();
+        let synced = writer.synced;
+        let is_synced = |segment: &&Arc<Segment>| segment.base <= synced.segment && synced.end > segment.base;
+        let segments = state.segments.iter().filter(is_synced).map(|segment| {
+            let mut facts = segment.facts();
+            if segment.base == synced.segment {
+                facts.size = synced.size;
+                facts.end = synced.end;
+            }
+            (segment.base, facts)
+        });
+        PartitionRecord {
+            id: partition.id(),
+            config: (*state.config).clone(),
+            start: state.start,
+            end: state.end,
+            epochs: state.epochs.clone(),
+            producers: state.producers.clone(),
+            damage: state.damage.clone(),
+            synced,
+            segments: segments.collect(),
+        }
+    }
+
+    fn encode(&self, out: &mut Encoder) {
+        out.partition(self.id);
+        out.config(&self.config);
+        out.offset(self.start);
+        out.offset(self.end);
+        self.epochs.encode(out);
+        self.producers.encode(out);
+        self.damage.encode(out);
+        out.offset(self.synced.end);
+        out.offset(self.synced.segment);
+        out.u64(self.synced.size);
+        out.list(self.segments.iter(), |out, (base, facts)| {
+            out.offset(*base);
+            out.u64(facts.size);
+            out.offset(facts.end);
+            out.timestamp(facts.first_timestamp);
+            out.timestamp(facts.max_timestamp);
+            out.timestamp(facts.appended_at);
+            out.timestamp(facts.created_at);
+        });
+    }
+
     fn decode(from: &mut Decoder<'_>) -> Result<PartitionRecord, Malformed> {
         Ok(PartitionRecord {
             id: from.partition()?,
@@ -186,45 +236,6 @@ impl PartitionRecord {
             })?,
         })
     }
-}
-
-/// Writes a partition's record as it is now.
-pub(crate) fn encode_partition(partition: &Partition, out: &mut Encoder) {
-    let writer = partition.writer.lock();
-    let state = partition.state.lock();
-    let synced = writer.synced;
-    out.partition(partition.id());
-    out.config(&state.config);
-    out.offset(state.start);
-    out.offset(state.end);
-    state.epochs.encode(out);
-    state.producers.encode(out);
-    state.damage.encode(out);
-    out.offset(synced.end);
-    out.offset(synced.segment);
-    out.u64(synced.size);
-    let segments: Vec<(Offset, Facts)> = state
-        .segments
-        .iter()
-        .filter(|segment| segment.base <= synced.segment && synced.end > segment.base)
-        .map(|segment| {
-            let mut facts = segment.facts();
-            if segment.base == synced.segment {
-                facts.size = synced.size;
-                facts.end = synced.end;
-            }
-            (segment.base, facts)
-        })
-        .collect();
-    out.list(segments.iter(), |out, (base, facts)| {
-        out.offset(*base);
-        out.u64(facts.size);
-        out.offset(facts.end);
-        out.timestamp(facts.first_timestamp);
-        out.timestamp(facts.max_timestamp);
-        out.timestamp(facts.appended_at);
-        out.timestamp(facts.created_at);
-    });
 }
 
 impl Checkpoint {
@@ -252,8 +263,12 @@ impl Body {
     }
 
     pub fn add(&mut self, partition: &Partition) {
+        self.add_record(&PartitionRecord::of(partition));
+    }
+
+    pub fn add_record(&mut self, record: &PartitionRecord) {
         self.out.bool(true);
-        encode_partition(partition, &mut self.out);
+        record.encode(&mut self.out);
     }
 
     pub fn finish(mut self, shard: &ShardRecord) -> Vec<u8> {

@@ -15,12 +15,14 @@ mod partition;
 mod producers;
 mod queue;
 mod recovery;
+mod repair;
 mod segment;
 mod shard;
 mod site;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod wal;
 
 pub use append::{Append, AppendError, Appended};
@@ -29,5 +31,7 @@ pub use options::{LogConfig, Options};
 pub use partition::{FoundTimestamp, Health, Offsets, Partition, ProducerState, Read, ReadError, WakeGuard};
 pub use producers::AbortedTransaction;
 pub use queue::Reservation;
+pub use repair::{Repaired, repair};
 pub use shard::Shard;
 pub use storage::{ChangeError, OpenError, Storage};
+pub use verify::{PartitionReport, Report, ShardReport, verify};

@@ -272,7 +272,7 @@ impl Keeper {
         wal.prepare_spare()
     }
 
-    fn own_partitions(&self) -> Vec<Arc<Partition>> {
+    pub fn own_partitions(&self) -> Vec<Arc<Partition>> {
         let shard = self.site.shard;
         self.partitions.read().values().filter(|partition| partition.site.shard == shard).cloned().collect()
     }

@@ -98,9 +98,11 @@ impl Keeper {
     pub(super) fn close_idle_segments(&mut self) {
         let mut open = 0;
         for partition in self.own_partitions() {
+            if partition.is_unsynced() {
+                continue;
+            }
             let state = partition.state.lock();
-            let complete = state.segments.len().saturating_sub(1);
-            for segment in &state.segments[..complete] {
+            for segment in &state.segments {
                 open += usize::from(segment.is_open());
                 if open > self.site.options.open_segments_max && !segment.close_if_idle() {
                     open -= 1;

@@ -56,11 +56,12 @@ impl Keeper {
             return Ok(());
         }
         let roll_up = self.roll_up.take().expect("checked above");
-        let logs: Vec<_> = roll_up
-            .touched
-            .iter()
-            .filter_map(|partition| partition.start_sync().map(|(log, synced)| (partition, log, synced)))
-            .collect();
+        let mut logs = Vec::new();
+        for partition in &roll_up.touched {
+            if let Some((log, synced)) = partition.start_sync()? {
+                logs.push((partition, log, synced));
+            }
+        }
         for (partition, log, synced) in logs {
             log.sync_data()?;
             partition.set_synced(synced);

@@ -21,6 +21,8 @@ pub(crate) struct Damage {
     lost: Vec<Lost>,
     /// Records may be missing at the end, it is not known how many.
     pub tail_suspect: bool,
+    /// Losses that an operator has accepted: readers step over them.
+    accepted: Vec<Lost>,
 }
 
 impl Damage {
@@ -30,9 +32,8 @@ impl Damage {
 
     /// Says whether that was news.
     pub fn add(&mut self, lost: Lost) -> bool {
-        if lost.first > lost.last
-            || self.lost.iter().any(|known| known.first <= lost.first && lost.last <= known.last)
-        {
+        let covers = |known: &Lost| known.first <= lost.first && lost.last <= known.last;
+        if lost.first > lost.last || self.lost.iter().chain(&self.accepted).any(covers) {
             return false;
         }
         let index = self.lost.partition_point(|known| known.first < lost.first);
@@ -54,39 +55,48 @@ impl Damage {
     }
 
     pub fn spots(&self, segment: Offset) -> Vec<Spot> {
-        self.lost.iter().filter_map(|lost| lost.spot).filter(|spot| spot.segment == segment).collect()
+        let all = self.lost.iter().chain(&self.accepted);
+        all.filter_map(|lost| lost.spot).filter(|spot| spot.segment == segment).collect()
+    }
+
+    /// What is lost is lost: from now on the partition is whole again without it.
+    pub fn accept(&mut self) {
+        self.tail_suspect = false;
+        self.accepted.append(&mut self.lost);
+    }
+
+    pub fn accepted_ranges(&self) -> Vec<(Offset, Offset)> {
+        self.accepted.iter().map(|lost| (lost.first, lost.last)).collect()
     }
 
     /// What lies below the log's start is nobody's loss any more.
     pub fn truncate_start(&mut self, start: Offset) {
         self.lost.retain(|lost| lost.last >= start);
+        self.accepted.retain(|lost| lost.last >= start);
     }
 
     pub fn encode(&self, out: &mut Encoder) {
         out.bool(self.tail_suspect);
-        out.list(self.lost.iter(), |out, lost| {
-            out.offset(lost.first);
-            out.offset(lost.last);
-            out.option(lost.spot, |out, spot| {
-                out.offset(spot.segment);
-                out.u64(spot.position);
-                out.u64(spot.next);
+        for list in [&self.lost, &self.accepted] {
+            out.list(list.iter(), |out, lost| {
+                out.offset(lost.first);
+                out.offset(lost.last);
+                out.option(lost.spot, |out, spot| {
+                    out.offset(spot.segment);
+                    out.u64(spot.position);
+                    out.u64(spot.next);
+                });
             });
-        });
+        }
     }
 
     pub fn decode(from: &mut Decoder<'_>) -> Result<Damage, Malformed> {
-        Ok(Damage {
-            tail_suspect: from.bool()?,
-            lost: from.list(|from| {
-                Ok(Lost {
-                    first: from.offset()?,
-                    last: from.offset()?,
-                    spot: from.option(|from| {
-                        Ok(Spot { segment: from.offset()?, position: from.u64()?, next: from.u64()? })
-                    })?,
-                })
-            })?,
-        })
+        let lost = |from: &mut Decoder<'_>| {
+            let spot = |from: &mut Decoder<'_>| {
+                Ok(Spot { segment: from.offset()?, position: from.u64()?, next: from.u64()? })
+            };
+            Ok(Lost { first: from.offset()?, last: from.offset()?, spot: from.option(spot)? })
+        };
+        Ok(Damage { tail_suspect: from.bool()?, lost: from.list(lost)?, accepted: from.list(lost)? })
     }
 }

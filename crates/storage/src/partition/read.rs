@@ -59,9 +59,7 @@ impl Partition {
                         }
                         Ok(SegmentRead::BadIndex) => self.mend_index(&segment)?,
                         Ok(SegmentRead::Corrupt) => self.assess(&segment)?,
-                        // Removed by retention just now: look again.
-                        Err(error)
-                            if error.kind() == std::io::ErrorKind::NotFound && self.has_lost(&segment) => {}
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.miss(&segment),
                         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                             self.assess(&segment)?
                         }
@@ -145,8 +143,17 @@ impl Partition {
         Ok(None)
     }
 
-    fn has_lost(&self, segment: &Arc<Segment>) -> bool {
-        !self.state.lock().segments.iter().any(|held| Arc::ptr_eq(held, segment))
+    /// A segment's file is not there: retention has removed it just now, or it is lost.
+    fn miss(&self, segment: &Arc<Segment>) {
+        let start = {
+            let state = self.state.lock();
+            if !state.segments.iter().any(|held| Arc::ptr_eq(held, segment)) {
+                return;
+            }
+            state.start
+        };
+        let last = segment.facts().end.plus(-1);
+        self.found_damage(Lost { first: segment.base.max(start), last, spot: None });
     }
 
     pub(super) fn mend_index(&self, segment: &Segment) -> Result<(), ReadError> {
@@ -158,6 +165,15 @@ impl Partition {
 
     /// Something in a segment is unreadable: finds out what is lost, so that the rest can be served.
     pub(super) fn assess(&self, segment: &Segment) -> Result<(), ReadError> {
+        if !self.find_damage(segment)? {
+            // The log is right, so the index led astray.
+            self.mend_index(segment)?;
+        }
+        Ok(())
+    }
+
+    /// Says whether there is damage that was not known.
+    fn find_damage(&self, segment: &Segment) -> Result<bool, ReadError> {
         let facts = segment.facts();
         let log = segment.log()?;
         let mut news = false;
@@ -167,11 +183,26 @@ impl Partition {
                 news |= self.found_damage(Lost { first, last, spot: Some(spot) });
             }
         }
-        if !news {
-            // The log is right, so the index led astray.
-            self.mend_index(segment)?;
+        Ok(news)
+    }
+
+    /// Reads every segment to find all damage.
+    pub(crate) fn assess_all(&self) -> Result<(), ReadError> {
+        let segments = self.state.lock().segments.clone();
+        for segment in segments {
+            match self.find_damage(&segment) {
+                Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.miss(&segment)
+                }
+                other => drop(other?),
+            }
         }
         Ok(())
+    }
+
+    pub(crate) fn rebuild_index(&self, base: Offset) -> Result<(), ReadError> {
+        let segment = self.state.lock().segments.iter().find(|segment| segment.base == base).cloned();
+        segment.map_or(Ok(()), |segment| self.mend_index(&segment))
     }
 
     /// Makes a loss known: the partition is read-only from now on.

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{BatchHeader, Offset, Timestamp};
+use model::{BatchHeader, LeaderEpoch, Offset, Timestamp};
 
 use super::Offsets;
 use super::damage::Damage;
@@ -107,6 +107,12 @@ impl LogState {
         self.epochs.begin(header.partition_leader_epoch, header.base_offset);
         self.producers.apply(header, marker, at, site.options.producer_id_expiration);
         self.end = header.next_offset();
+    }
+
+    /// Records may have been lost at the end, or accepted as lost: clients find out by the epoch.
+    pub fn begin_epoch(&mut self) {
+        let epoch = LeaderEpoch(self.epochs.current().0 + 1);
+        self.epochs.begin(epoch, self.end);
     }
 
     pub fn push_pending(&mut self, pending: Pending, site: &Site) {

@@ -11,7 +11,8 @@ use crate::segment::Segment;
 
 /// Upper bound of one batch's decompressed records while looking for a timestamp in it.
 const RECORDS_BYTES_MAX: usize = 256 * 1024 * 1024;
-const ROUNDS_MAX: usize = 64;
+/// Each learns of damage, or mends an index.
+const ATTEMPTS_MAX: usize = 8;
 
 impl Partition {
     pub(super) fn find_timestamp(
@@ -49,52 +50,45 @@ impl Partition {
 
     /// The base offset of the first batch from `from` on that has a timestamp of at least `at`.
     fn batch_reaching(&self, at: Timestamp, from: Offset) -> Result<Option<Offset>, ReadError> {
-        for _ in 0..ROUNDS_MAX {
-            // Both under one lock, so that a batch being rolled up is in exactly one of them.
-            let (segments, pending) = {
-                let state = self.state.lock();
-                if state.deleted {
-                    return Err(ReadError::Deleted);
-                }
-                let reaches = |segment: &&Arc<Segment>| {
-                    let facts = segment.facts();
-                    facts.end > from && facts.max_timestamp >= at
-                };
-                let segments: Vec<Arc<Segment>> = state.segments.iter().filter(reaches).cloned().collect();
-                let reaches = |pending: &&Pending| pending.last() >= from && pending.max_timestamp >= at;
-                (segments, state.pending.iter().find(reaches).map(|pending| pending.base))
+        // Both under one lock, so that a batch being rolled up is in exactly one of them.
+        let (segments, pending) = {
+            let state = self.state.lock();
+            if state.deleted {
+                return Err(ReadError::Deleted);
+            }
+            let reaches = |segment: &&Arc<Segment>| {
+                let facts = segment.facts();
+                facts.end > from && facts.max_timestamp >= at
             };
-            match self.search_segments(&segments, at, from) {
-                Ok(Some(offset)) => return Ok(Some(offset)),
-                Ok(None) => return Ok(pending),
-                // Removed by retention just now: look again.
-                Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+            let segments: Vec<Arc<Segment>> = state.segments.iter().filter(reaches).cloned().collect();
+            let reaches = |pending: &&Pending| pending.last() >= from && pending.max_timestamp >= at;
+            (segments, state.pending.iter().find(reaches).map(|pending| pending.base))
+        };
+        for segment in segments {
+            if let Some(offset) = self.search_segment(&segment, at, from)? {
+                return Ok(Some(offset));
             }
         }
-        Ok(None)
+        Ok(pending)
     }
 
-    fn search_segments(
+    fn search_segment(
         &self,
-        segments: &[Arc<Segment>],
+        segment: &Arc<Segment>,
         at: Timestamp,
         from: Offset,
     ) -> Result<Option<Offset>, ReadError> {
-        for segment in segments {
-            for attempt in 0.. {
-                let spots = self.state.lock().damage.spots(segment.base);
-                match segment.find_time(at, from, &spots) {
-                    Ok(Some(header)) => return Ok(Some(header.base_offset)),
-                    Ok(None) => break,
-                    Err(error) if error.kind() == ErrorKind::InvalidData && attempt < 2 => {
-                        self.assess(segment)?
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+        for _ in 0..ATTEMPTS_MAX {
+            let spots = self.state.lock().damage.spots(segment.base);
+            match segment.find_time(at, from, &spots) {
+                Ok(found) => return Ok(found.map(|header| header.base_offset)),
+                Err(error) if error.kind() == ErrorKind::InvalidData => self.assess(segment)?,
+                // Removed by retention just now, or lost: nothing can be found in it.
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        Err(ReadError::Corrupt { offset: segment.base })
     }
 
     fn read_one(&self, offset: Offset) -> Result<Option<Batch>, ReadError> {

@@ -39,7 +39,6 @@ pub(crate) struct Synced {
 
 struct Active {
     segment: Arc<Segment>,
-    log: Arc<dyn File>,
     /// Bytes written; beyond the segment's size they belong to a group that is not committed yet.
     written: u64,
     allocated: u64,
@@ -48,17 +47,13 @@ struct Active {
 
 impl Writer {
     /// The writer of a partition that was recovered; the last segment goes on growing.
-    pub fn resume(last: Option<Arc<Segment>>, config: &LogConfig, synced: Synced) -> io::Result<Writer> {
+    pub fn resume(last: Option<Arc<Segment>>, config: &LogConfig, synced: Synced) -> Writer {
         let has_directory = last.is_some();
-        let active = match last {
-            None => None,
-            Some(segment) => {
-                let size = segment.facts().size;
-                let log = segment.log()?;
-                Some(Active { segment, log, written: size, allocated: size, roll_after: config.segment_roll })
-            }
-        };
-        Ok(Writer { active, synced, has_directory })
+        let active = last.map(|segment| {
+            let size = segment.facts().size;
+            Active { segment, written: size, allocated: size, roll_after: config.segment_roll }
+        });
+        Writer { active, synced, has_directory }
     }
 
     /// Whether batches of a group that is not committed lie at the end.
@@ -267,17 +262,18 @@ impl Partition {
             writer.active = Some(self.begin_segment(writer, header.base_offset, config, now)?);
         }
         let active = writer.active.as_mut().expect("just made");
+        let log = active.segment.log()?;
         let position = active.written;
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         let end = position + bytes as u64;
         if direct && end > active.allocated {
             let room = ALLOCATE_BYTES.min(config.segment_bytes.saturating_sub(position)).max(bytes as u64);
             // Only a matter of speed: when there is no room, the write itself will tell.
-            if active.log.allocate(position, room).is_ok() {
+            if log.allocate(position, room).is_ok() {
                 active.allocated = position + room;
             }
         }
-        active.log.write_vectored_at(parts, position)?;
+        log.write_vectored_at(parts, position)?;
         active.written = end;
         Ok((active.segment.base, position))
     }
@@ -295,11 +291,10 @@ impl Partition {
             writer.has_directory = true;
         }
         let segment = Arc::new(Segment::create(disk.clone(), &self.directory, base, now)?);
-        let log = segment.log()?;
         self.state.lock().segments.push(segment.clone());
         let jitter = self.site.random.below(config.segment_jitter.as_millis() as u64 + 1);
         let roll_after = config.segment_roll.saturating_sub(Duration::from_millis(jitter));
-        Ok(Active { segment, log, written: 0, allocated: 0, roll_after })
+        Ok(Active { segment, written: 0, allocated: 0, roll_after })
     }
 
     /// Completes the active segment: whatever follows lies in another one, so this one must be safe before.
@@ -308,10 +303,11 @@ impl Partition {
         let facts = active.segment.facts();
         assert_eq!(active.written, facts.size, "nothing staged is left behind in a complete segment");
         let sealed = (|| {
+            let log = active.segment.log()?;
             if active.allocated > facts.size {
-                active.log.set_len(facts.size)?;
+                log.set_len(facts.size)?;
             }
-            active.log.sync_data()
+            log.sync_data()
         })();
         if let Err(error) = sealed {
             self.site.close("sealing a segment", &error);
@@ -327,11 +323,12 @@ impl Partition {
 
     /// Asks for the active segment to be written back. Returns the file to sync and the point that is safe
     /// then; batches of a group in the making do not count.
-    pub(crate) fn start_sync(&self) -> Option<(Arc<dyn File>, Synced)> {
+    pub(crate) fn start_sync(&self) -> io::Result<Option<(Arc<dyn File>, Synced)>> {
         let writer = self.writer.lock();
-        let active = writer.active.as_ref()?;
-        active.log.start_sync();
-        Some((active.log.clone(), active.synced_point()))
+        let Some(active) = writer.active.as_ref() else { return Ok(None) };
+        let log = active.segment.log()?;
+        log.start_sync();
+        Ok(Some((log, active.synced_point())))
     }
 
     /// Whether the active segment holds batches that were never synced.

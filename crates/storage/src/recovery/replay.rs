@@ -12,10 +12,8 @@ use crate::wal::format::{Entry, FRAME_HEADER_BYTES, Frame};
 
 /// Partitions on their way back from checkpoint and log.
 #[derive(Default)]
-pub(super) struct Replay {
+pub(crate) struct Replay {
     pub partitions: BTreeMap<PartitionId, Rebuilt>,
-    /// Deleted in this log: frames of theirs that come first mean nothing.
-    pub deleted: Vec<PartitionId>,
     /// Frames of partitions that nobody knows (yet).
     unknown: BTreeMap<PartitionId, u64>,
     losses: Vec<Loss>,
@@ -24,7 +22,7 @@ pub(super) struct Replay {
 }
 
 /// One partition, half rebuilt.
-pub(super) struct Rebuilt {
+pub(crate) struct Rebuilt {
     pub state: LogState,
     pub synced: Synced,
     pub segments: Vec<(Offset, Facts)>,
@@ -37,7 +35,7 @@ pub(super) struct Rebuilt {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DirectEnd {
+pub(crate) struct DirectEnd {
     pub segment: Offset,
     /// Position in the segment, and offset, behind the batch.
     pub position: u64,
@@ -55,7 +53,7 @@ struct Loss {
 
 /// Where a frame was read.
 #[derive(Clone, Copy)]
-pub(super) struct FrameAt {
+pub(crate) struct FrameAt {
     pub file: u64,
     /// Of the frame in the file.
     pub position: u64,
@@ -90,7 +88,6 @@ impl Replay {
                     rebuilt.state.delete(site);
                 }
                 self.unknown.remove(&id);
-                self.deleted.push(id);
                 return;
             }
             _ => {}
@@ -129,18 +126,13 @@ impl Replay {
         }
     }
 
-    /// Settles what is lost. Where a loss could not be pinned down to gaps, every partition that has no frame behind it may be the one.
+    /// Settles what is lost. Where a loss could not be pinned down to gaps, every partition that has no frame
+    /// behind it may be the one.
     pub fn finish(&mut self, site: &Site) {
-        for (id, rebuilt) in &mut self.partitions {
+        for rebuilt in self.partitions.values_mut() {
             for lost in std::mem::take(&mut rebuilt.lost) {
                 if lost.last >= rebuilt.state.start && rebuilt.state.damage.add(lost) {
                     site.metrics.damaged_batches.add(1);
-                    tracing::error!(
-                        partition = %id,
-                        first = lost.first.0,
-                        last = lost.last.0,
-                        "damaged records: the partition is read-only until `levada repair --accept-loss`"
-                    );
                 }
             }
         }
@@ -148,15 +140,29 @@ impl Replay {
             if loss.frames.is_some_and(|frames| frames <= loss.named) {
                 continue;
             }
-            for (id, rebuilt) in &mut self.partitions {
-                if rebuilt.last_seen < loss.at && !rebuilt.state.damage.tail_suspect {
-                    rebuilt.state.damage.tail_suspect = true;
-                    tracing::error!(
-                        partition = %id,
-                        end = rebuilt.state.end.0,
-                        "records may be missing at the end: read-only until `levada repair --accept-loss`"
-                    );
-                }
+            for rebuilt in self.partitions.values_mut().filter(|rebuilt| rebuilt.last_seen < loss.at) {
+                rebuilt.state.damage.tail_suspect = true;
+            }
+        }
+    }
+
+    /// Tells the operator.
+    pub fn report(&self) {
+        for (id, rebuilt) in &self.partitions {
+            for (first, last) in rebuilt.state.damage.ranges() {
+                tracing::error!(
+                    partition = %id,
+                    first = first.0,
+                    last = last.0,
+                    "damaged records: the partition is read-only until `levada repair --accept-loss`"
+                );
+            }
+            if rebuilt.state.damage.tail_suspect {
+                tracing::error!(
+                    partition = %id,
+                    end = rebuilt.state.end.0,
+                    "records may be missing at the end: read-only until `levada repair --accept-loss`"
+                );
             }
         }
         for (id, frames) in &self.unknown {

@@ -3,12 +3,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use env::Disk;
 use model::{BatchHeader, Offset, PartitionId};
 
 use super::Parts;
-use super::replay::{DirectEnd, Rebuilt};
+use super::replay::Rebuilt;
 use crate::directory::PARTITIONS;
-use crate::partition::{Lost, Partition, Synced, Writer};
+use crate::partition::{LogState, Lost, Partition, Synced, Writer};
 use crate::segment::{Facts, Segment, Spot, Step, Walk, file_stem, parse_log_name};
 use crate::site::Site;
 
@@ -32,6 +33,68 @@ pub(super) fn holds(
     Ok(found.is_ok_and(|found| found == *header && found.check_crc(&bytes[..count]).is_ok()))
 }
 
+/// A segment that a partition should have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub base: Offset,
+    /// What the checkpoint knows of it, or nothing.
+    pub known: Facts,
+    /// How far it reaches, by the checkpoint or by the log.
+    pub size: u64,
+    pub end: Offset,
+    /// Its file is there.
+    pub exists: bool,
+}
+
+/// The segments a partition should have by checkpoint and log, in order.
+pub(crate) fn extents(
+    rebuilt: &Rebuilt,
+    directory: &Path,
+    on_disk: &[Offset],
+    site: &Site,
+) -> io::Result<Vec<Extent>> {
+    let Rebuilt { state, synced, segments, direct, .. } = rebuilt;
+    // What lies below the log's start may have been removed since; but the checkpoint knows the last segment only
+    // in part, and a large batch that came after it may reach beyond the start.
+    let is_needed = |(base, facts): &&(Offset, Facts)| {
+        let grows = *base == synced.segment && direct.is_some_and(|direct| direct.end > state.start);
+        facts.end > state.start || grows
+    };
+    let extent = |(base, facts): &(Offset, Facts)| Extent {
+        base: *base,
+        known: *facts,
+        size: facts.size,
+        end: facts.end,
+        exists: on_disk.contains(base),
+    };
+    let mut extents: Vec<Extent> = segments.iter().filter(is_needed).map(extent).collect();
+    let Some(direct) = direct else { return Ok(extents) };
+    let now = site.clock.now();
+    for base in on_disk {
+        let is_new = *base >= synced.end && *base <= direct.segment;
+        if is_new && !extents.iter().any(|extent| extent.base == *base) {
+            let known = Facts::new(*base, now);
+            extents.push(Extent { base: *base, known, size: 0, end: *base, exists: true });
+        }
+    }
+    // All but the last were complete before the next was begun.
+    for index in 0..extents.len() {
+        let next = extents.get(index + 1).map(|next| next.base);
+        let extent = &mut extents[index];
+        if extent.base < synced.segment || !extent.exists {
+            continue;
+        }
+        (extent.size, extent.end) = match next {
+            Some(next) => {
+                let path = directory.join(file_stem(extent.base)).with_extension("log");
+                (site.disk.open(&path)?.len()?, next)
+            }
+            None => (direct.position, direct.end),
+        };
+    }
+    Ok(extents)
+}
+
 /// Puts a partition's segments right and makes the partition.
 pub(super) fn resume(
     id: PartitionId,
@@ -40,97 +103,75 @@ pub(super) fn resume(
     is_clean: bool,
 ) -> io::Result<Partition> {
     let directory = site.partitions_dir().join(id.to_string());
-    let Rebuilt { mut state, synced, segments, direct, .. } = rebuilt;
-    let disk = &site.disk;
-    let new =
-        |(base, facts): (Offset, Facts)| Arc::new(Segment::new(disk.clone(), &directory, base, facts, None));
-    // What lies below the log's start may have been removed since; but the checkpoint knows the last segment
-    // only in part, and a large batch that came after it may reach beyond the start.
-    let start = state.start;
-    let is_needed = |(base, facts): &(Offset, Facts)| {
-        facts.end > start || *base == synced.segment && direct.is_some_and(|direct| direct.end > start)
+    let on_disk = if is_clean {
+        rebuilt.segments.iter().map(|(base, _)| *base).collect()
+    } else {
+        log_files(&*site.disk, &directory)?
     };
-    state.segments = segments.into_iter().filter(is_needed).map(new).collect();
-    let mut reached = synced;
-    if !is_clean {
-        let on_disk = log_files(site, &directory)?;
-        if let Some(direct) = direct {
-            reached = follow(&mut state, &on_disk, &directory, synced, direct, site)?;
+    let extents = extents(&rebuilt, &directory, &on_disk, site)?;
+    let Rebuilt { mut state, mut synced, direct, .. } = rebuilt;
+    for extent in &extents {
+        if !extent.exists {
+            let first = extent.base.max(state.start);
+            state.damage.add(Lost { first, last: extent.end.plus(-1), spot: None });
+            continue;
         }
-        trim(&state.segments, &on_disk, &directory, reached, site)?;
+        let segment = Segment::new(site.disk.clone(), &directory, extent.base, extent.known, None);
+        if extent.end > extent.known.end {
+            follow(&segment, extent, &mut state, site)?;
+        }
+        state.segments.push(Arc::new(segment));
+    }
+    if let Some(direct) = direct {
+        let last = state.segments.last().map(|segment| (segment.base, segment.facts()));
+        let reached = last.map_or(Offset::ZERO, |(_, facts)| facts.end);
+        let first = reached.max(synced.end).max(state.start);
+        if first < direct.end {
+            // The segment itself is gone.
+            state.damage.add(Lost { first, last: direct.end.plus(-1), spot: None });
+        }
+        let (segment, size) = last.map_or((Offset::ZERO, 0), |(base, facts)| (base, facts.size));
+        synced = Synced { end: direct.end, segment, size };
+    }
+    if !is_clean {
+        trim(&state.segments, &on_disk, &directory, synced, site)?;
     }
     let last =
-        state.segments.last().filter(|segment| segment.base == reached.segment && segment.facts().size > 0);
-    let mut writer = Writer::resume(last.cloned(), &state.config, reached)?;
+        state.segments.last().filter(|segment| segment.base == synced.segment && segment.facts().size > 0);
+    let mut writer = Writer::resume(last.cloned(), &state.config, synced);
     writer.has_directory |= !state.segments.is_empty();
     Ok(Partition::new(id, site.clone(), state, writer))
 }
 
-/// The base offsets of the log files there are.
-fn log_files(site: &Site, directory: &Path) -> io::Result<Vec<Offset>> {
-    match site.disk.list(directory) {
+/// The base offsets of the log files there are, in order.
+pub(crate) fn log_files(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<Offset>> {
+    match disk.list(directory) {
         Ok(entries) => Ok(entries.iter().filter_map(|entry| parse_log_name(&entry.name)).collect()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Takes in what lies between the checkpoint's point and the last large batch that the log names. It was synced:
-/// what cannot be read of it is damaged.
-fn follow(
-    state: &mut crate::partition::LogState,
-    on_disk: &[Offset],
-    directory: &Path,
-    synced: Synced,
-    direct: DirectEnd,
-    site: &Arc<Site>,
-) -> io::Result<Synced> {
+/// Takes in what a segment holds beyond what the checkpoint knows of it. It was synced: what cannot be read of it
+/// is damaged.
+fn follow(segment: &Segment, extent: &Extent, state: &mut LogState, site: &Arc<Site>) -> io::Result<()> {
     let now = site.clock.now();
     let interval = state.config.index_interval_bytes;
-    let from = |base: &&Offset| **base >= synced.segment && **base <= direct.segment;
-    let bases: Vec<Offset> = on_disk.iter().filter(from).copied().collect();
-    let mut expected = synced.end;
-    for (index, base) in bases.iter().enumerate() {
-        let segment = match state.segments.iter().find(|segment| segment.base == *base) {
-            Some(segment) => segment.clone(),
-            // Its batches are older than the checkpoint: a leftover that retention has removed.
-            None if *base < synced.end && synced.end > Offset::ZERO => continue,
-            None => {
-                let facts = Facts::new(*base, now);
-                let segment = Arc::new(Segment::new(site.disk.clone(), directory, *base, facts, None));
-                state.segments.push(segment.clone());
-                segment
-            }
-        };
-        let facts = segment.facts();
-        let log = segment.log()?;
-        let length = log.len()?;
-        let (size, end) = match bases.get(index + 1) {
-            Some(next) => (length, *next),
-            None => (direct.position, direct.end),
-        };
-        log.sync_data()?;
-        let walk = Walk::new(&*log, *base, size, end, false).from(facts.size, facts.end);
-        for step in walk {
-            match step? {
-                Step::Batch { header, .. } => segment.add(&header, now, interval),
-                Step::Damage { position, next, first, last } => {
-                    let spot = Spot { segment: *base, position, next };
-                    state.damage.add(Lost { first, last, spot: Some(spot) });
-                    segment.skip(next, last.plus(1));
-                }
+    let log = segment.log()?;
+    log.sync_data()?;
+    let walk = Walk::new(&*log, extent.base, extent.size, extent.end, false)
+        .from(extent.known.size, extent.known.end);
+    for step in walk {
+        match step? {
+            Step::Batch { header, .. } => segment.add(&header, now, interval),
+            Step::Damage { position, next, first, last } => {
+                let spot = Spot { segment: extent.base, position, next };
+                state.damage.add(Lost { first, last, spot: Some(spot) });
+                segment.skip(next, last.plus(1));
             }
         }
-        expected = segment.facts().end;
     }
-    let first = expected.max(state.start);
-    if first < direct.end {
-        // The segment itself is gone.
-        state.damage.add(Lost { first, last: direct.end.plus(-1), spot: None });
-    }
-    let last = state.segments.last().map(|segment| (segment.base, segment.facts().size));
-    let (segment, size) = last.unwrap_or_default();
-    Ok(Synced { end: direct.end, segment, size })
+    Ok(())
 }
 
 /// Cuts what lies behind the point that counts, and removes files that nothing speaks of.

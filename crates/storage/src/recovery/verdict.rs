@@ -26,6 +26,13 @@ pub(crate) struct Verdict {
     pub is_cut: bool,
 }
 
+impl Verdict {
+    /// Nothing that was synced is damaged.
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.groups.iter().all(|group| group.is_intact)
+    }
+}
+
 /// `synced` is the checkpoint's proof, `first_group` the first group that it needs.
 pub(crate) fn judge(mut found: Vec<Found>, voids: &[Void], synced: u64, first_group: u64) -> Verdict {
     found.retain(|found| {

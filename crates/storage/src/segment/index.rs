@@ -250,3 +250,72 @@ impl<const N: usize> Table<N> {
         Ok(low)
     }
 }
+
+/// The entries of a segment's index files, to be compared with its log.
+pub(crate) struct IndexFiles {
+    base: Offset,
+    /// Last offset and position.
+    offsets: std::iter::Peekable<std::vec::IntoIter<(u32, u32)>>,
+    times: std::iter::Peekable<std::vec::IntoIter<(i64, u32)>>,
+    max_timestamp: Timestamp,
+    differs: bool,
+}
+
+impl IndexFiles {
+    /// Takes the entries that lie within the log; missing files have none.
+    pub fn open(
+        disk: &dyn Disk,
+        stem: &Path,
+        base: Offset,
+        size: u64,
+        end: Offset,
+    ) -> io::Result<IndexFiles> {
+        let offsets = entries(disk, &stem.with_extension("index"))?;
+        let times = entries(disk, &stem.with_extension("timeindex"))?;
+        let offsets: Vec<_> = offsets
+            .iter()
+            .map(offset_entry)
+            .take_while(|(_, position)| u64::from(*position) < size)
+            .collect();
+        let last = end.0 - base.0;
+        let times: Vec<_> =
+            times.iter().map(time_entry).take_while(|(_, at)| i64::from(*at) < last).collect();
+        Ok(IndexFiles {
+            base,
+            offsets: offsets.into_iter().peekable(),
+            times: times.into_iter().peekable(),
+            max_timestamp: Timestamp::NONE,
+            differs: false,
+        })
+    }
+
+    pub fn compare_offset(&mut self, position: u64, last_offset: Offset) {
+        let last = last_offset.0 - self.base.0;
+        while let Some((entry, at)) = self.offsets.next_if(|(_, at)| u64::from(*at) <= position) {
+            self.differs |= u64::from(at) != position || i64::from(entry) != last;
+        }
+    }
+
+    pub fn compare_time(&mut self, max_timestamp: Timestamp, last_offset: Offset) {
+        let last = last_offset.0 - self.base.0;
+        self.max_timestamp = self.max_timestamp.max(max_timestamp);
+        let max = self.max_timestamp;
+        while let Some((timestamp, entry)) = self.times.next_if(|(_, entry)| i64::from(*entry) <= last) {
+            self.differs |= i64::from(entry) != last || timestamp != max.0;
+        }
+    }
+
+    /// Every entry names a batch that is there.
+    pub fn fits(mut self) -> bool {
+        !self.differs && self.offsets.next().is_none() && self.times.next().is_none()
+    }
+}
+
+fn entries<const N: usize>(disk: &dyn Disk, path: &Path) -> io::Result<Vec<[u8; N]>> {
+    // An index is bounded by `segment.index.bytes`, at most 2 GiB.
+    match env::read_file(disk, path, i32::MAX as usize) {
+        Ok(bytes) => Ok(bytes.as_chunks::<N>().0.to_vec()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

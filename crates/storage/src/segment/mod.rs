@@ -22,7 +22,8 @@ use env::{Disk, File};
 use model::{BatchHeader, Offset, Timestamp};
 use parking_lot::Mutex;
 
-pub(crate) use index::Index;
+use index::Index;
+pub(crate) use index::IndexFiles;
 pub(crate) use read::{SegmentRead, Spot};
 pub(crate) use walk::{Step, Walk};
 

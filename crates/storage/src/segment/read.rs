@@ -108,12 +108,15 @@ impl Segment {
         let mut seeker = Seeker::new(&*log, size, spots);
         let mut first = true;
         loop {
+            let looked_at = position;
             match seeker.header_at(&mut position)? {
                 Looked::End => return Ok(None),
                 Looked::Unreadable => return Err(io::ErrorKind::InvalidData.into()),
                 Looked::Header(header) => {
-                    let unlike = |(last_offset, _)| first && header.last_offset() != last_offset;
-                    if indexed.is_some_and(unlike) {
+                    let is_indexed = first && position == looked_at;
+                    if is_indexed
+                        && indexed.is_some_and(|(last_offset, _)| header.last_offset() != last_offset)
+                    {
                         return Err(io::ErrorKind::InvalidData.into());
                     }
                     if timed.is_some_and(|(time, last)| {

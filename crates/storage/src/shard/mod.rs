@@ -4,10 +4,11 @@ mod group;
 mod stage;
 mod writer;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use model::Timestamp;
+use model::{Offset, PartitionId, Timestamp};
 
 use crate::keeper::Keeper;
 use crate::recovery::Recovered;
@@ -92,6 +93,29 @@ impl Shard {
             }
         }
         finish(self.writer, self.keeper);
+    }
+
+    /// Brings everything into segments and accepts what is lost if told to; returns the losses. Leaves the shard
+    /// closed in order.
+    pub(crate) fn repair(
+        mut self,
+        accept_loss: bool,
+    ) -> io::Result<Vec<(PartitionId, Vec<(Offset, Offset)>)>> {
+        self.writer.sync()?;
+        self.keeper.finish()?;
+        let mut accepted = Vec::new();
+        if accept_loss {
+            for partition in self.keeper.own_partitions() {
+                let mut state = partition.state.lock();
+                if !state.damage.is_none() {
+                    accepted.push((partition.id(), state.damage.ranges()));
+                    state.damage.accept();
+                    state.begin_epoch();
+                }
+            }
+            self.keeper.finish()?;
+        }
+        Ok(accepted)
     }
 
     /// Whether everything that was asked for before closing is done.

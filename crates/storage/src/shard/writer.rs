@@ -154,7 +154,8 @@ impl Writer {
             return;
         }
         for staged in group.partitions.iter().filter(|staged| staged.in_segment > 0) {
-            staged.partition.start_sync();
+            // Only asks for it; if it fails, the sync itself will say so.
+            let _ = staged.partition.start_sync();
             self.dirty.insert(staged.partition.id(), staged.partition.clone());
         }
         let written = if self.site.is_closed() {
@@ -252,7 +253,7 @@ impl Writer {
             file.file.sync_data()?;
         }
         for partition in std::mem::take(&mut self.dirty).into_values() {
-            if let Some((log, synced)) = partition.start_sync() {
+            if let Some((log, synced)) = partition.start_sync()? {
                 log.sync_data()?;
                 partition.set_synced(synced);
             }

@@ -1,0 +1,207 @@
+//! Looking at a storage directory without changing it: `levada verify`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use env::{Clock, Disk, Random};
+use model::{BatchHeader, Offset, PartitionId};
+
+use crate::directory::{self, PARTITIONS};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::recovery::{Examined, Extent, Parts, Rebuilt, examine, extents, log_files};
+use crate::segment::{IndexFiles, Step, Walk, file_stem};
+use crate::storage::OpenError;
+
+/// What was found in a storage directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub cluster_id: String,
+    pub shards: Vec<ShardReport>,
+    /// By id.
+    pub partitions: Vec<PartitionReport>,
+    /// Directories of partitions that do not exist (any more); the next start removes them.
+    pub leftovers: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardReport {
+    pub shard: u32,
+    pub was_closed_cleanly: bool,
+    /// Groups in the write-ahead log that the next start will replay.
+    pub groups: usize,
+    /// The log's end is torn: never acknowledged, cut by the next start.
+    pub has_torn_end: bool,
+    /// Groups that were synced and are damaged or missing: first and last number.
+    pub damaged_groups: Vec<(u64, u64)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionReport {
+    pub id: PartitionId,
+    pub log_start: Offset,
+    pub log_end: Offset,
+    pub segments: usize,
+    /// Batches in segments, and batches still in the write-ahead log.
+    pub batches: u64,
+    pub pending_batches: u64,
+    pub bytes: u64,
+    /// Lost offsets: first and last.
+    pub damaged: Vec<(Offset, Offset)>,
+    /// Records may be missing at the end.
+    pub is_tail_suspect: bool,
+    /// Losses accepted by an earlier repair.
+    pub accepted: Vec<(Offset, Offset)>,
+    /// Base offsets of segments whose index does not fit; it is built anew when it is used.
+    pub bad_indexes: Vec<Offset>,
+}
+
+impl Report {
+    /// Nothing that was acknowledged is lost.
+    pub fn is_sound(&self) -> bool {
+        self.shards.iter().all(|shard| shard.damaged_groups.is_empty())
+            && self
+                .partitions
+                .iter()
+                .all(|partition| partition.damaged.is_empty() && !partition.is_tail_suspect)
+    }
+}
+
+/// Reads the whole directory: log, segments, indexes. Nobody else may use it meanwhile.
+pub fn verify(
+    options: Options,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Report, OpenError> {
+    let data_dir = options.data_dir.clone();
+    let absent = || OpenError::Unreadable {
+        path: data_dir.display().to_string(),
+        reason: "not a storage directory".to_owned(),
+    };
+    let identity = directory::read_identity(&*disk, &data_dir)?.ok_or_else(absent)?;
+    let _lock = directory::lock(&*disk, &data_dir)?;
+    let failed =
+        |source: io::Error| OpenError::Io { doing: format!("reading {}", data_dir.display()), source };
+    let shards = directory::shards(&*disk, &data_dir).map_err(failed)?;
+    let parts =
+        Parts { options: Arc::new(options), disk, clock, random, metrics: Arc::new(Metrics::default()) };
+    let mut report = Report {
+        cluster_id: identity.cluster_id,
+        shards: Vec::new(),
+        partitions: Vec::new(),
+        leftovers: Vec::new(),
+    };
+    for shard in shards {
+        let Some(examined) = examine(&parts, shard)? else { continue };
+        report.shards.push(report_shard(shard, &examined));
+        for (id, rebuilt) in &examined.replay.partitions {
+            report.partitions.push(report_partition(*id, rebuilt, &examined).map_err(failed)?);
+        }
+    }
+    report.partitions.sort_by_key(|partition| partition.id);
+    let known: BTreeMap<PartitionId, ()> =
+        report.partitions.iter().map(|partition| (partition.id, ())).collect();
+    for entry in parts.disk.list(&data_dir.join(PARTITIONS)).map_err(failed)? {
+        let id = directory::parse_partition_dir(&entry.name);
+        if id.is_none_or(|id| !known.contains_key(&id)) {
+            report.leftovers.push(entry.name);
+        }
+    }
+    Ok(report)
+}
+
+fn report_shard(shard: u32, examined: &Examined) -> ShardReport {
+    let verdict = &examined.verdict;
+    let damaged = verdict.groups.iter().filter(|group| !group.is_intact);
+    let mut damaged_groups: Vec<(u64, u64)> =
+        damaged.map(|group| (group.header.group, group.header.group)).collect();
+    damaged_groups.extend(&verdict.missing);
+    damaged_groups.sort_unstable();
+    ShardReport {
+        shard,
+        was_closed_cleanly: examined.is_clean,
+        groups: verdict.groups.len(),
+        has_torn_end: verdict.is_cut,
+        damaged_groups,
+    }
+}
+
+fn report_partition(id: PartitionId, rebuilt: &Rebuilt, examined: &Examined) -> io::Result<PartitionReport> {
+    let site = &examined.site;
+    let directory = site.partitions_dir().join(id.to_string());
+    let on_disk = log_files(&*site.disk, &directory)?;
+    let state = &rebuilt.state;
+    let mut report = PartitionReport {
+        id,
+        log_start: state.start,
+        log_end: state.end,
+        segments: 0,
+        batches: 0,
+        pending_batches: state.pending.len() as u64,
+        bytes: state.pending_bytes,
+        damaged: state.damage.ranges(),
+        is_tail_suspect: state.damage.tail_suspect,
+        accepted: state.damage.accepted_ranges(),
+        bad_indexes: Vec::new(),
+    };
+    let mut reached = Offset::ZERO;
+    for extent in extents(rebuilt, &directory, &on_disk, site)? {
+        reached = extent.end;
+        if extent.exists {
+            report_segment(&mut report, &*site.disk, &directory, &extent)?;
+        } else {
+            report.lose(extent.base, extent.end.plus(-1));
+        }
+    }
+    if let Some(direct) = rebuilt.direct {
+        report.lose(reached.max(rebuilt.synced.end), direct.end.plus(-1));
+    }
+    Ok(report)
+}
+
+fn report_segment(
+    report: &mut PartitionReport,
+    disk: &dyn Disk,
+    directory: &Path,
+    extent: &Extent,
+) -> io::Result<()> {
+    let stem = directory.join(file_stem(extent.base));
+    let log = disk.open(&stem.with_extension("log"))?;
+    let mut index = IndexFiles::open(disk, &stem, extent.base, extent.size, extent.end)?;
+    report.segments += 1;
+    report.bytes += extent.size;
+    for step in Walk::new(&*log, extent.base, extent.size, extent.end, true) {
+        match step? {
+            Step::Batch { position, header } => {
+                report.batches += 1;
+                index.compare(position, &header);
+            }
+            Step::Damage { first, last, .. } => report.lose(first, last),
+        }
+    }
+    if !index.fits() {
+        report.bad_indexes.push(extent.base);
+    }
+    Ok(())
+}
+
+impl PartitionReport {
+    fn lose(&mut self, first: Offset, last: Offset) {
+        let first = first.max(self.log_start);
+        let covers = |known: &(Offset, Offset)| known.0 <= first && last <= known.1;
+        if first <= last && !self.damaged.iter().chain(&self.accepted).any(covers) {
+            self.damaged.push((first, last));
+        }
+    }
+}
+
+impl IndexFiles {
+    /// Compares the entries with the next batch of the log.
+    fn compare(&mut self, position: u64, header: &BatchHeader) {
+        self.compare_offset(position, header.last_offset());
+        self.compare_time(header.max_timestamp, header.last_offset());
+    }
+}
