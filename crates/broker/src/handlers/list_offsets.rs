@@ -52,8 +52,10 @@ pub async fn handle(request: ListOffsetsRequest, caller: &Caller, topics: &Topic
             let mut answer = ListOffsetsPartitionResponse { partition_index: index, ..Default::default() };
             match looked {
                 Ok(Found { timestamp, offset, leader_epoch }) => {
-                    (answer.timestamp, answer.offset, answer.leader_epoch) =
-                        (timestamp.0, offset.0, leader_epoch.0);
+                    (answer.timestamp, answer.offset) = (timestamp.0, offset.0);
+                    if caller.version >= TELLS_EPOCH {
+                        answer.leader_epoch = leader_epoch.0;
+                    }
                 }
                 Err(code) => answer.error_code = code.into(),
             }
