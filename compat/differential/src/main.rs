@@ -64,20 +64,18 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut levada = Side::connect(&arguments.levada)?;
         let mut kafka = Side::connect(&arguments.kafka)?;
         let mut script = ops::Script::new(seed);
-        for op in script.setup() {
-            let answers = (levada.ask(&op)?, kafka.ask(&op)?);
-            anyhow::ensure!(answers.0.is_some() && answers.1.is_some(), "the topics cannot be set up");
-        }
-        std::thread::park_timeout(std::time::Duration::from_millis(500));
-        levada.learn(&script.topics)?;
-        kafka.learn(&script.topics)?;
+        levada.prepare(&script)?;
+        kafka.prepare(&script)?;
         for step in 0..arguments.requests {
             let op = script.next(&random, &levada.versions, &kafka.versions);
             let (ours, theirs) = (levada.ask(&op)?, kafka.ask(&op)?);
             let (ours, theirs) = (levada.normal(&op, ours), kafka.normal(&op, theirs));
-            if op.key == wire::ApiKey::CreateTopics || op.key == wire::ApiKey::DeleteTopics {
-                levada.learn(&script.topics)?;
-                kafka.learn(&script.topics)?;
+            if op.changes_topics()
+                && let Some(difference) = side::settle(&mut levada, &mut kafka, &script)?
+            {
+                differences += 1;
+                println!("difference after step {step} of seed {seed}: {}", op.key.name());
+                println!("  request {}\n  {difference}", op.words);
             }
             compared += 1;
             *by_api.entry(op.key.name()).or_default() += 1;

@@ -22,6 +22,20 @@ pub struct Op {
     pub frame: Frame,
 }
 
+impl Op {
+    /// Whether topics or their configs may be others afterwards.
+    pub fn changes_topics(&self) -> bool {
+        matches!(
+            self.key,
+            ApiKey::CreateTopics
+                | ApiKey::DeleteTopics
+                | ApiKey::CreatePartitions
+                | ApiKey::AlterConfigs
+                | ApiKey::IncrementalAlterConfigs
+        )
+    }
+}
+
 /// The topics of one round and the way through it.
 pub struct Script {
     /// Names and the ids that the script gives them.
@@ -38,6 +52,10 @@ const TOPICS: [(&str, i32, &[(&str, &str)]); 5] = [
     ("small", 1, &[("max.message.bytes", "2000"), ("compression.type", "zstd")]),
     ("gzip", 1, &[("compression.type", "gzip")]),
 ];
+
+/// Groups; nobody commits to the last.
+const GROUPS: [&str; 4] = ["g1", "g2", "g3", "unknown"];
+const TRANSACTIONAL_IDS: [&str; 2] = ["tx-a", "tx-b"];
 
 /// Topics that a round may create and delete.
 const MORE: [&str; 3] = ["new", "new.er", "new_er"];
@@ -84,35 +102,36 @@ impl Script {
         Script { topics, prefix, start: SystemClock::new().now().0 }
     }
 
-    pub fn setup(&self) -> Vec<Op> {
+    /// Creates the topics that exist from the beginning.
+    pub fn topics_to_create(&self) -> CreateTopicsRequest {
         use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
-        let mut ops = Vec::new();
-        for (name, partitions, configs) in TOPICS {
-            let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
-                name: (*name).into(),
-                value: Some((*value).into()),
-                ..Default::default()
-            };
-            let topic = CreatableTopic {
-                name: format!("{}{name}", self.prefix).into(),
-                num_partitions: partitions,
-                replication_factor: 1,
-                configs: configs.iter().map(config).collect(),
-                ..Default::default()
-            };
-            let request =
-                CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-            ops.extend(op(5, request));
-        }
-        // The internal topics of both coordinators.
-        for key_type in [0, 1] {
-            let request = FindCoordinatorRequest { key: "x".into(), key_type, ..Default::default() };
-            ops.extend(op(3, request));
-        }
-        for _ in 0..3 {
-            ops.extend(op(4, InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() }));
-        }
-        ops
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
+            ..Default::default()
+        };
+        let topic = |(name, partitions, configs): &(&str, i32, &[(&str, &str)])| CreatableTopic {
+            name: format!("{}{name}", self.prefix).into(),
+            num_partitions: *partitions,
+            replication_factor: 1,
+            configs: configs.iter().map(config).collect(),
+            ..Default::default()
+        };
+        let topics = TOPICS.iter().map(topic).collect();
+        CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() }
+    }
+
+    /// Groups and transactional ids whose coordinators must be ready before the round begins.
+    pub fn groups(&self) -> Vec<String> {
+        GROUPS.iter().map(|group| self.group(group)).collect()
+    }
+
+    pub fn transactional_ids(&self) -> Vec<String> {
+        TRANSACTIONAL_IDS.iter().map(|id| format!("{}{id}", self.prefix)).collect()
+    }
+
+    fn group(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The next request, in a version that both brokers offer.
@@ -218,7 +237,7 @@ impl Script {
             ApiKey::OffsetCommit => {
                 use wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
                 let by_id = version >= 10;
-                let group = one(random, &["g1", "g2", "g3"]);
+                let group = self.group(one(random, &GROUPS[..3]));
                 let generation = one(random, &[-1, -1, -1, -1, 0, 3]);
                 let member = one(random, &["", "", "", "someone"]);
                 let row = OffsetCommitRequestPartition {
@@ -232,7 +251,7 @@ impl Script {
                     ..Default::default()
                 };
                 by_names(version, move |names| OffsetCommitRequest {
-                    group_id: group.into(),
+                    group_id: group.as_str().into(),
                     generation_id_or_member_epoch: generation,
                     member_id: member.into(),
                     topics: vec![OffsetCommitRequestTopic {
@@ -250,7 +269,7 @@ impl Script {
                 let partitions =
                     vec![OffsetDeleteRequestPartition { partition_index: partition, ..Default::default() }];
                 let topic = OffsetDeleteRequestTopic { name, partitions, ..Default::default() };
-                let group_id = one(random, &["g1", "g2", "g3", "unknown"]).into();
+                let group_id = self.group(one(random, &GROUPS)).into();
                 op(version, OffsetDeleteRequest { group_id, topics: vec![topic], ..Default::default() })
             }
             ApiKey::FindCoordinator => {
@@ -258,10 +277,10 @@ impl Script {
                 let request = match version {
                     4.. => FindCoordinatorRequest {
                         key_type,
-                        coordinator_keys: vec!["g1".into(), "g2".into()],
+                        coordinator_keys: vec![self.group("g1").into(), self.group("g2").into()],
                         ..Default::default()
                     },
-                    _ => FindCoordinatorRequest { key: "g1".into(), key_type, ..Default::default() },
+                    _ => FindCoordinatorRequest { key: self.group("g1").into(), key_type, ..Default::default() },
                 };
                 op(version, request)
             }
@@ -519,13 +538,13 @@ impl Script {
         use wire::offset_fetch::{
             OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
         };
-        let group = one(random, &["g1", "g2", "g3", "unknown"]);
+        let group = self.group(one(random, &GROUPS));
         let all = version >= 2 && pick(random, 4) == 0;
         let by_id = version >= 10;
         by_names(version, move |names| match version {
             8.. => OffsetFetchRequest {
                 groups: vec![OffsetFetchRequestGroup {
-                    group_id: group.into(),
+                    group_id: group.as_str().into(),
                     topics: (!all).then(|| {
                         vec![OffsetFetchRequestTopics {
                             name: if by_id { Str::new() } else { name.clone() },
@@ -539,7 +558,7 @@ impl Script {
                 ..Default::default()
             },
             _ => OffsetFetchRequest {
-                group_id: group.into(),
+                group_id: group.as_str().into(),
                 topics: (!all).then(|| {
                     vec![OffsetFetchRequestTopic {
                         name: name.clone(),

@@ -5,20 +5,26 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use model::TopicId;
 use wire::metadata::MetadataRequestTopic;
+use wire::offset_fetch::OffsetFetchRequestGroup;
 use wire::{
-    AnyResponse, ApiKey, ApiVersionsRequest, Message, MetadataRequest, MetadataResponse,
-    decode_response_header, encode_request,
+    AnyResponse, ApiVersionsRequest, DescribeConfigsRequest, FindCoordinatorRequest, InitProducerIdRequest,
+    ListOffsetsRequest, Message, MetadataRequest, OffsetFetchRequest, Request, decode_response_header,
+    encode_request,
 };
 
 use crate::normal;
-use crate::ops::Op;
+use crate::ops::{Op, Script};
 
 /// How long an answer may take before a side counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How often something that is not ready yet is asked for, and how long is waited between.
+const ATTEMPTS: usize = 1000;
+const PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Side {
     address: String,
@@ -26,6 +32,27 @@ pub struct Side {
     /// Lowest and highest version of each API.
     pub versions: BTreeMap<i16, (i16, i16)>,
     pub names: Names,
+}
+
+/// Waits until both brokers know the same topics with the same partitions and configs, since one answers before
+/// all of it took effect; what still differs after that is told.
+pub fn settle(levada: &mut Side, kafka: &mut Side, script: &Script) -> anyhow::Result<Option<String>> {
+    let mut last = None;
+    for _ in 0..ATTEMPTS / 5 {
+        let (ours, theirs) = (levada.learn(&script.topics)?, kafka.learn(&script.topics)?);
+        if ours == theirs && kafka.leads(&theirs)? {
+            let names: Vec<String> = ours.into_keys().collect();
+            let (ours, theirs) = (levada.topic_configs(&names)?, kafka.topic_configs(&names)?);
+            if ours == theirs {
+                return Ok(None);
+            }
+            last = Some(format!("configs: levada {ours:?}, kafka {theirs:?}"));
+        } else {
+            last = Some(format!("topics: levada {ours:?}, kafka {theirs:?}"));
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+    Ok(last)
 }
 
 /// What one broker calls what the script calls otherwise.
@@ -61,17 +88,73 @@ impl Side {
             client_software_version: "1".into(),
             ..Default::default()
         };
-        let frame = encode_request(1, None, 3, &request)?;
-        let answer = side.exchange(&frame.to_bytes())?.context("ApiVersions was not answered")?;
-        let (_, mut body) = decode_response_header(ApiKey::ApiVersions, 3, answer)?;
-        for api in wire::ApiVersionsResponse::decode(&mut body, 3)?.api_keys {
+        for api in side.call(3, &request)?.api_keys {
             side.versions.insert(api.api_key, (api.min_version, api.max_version));
         }
         Ok(side)
     }
 
-    /// Learns the ids of topics that exist now.
-    pub fn learn(&mut self, topics: &[(String, TopicId)]) -> anyhow::Result<()> {
+    /// Creates what a round needs and waits until all of it can be used.
+    pub fn prepare(&mut self, script: &Script) -> anyhow::Result<()> {
+        let created = self.call(5, &script.topics_to_create())?;
+        for topic in &created.topics {
+            ensure!(topic.error_code == 0, "{} cannot be created: {}", topic.name, topic.error_code);
+        }
+        for (key_type, keys) in [(0, script.groups()), (1, script.transactional_ids())] {
+            let coordinator_keys = keys.iter().map(|key| key.as_str().into()).collect();
+            let request = FindCoordinatorRequest { key_type, coordinator_keys, ..Default::default() };
+            self.until("a coordinator", |side| {
+                let found = side.call(4, &request)?.coordinators;
+                Ok(found.iter().all(|coordinator| coordinator.error_code == 0))
+            })?;
+        }
+        // A coordinator that has been found may still be loading.
+        for group in script.groups() {
+            let group = OffsetFetchRequestGroup { group_id: group.as_str().into(), ..Default::default() };
+            let request = OffsetFetchRequest { groups: vec![group], ..Default::default() };
+            self.until("a group's coordinator", |side| {
+                Ok(side.call(8, &request)?.groups.iter().all(|group| group.error_code == 0))
+            })?;
+        }
+        let ids = script.transactional_ids().into_iter().map(|id| Some(id.as_str().into()));
+        for transactional_id in ids.chain([None, None, None]) {
+            let request = InitProducerIdRequest {
+                transactional_id,
+                transaction_timeout_ms: 60_000,
+                ..Default::default()
+            };
+            self.until("a producer id", |side| {
+                let answer = side.call(4, &request)?;
+                if answer.error_code == 0 {
+                    side.names.producer_ids.push(answer.producer_id);
+                }
+                Ok(answer.error_code == 0)
+            })?;
+        }
+        let names: Vec<String> = created.topics.iter().map(|topic| topic.name.to_string()).collect();
+        self.until("the topics", |side| {
+            let known = side.learn(&script.topics)?;
+            Ok(names.iter().all(|name| known.contains_key(name)) && side.leads(&known)?)
+        })
+    }
+
+    /// Asks again until this is so.
+    fn until(
+        &mut self,
+        what: &str,
+        mut check: impl FnMut(&mut Side) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        for _ in 0..ATTEMPTS {
+            if check(self)? {
+                return Ok(());
+            }
+            std::thread::park_timeout(PAUSE);
+        }
+        bail!("{} was not ready in time at {}", what, self.address)
+    }
+
+    /// Learns the ids of the topics that exist now; how many partitions each has.
+    pub fn learn(&mut self, topics: &[(String, TopicId)]) -> anyhow::Result<BTreeMap<String, i32>> {
         let topic = |(name, _): &(String, TopicId)| MetadataRequestTopic {
             name: Some(name.as_str().into()),
             ..Default::default()
@@ -81,17 +164,67 @@ impl Side {
             allow_auto_topic_creation: false,
             ..Default::default()
         };
-        let frame = encode_request(1, None, 12, &request)?;
-        let answer = self.exchange(&frame.to_bytes())?.context("Metadata was not answered")?;
-        let (_, mut body) = decode_response_header(ApiKey::Metadata, 12, answer)?;
-        for answered in MetadataResponse::decode(&mut body, 12)?.topics {
-            let known = topics.iter().find(|(name, _)| answered.name.as_deref() == Some(name));
-            if let (Some((_, script)), false) = (known, answered.topic_id.is_zero()) {
-                self.names.topic_ids.insert(*script, answered.topic_id);
-                self.names.topic_names.insert(answered.topic_id, *script);
+        let mut known = BTreeMap::new();
+        for answered in self.call(12, &request)?.topics {
+            let Some((name, script)) = topics.iter().find(|(name, _)| answered.name.as_deref() == Some(name))
+            else {
+                continue;
+            };
+            if answered.error_code != 0 || answered.partitions.iter().any(|partition| partition.leader_id < 0) {
+                continue;
             }
+            self.names.topic_ids.insert(*script, answered.topic_id);
+            self.names.topic_names.insert(answered.topic_id, *script);
+            known.insert(name.clone(), answered.partitions.len() as i32);
         }
-        Ok(())
+        Ok(known)
+    }
+
+    /// Whether the partitions of these topics can be read, which may be a little after the metadata tells so.
+    pub fn leads(&mut self, topics: &BTreeMap<String, i32>) -> anyhow::Result<bool> {
+        use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
+        let partition = |partition_index| ListOffsetsPartition {
+            partition_index,
+            timestamp: -1,
+            current_leader_epoch: -1,
+            ..Default::default()
+        };
+        let topic = |(name, partitions): (&String, &i32)| ListOffsetsTopic {
+            name: name.as_str().into(),
+            partitions: (0..*partitions).map(partition).collect(),
+            ..Default::default()
+        };
+        let topics = topics.iter().map(topic).collect();
+        let answer = self.call(7, &ListOffsetsRequest { replica_id: -1, topics, ..Default::default() })?;
+        Ok(answer.topics.iter().flat_map(|topic| &topic.partitions).all(|partition| partition.error_code == 0))
+    }
+
+    /// What is set on these topics themselves.
+    pub fn topic_configs(&mut self, topics: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+        use wire::describe_configs::DescribeConfigsResource;
+        let resource = |name: &String| DescribeConfigsResource {
+            resource_type: 2,
+            resource_name: name.as_str().into(),
+            ..Default::default()
+        };
+        let resources = topics.iter().map(resource).collect();
+        let answer = self.call(4, &DescribeConfigsRequest { resources, ..Default::default() })?;
+        let of_topic = |result: wire::describe_configs::DescribeConfigsResult| {
+            let mut own: Vec<_> = result.configs.into_iter().filter(|config| config.config_source == 1).collect();
+            own.sort_by(|a, b| a.name.cmp(&b.name));
+            let own: Vec<String> =
+                own.iter().map(|config| format!("{}={:?}", config.name, config.value)).collect();
+            (result.resource_name.to_string(), own.join(" "))
+        };
+        Ok(answer.results.into_iter().map(of_topic).collect())
+    }
+
+    fn call<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<R::Response> {
+        let frame = encode_request(1, None, version, request)?;
+        let answer = self.exchange(&frame.to_bytes())?;
+        let answer = answer.with_context(|| format!("{} was not answered by {}", R::NAME, self.address))?;
+        let (_, mut body) = decode_response_header(R::KEY, version, answer)?;
+        Ok(R::Response::decode(&mut body, version)?)
     }
 
     /// The bytes of the answer, after its length; `None` where the connection was closed instead.
