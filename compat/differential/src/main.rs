@@ -88,7 +88,8 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             differences += 1;
             println!("difference at step {step} of seed {seed}: {} version {}", op.key.name(), op.version);
-            println!("  request {}", op.words);
+            println!("  request {}", normal::brief(&op.words));
+            let (ours, theirs) = normal::apart(&ours, &theirs);
             println!("  levada  {ours}\n  kafka   {theirs}");
         }
     }

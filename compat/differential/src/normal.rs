@@ -39,7 +39,7 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                     records.push(contents(bytes, names));
                 }
             }
-            return format!("{response:?} {}", records.join(" "));
+            return format!("{} {}", brief(&format!("{response:?}")), records.join(" "));
         }
         AnyResponse::Metadata(response) => {
             response.brokers.clear();
@@ -140,7 +140,33 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
         }
         _ => {}
     }
-    format!("{response:?}")
+    brief(&format!("{response:?}"))
+}
+
+/// Without what is the same everywhere.
+pub fn brief(text: &str) -> String {
+    text.replace(", unknown_tagged_fields: TaggedFields(None)", "")
+        .replace(", current_leader: LeaderIdAndEpoch { leader_id: -1, leader_epoch: -1 }", "")
+        .replace(", diverging_epoch: EpochEndOffset { epoch: -1, end_offset: -1 }", "")
+        .replace(", snapshot_id: SnapshotId { end_offset: -1, epoch: -1 }", "")
+        .replace("throttle_time_ms: 0, ", "")
+}
+
+/// The parts in which two answers differ, with something around them.
+pub fn apart(ours: &str, theirs: &str) -> (String, String) {
+    const AROUND: usize = 160;
+    let same = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
+        a.zip(b).take_while(|(a, b)| a == b).count()
+    };
+    let before = same(&mut ours.chars(), &mut theirs.chars());
+    let after = same(&mut ours.chars().rev(), &mut theirs.chars().rev());
+    let cut = |text: &str| {
+        let skipped = before.saturating_sub(AROUND);
+        let end = (text.chars().count() + AROUND).saturating_sub(after).max(before + AROUND);
+        let part: String = text.chars().skip(skipped).take((end - skipped).min(6 * AROUND)).collect();
+        format!("{}{part}", if skipped > 0 { "…" } else { "" })
+    };
+    (cut(ours), cut(theirs))
 }
 
 /// Offsets, times, keys, values and headers of all records, and what their batches say.

@@ -17,8 +17,6 @@ pub struct Op {
     pub key: ApiKey,
     pub version: i16,
     pub words: String,
-    /// Whether an answer, or closing, is to be expected.
-    pub answered: bool,
     pub frame: Frame,
 }
 
@@ -683,7 +681,7 @@ fn garbage(random: &SeededRandom, key: ApiKey, version: i16) -> Op {
     let frame: Bytes = [&(body.len() as u32).to_be_bytes()[..], &body].concat().into();
     let words = format!("{code} version {version}, {} bytes of garbage", body.len());
     let answered_in = if key == ApiKey::ApiVersions && kind == 0 { 0 } else { version };
-    Op { key, version: answered_in, words, answered: true, frame: Box::new(move |_| frame.clone()) }
+    Op { key, version: answered_in, words, frame: Box::new(move |_| frame.clone()) }
 }
 
 fn op<R: Request + 'static>(version: i16, request: R) -> Option<Op> {
@@ -700,5 +698,5 @@ fn by_names<R: Request + 'static>(version: i16, make: impl Fn(&Names) -> R + 'st
         let frame = encode_request(9, None, version, &make(names)).expect("the sample could be encoded");
         frame.to_bytes()
     };
-    Some(Op { key: R::KEY, version, words, answered: true, frame: Box::new(frame) })
+    Some(Op { key: R::KEY, version, words, frame: Box::new(frame) })
 }

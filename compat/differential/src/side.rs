@@ -20,7 +20,16 @@ use crate::normal;
 use crate::ops::{Op, Script};
 
 /// How long an answer may take before a side counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// What came back.
+pub enum Answer {
+    /// Without its length.
+    Bytes(Bytes),
+    Closed,
+    /// Nothing within [`PATIENCE`].
+    Nothing,
+}
 
 /// How often something that is not ready yet is asked for, and how long is waited between.
 const ATTEMPTS: usize = 1000;
@@ -221,31 +230,29 @@ impl Side {
 
     fn call<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<R::Response> {
         let frame = encode_request(1, None, version, request)?;
-        let answer = self.exchange(&frame.to_bytes())?;
-        let answer = answer.with_context(|| format!("{} was not answered by {}", R::NAME, self.address))?;
+        let Answer::Bytes(answer) = self.exchange(&frame.to_bytes())? else {
+            bail!("{} was not answered by {}", R::NAME, self.address);
+        };
         let (_, mut body) = decode_response_header(R::KEY, version, answer)?;
         Ok(R::Response::decode(&mut body, version)?)
     }
 
-    /// The bytes of the answer, after its length; `None` where the connection was closed instead.
-    pub fn ask(&mut self, op: &Op) -> anyhow::Result<Option<Bytes>> {
+    pub fn ask(&mut self, op: &Op) -> anyhow::Result<Answer> {
         let frame = (op.frame)(&self.names);
-        let answer = match op.answered {
-            true => self.exchange(&frame)?,
-            false => {
-                self.stream.write_all(&frame)?;
-                None
-            }
-        };
-        if answer.is_none() {
+        let answer = self.exchange(&frame)?;
+        if !matches!(answer, Answer::Bytes(_)) {
             self.stream = open(&self.address)?;
         }
         Ok(answer)
     }
 
     /// The answer as text, with everything made equal that may differ.
-    pub fn normal(&mut self, op: &Op, answer: Option<Bytes>) -> String {
-        let Some(answer) = answer else { return "closed".into() };
+    pub fn normal(&mut self, op: &Op, answer: Answer) -> String {
+        let answer = match answer {
+            Answer::Bytes(answer) => answer,
+            Answer::Closed => return "closed".into(),
+            Answer::Nothing => return "no answer".into(),
+        };
         let (_, mut body) = match decode_response_header(op.key, op.version, answer) {
             Ok(decoded) => decoded,
             Err(error) => return format!("unreadable header: {error}"),
@@ -257,23 +264,23 @@ impl Side {
         }
     }
 
-    fn exchange(&mut self, frame: &[u8]) -> anyhow::Result<Option<Bytes>> {
-        let gone = |error: &std::io::Error| {
-            matches!(
-                error.kind(),
-                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
-            )
-        };
+    fn exchange(&mut self, frame: &[u8]) -> anyhow::Result<Answer> {
         let mut length = [0; 4];
         match self.stream.write_all(frame).and_then(|()| self.stream.read_exact(&mut length)) {
-            Err(error) if gone(&error) => return Ok(None),
-            outcome => outcome.with_context(|| format!("{} does not answer", self.address))?,
+            Ok(()) => {}
+            Err(error) => match error.kind() {
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                    return Ok(Answer::Closed);
+                }
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => return Ok(Answer::Nothing),
+                _ => return Err(error).with_context(|| format!("talking to {}", self.address)),
+            },
         }
         let length = u32::from_be_bytes(length) as usize;
         ensure!(length < 100 << 20, "an answer of {length} bytes");
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer)?;
-        Ok(Some(answer.into()))
+        Ok(Answer::Bytes(answer.into()))
     }
 }
 
