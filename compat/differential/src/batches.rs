@@ -42,9 +42,8 @@ pub enum Fault {
     Large,
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 15] = [
     Fault::Empty,
-    Fault::Null,
     Fault::CutShort,
     Fault::Trailing,
     Fault::Twice,
@@ -62,6 +61,16 @@ const FAULTS: [Fault; 16] = [
 ];
 
 impl Batch {
+    /// No records at all.
+    pub const NULL: Batch = Batch {
+        codec: Compression::None,
+        records: 1,
+        time: 0,
+        key: true,
+        producer: None,
+        fault: Fault::Null,
+    };
+
     pub fn draw(random: &SeededRandom) -> Batch {
         let faulty = pick(random, 4) == 0;
         let producer = (pick(random, 3) == 0).then(|| {

@@ -25,6 +25,8 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                     partition.log_append_time_ms = partition.log_append_time_ms.min(0);
                 }
             }
+            // Kafka answers in the order of a hash table.
+            response.responses.sort_by(|a, b| (&a.name, a.topic_id).cmp(&(&b.name, b.topic_id)));
         }
         AnyResponse::Fetch(response) => {
             if response.session_id != 0 {

@@ -278,7 +278,11 @@ impl Script {
                         coordinator_keys: vec![self.group("g1").into(), self.group("g2").into()],
                         ..Default::default()
                     },
-                    _ => FindCoordinatorRequest { key: self.group("g1").into(), key_type, ..Default::default() },
+                    _ => FindCoordinatorRequest {
+                        key: self.group("g1").into(),
+                        key_type,
+                        ..Default::default()
+                    },
                 };
                 op(version, request)
             }
@@ -495,6 +499,11 @@ impl Script {
             if !topics.iter().any(|(other, _, _, _)| *other == name) {
                 topics.push((name, id, index, Batch::draw(random)));
             }
+        }
+        // Alone, for the other broker never answers and it is unclear what became of the rest.
+        if pick(random, 60) == 0 {
+            topics.truncate(1);
+            topics[0].3 = Batch::NULL;
         }
         let acks = one(random, &[-1, -1, -1, 1, 1, 2, -2]);
         let start = self.start;

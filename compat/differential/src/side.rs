@@ -20,7 +20,7 @@ use crate::normal;
 use crate::ops::{Op, Script};
 
 /// How long an answer may take before a side counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What came back.
 pub enum Answer {
@@ -179,7 +179,8 @@ impl Side {
             else {
                 continue;
             };
-            if answered.error_code != 0 || answered.partitions.iter().any(|partition| partition.leader_id < 0) {
+            if answered.error_code != 0 || answered.partitions.iter().any(|partition| partition.leader_id < 0)
+            {
                 continue;
             }
             self.names.topic_ids.insert(*script, answered.topic_id);
@@ -205,7 +206,11 @@ impl Side {
         };
         let topics = topics.iter().map(topic).collect();
         let answer = self.call(7, &ListOffsetsRequest { replica_id: -1, topics, ..Default::default() })?;
-        Ok(answer.topics.iter().flat_map(|topic| &topic.partitions).all(|partition| partition.error_code == 0))
+        Ok(answer
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .all(|partition| partition.error_code == 0))
     }
 
     /// What is set on these topics themselves.
@@ -219,7 +224,8 @@ impl Side {
         let resources = topics.iter().map(resource).collect();
         let answer = self.call(4, &DescribeConfigsRequest { resources, ..Default::default() })?;
         let of_topic = |result: wire::describe_configs::DescribeConfigsResult| {
-            let mut own: Vec<_> = result.configs.into_iter().filter(|config| config.config_source == 1).collect();
+            let mut own: Vec<_> =
+                result.configs.into_iter().filter(|config| config.config_source == 1).collect();
             own.sort_by(|a, b| a.name.cmp(&b.name));
             let own: Vec<String> =
                 own.iter().map(|config| format!("{}={:?}", config.name, config.value)).collect();

@@ -1,6 +1,6 @@
 //! AlterConfigs: a resource's own configs become those of the request, and no others.
 
-use settings::{Change, Operation};
+use settings::{Change, Operation, TopicOverrides};
 use wire::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
 use wire::{AlterConfigsRequest, AlterConfigsResponse};
 
@@ -39,6 +39,10 @@ async fn alter(
 ) -> Result<(), Refusal> {
     let settings = cluster.settings();
     let given = wanted.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref()));
+    if wanted.resource_type == configs::TOPIC {
+        // Values are looked at before the topic is.
+        TopicOverrides::default().replace(given.clone(), &settings).map_err(configs::refusal)?;
+    }
     match configs::resource(wanted.resource_type, &wanted.resource_name, node, topics)? {
         Resource::Topic(topic) => {
             let changed = topic.overrides.replace(given, &settings).map_err(configs::refusal)?;

@@ -178,7 +178,8 @@ async fn read(
     };
     let partition = match partition {
         Ok(partition) => partition,
-        Err(code) => return refused(*code),
+        // Kafka's answer for what is not there has an empty list, that for other errors has none.
+        Err(code) => return Answer { aborted: Some(Vec::new()), ..refused(*code) },
     };
     let offsets = partition.offsets();
     if let Err(code) = super::check_leader_epoch(offsets.leader_epoch, wanted.leader_epoch) {

@@ -129,11 +129,11 @@ impl Sessions {
         }
         let shared = sessions.get(&id).ok_or(SessionError::NotFound)?.clone();
         let mut session = shared.lock();
-        if session.by_id != by_id {
-            return Err(SessionError::TopicIdMix);
-        }
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
+        }
+        if session.by_id != by_id {
+            return Err(SessionError::TopicIdMix);
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.used_at = now;
