@@ -1,8 +1,42 @@
 //! Differences that stand, each with its reason.
 
+use wire::ApiKey;
+
 use crate::ops::Op;
 
+/// Topic configs that only one side has, or whose default differs on purpose: (name, why).
+const CONFIGS: [(&str, &str); 4] = [
+    ("flush.messages", "by default every batch is on disk before it is acknowledged: flush.messages is 1"),
+    ("max.decompressed.message.bytes", "configs that are new in Kafka 4.4"),
+    ("errors.deadletterqueue.group.enable", "configs that are new in Kafka 4.4"),
+    ("retention.ms", "synonyms name log.retention.hours, whose default is in force; Kafka names none"),
+];
+
 /// Why this difference is accepted; `None` if it is not.
-pub fn reason(_op: &Op, _ours: &str, _theirs: &str) -> Option<&'static str> {
-    None
+pub fn reason(op: &Op, ours: &str, theirs: &str) -> Option<&'static str> {
+    match op.key {
+        ApiKey::DescribeConfigs => {
+            let known =
+                |line: &&str| CONFIGS.iter().find(|(name, _)| line.trim().starts_with(&format!("{name} = ")));
+            let rest = |text: &str| -> Vec<String> {
+                text.lines().filter(|line| known(line).is_none()).map(String::from).collect()
+            };
+            if rest(ours) != rest(theirs) {
+                return None;
+            }
+            let odd = ours.lines().filter(|line| !theirs.lines().any(|other| other == *line));
+            odd.filter_map(|line| known(&line)).map(|(_, why)| *why).next()
+        }
+        ApiKey::IncrementalAlterConfigs
+            if op.words.contains("config_operation: 9")
+                && ours.contains("error_code: 42")
+                && theirs.contains("error_code: -1") =>
+        {
+            Some("an unknown operation is the client's mistake: INVALID_REQUEST, not UNKNOWN_SERVER_ERROR")
+        }
+        ApiKey::Produce if op.words.contains("fault: Null") && theirs == "no answer" => {
+            Some("a partition without records is refused with INVALID_RECORD; Kafka 4.3.1 never answers")
+        }
+        _ => None,
+    }
 }

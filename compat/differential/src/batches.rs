@@ -88,6 +88,15 @@ impl Batch {
         }
     }
 
+    /// The other broker looks at the bit for LogAppendTime only where the topic's times are its own, and elsewhere
+    /// stores such a batch under times that it does not hold; so it is tried there only.
+    pub fn for_topic(mut self, stamped: bool) -> Batch {
+        if self.fault == Fault::LogAppendTimeBit && !stamped {
+            self.fault = Fault::None;
+        }
+        self
+    }
+
     pub fn bytes(&self, producer_id: impl Fn(usize) -> i64, start: i64) -> Option<Bytes> {
         let mut builder = BatchBuilder::new(self.codec);
         if let Some((number, epoch, sequence)) = self.producer {

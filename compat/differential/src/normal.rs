@@ -98,6 +98,16 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 words(&mut result.error_message);
             }
         }
+        AnyResponse::ListOffsets(response) => {
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                // The broker's own time.
+                let stamped = topic.name.ends_with("stamped");
+                for partition in topic.partitions.iter_mut().filter(|_| stamped) {
+                    partition.timestamp = partition.timestamp.min(0);
+                }
+            }
+        }
         AnyResponse::CreatePartitions(response) => {
             response.results.iter_mut().for_each(|result| words(&mut result.error_message));
         }
@@ -112,13 +122,23 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
             }
         }
         AnyResponse::DescribeConfigs(response) => {
+            let mut lines = vec!["DescribeConfigs".to_string()];
             for result in &mut response.results {
-                words(&mut result.error_message);
                 result.configs.sort_by(|a, b| a.name.cmp(&b.name));
-                for config in &mut result.configs {
-                    config.documentation = None;
+                let kind = (result.resource_type, &result.resource_name);
+                lines.push(format!("resource {kind:?}: error {}", result.error_code));
+                for config in &result.configs {
+                    let value = format!("{} = {:?} from {}", config.name, config.value, config.config_source);
+                    let flags = (config.read_only, config.is_sensitive);
+                    let synonyms: Vec<String> = config
+                        .synonyms
+                        .iter()
+                        .map(|synonym| format!("{} {:?} {}", synonym.name, synonym.value, synonym.source))
+                        .collect();
+                    lines.push(format!("{value} type {} {flags:?} {synonyms:?}", config.config_type));
                 }
             }
+            return lines.join("\n    ");
         }
         AnyResponse::AlterConfigs(response) => {
             response.responses.iter_mut().for_each(|result| words(&mut result.error_message));
@@ -154,8 +174,16 @@ pub fn brief(text: &str) -> String {
         .replace("throttle_time_ms: 0, ", "")
 }
 
-/// The parts in which two answers differ, with something around them.
+/// The parts in which two answers differ, with something around them; of several lines those that differ.
 pub fn apart(ours: &str, theirs: &str) -> (String, String) {
+    if ours.contains('\n') {
+        let only = |of: &str, other: &str| {
+            let differing: Vec<&str> =
+                of.lines().filter(|line| !other.lines().any(|other| other == *line)).collect();
+            differing.join("\n")
+        };
+        return (only(ours, theirs), only(theirs, ours));
+    }
     const AROUND: usize = 160;
     let same = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
         a.zip(b).take_while(|(a, b)| a == b).count()

@@ -497,7 +497,8 @@ impl Script {
             let (name, id) = self.topic(random);
             let index = one(random, &[0, 0, 0, 0, 1, 7, -1]);
             if !topics.iter().any(|(other, _, _, _)| *other == name) {
-                topics.push((name, id, index, Batch::draw(random)));
+                let stamped = name.ends_with("stamped");
+                topics.push((name, id, index, Batch::draw(random).for_topic(stamped)));
             }
         }
         // Alone, for the other broker never answers and it is unclear what became of the rest.

@@ -2,7 +2,7 @@
 
 use settings::{Change, Operation, TopicOverrides};
 use wire::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
-use wire::{AlterConfigsRequest, AlterConfigsResponse};
+use wire::{AlterConfigsRequest, AlterConfigsResponse, ErrorCode};
 
 use crate::error::{Refusal, of_cluster};
 use crate::handlers::configs::{self, Resource};
@@ -39,6 +39,9 @@ async fn alter(
 ) -> Result<(), Refusal> {
     let settings = cluster.settings();
     let given = wanted.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref()));
+    if given.clone().any(|(_, value)| value.is_none()) {
+        return Err(Refusal::new(ErrorCode::InvalidRequest, "a config cannot be set to nothing"));
+    }
     if wanted.resource_type == configs::TOPIC {
         // Values are looked at before the topic is.
         TopicOverrides::default().replace(given.clone(), &settings).map_err(configs::refusal)?;

@@ -133,7 +133,9 @@ fn check_header(header: &BatchHeader) -> Result<(), Refused> {
         return refuse(format!("the batch has {} records for {count} offsets", header.record_count));
     }
     if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-        return Err(Refused::Timestamps(Vec::new()));
+        let why = "the time type of the batch is LogAppendTime, which is the broker's to give";
+        let records = 0..header.record_count.min(RECORD_ERRORS_MAX as i32);
+        return Err(Refused::Timestamps(records.map(|index| (index, why.to_string())).collect()));
     }
     if header.attributes.is_control() {
         return refuse("clients may not write control batches".into());
