@@ -74,9 +74,9 @@ impl Batch {
     pub fn draw(random: &SeededRandom) -> Batch {
         let faulty = pick(random, 4) == 0;
         let producer = (pick(random, 3) == 0).then(|| {
-            let epoch = one(random, &[0, 0, 0, 1, 2]);
+            let epoch = one(random, &[0, 0, 0, 1, 1, 2, 3]);
             let sequence = one(random, &[0, 0, 1, 2, 3, 4, 6, i32::MAX]);
-            (pick(random, 3), epoch, sequence)
+            (pick(random, 4), epoch, sequence)
         });
         Batch {
             codec: one(random, &Compression::ALL),

@@ -30,6 +30,8 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
         }
         AnyResponse::Fetch(response) => {
             if response.session_id != 0 {
+                let same = names.session == response.session_id;
+                names.session_epoch = if same { names.session_epoch + 1 } else { 1 };
                 names.session = response.session_id;
                 response.session_id = 1;
             }
@@ -98,9 +100,36 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 words(&mut result.error_message);
             }
         }
+        AnyResponse::DescribeCluster(response) => {
+            response.cluster_id = Str::new();
+            words(&mut response.error_message);
+            for broker in &mut response.brokers {
+                (broker.host, broker.port) = (Str::new(), 0);
+            }
+        }
+        // Sizes and folders are each broker's own.
+        AnyResponse::DescribeLogDirs(response) => {
+            for folder in &mut response.results {
+                folder.log_dir = Str::new();
+                (folder.total_bytes, folder.usable_bytes) =
+                    (folder.total_bytes.min(0), folder.usable_bytes.min(0));
+                folder.topics.sort_by(|a, b| a.name.cmp(&b.name));
+                for topic in &mut folder.topics {
+                    topic.partitions.sort_by_key(|partition| partition.partition_index);
+                    topic.partitions.iter_mut().for_each(|partition| partition.partition_size = 0);
+                }
+            }
+        }
+        AnyResponse::DeleteRecords(response) => {
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
+            }
+        }
         AnyResponse::ListOffsets(response) => {
             response.topics.sort_by(|a, b| a.name.cmp(&b.name));
             for topic in &mut response.topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
                 // The broker's own time.
                 let stamped = topic.name.ends_with("stamped");
                 for partition in topic.partitions.iter_mut().filter(|_| stamped) {

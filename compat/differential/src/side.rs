@@ -72,8 +72,9 @@ pub struct Names {
     pub topic_names: BTreeMap<TopicId, TopicId>,
     /// In the order in which they were given.
     pub producer_ids: Vec<i64>,
-    /// The newest fetch session.
+    /// The newest fetch session, and the epoch that it expects.
     pub session: i32,
+    pub session_epoch: i32,
 }
 
 impl Names {

@@ -37,6 +37,7 @@ async fn alter(
     topics: &Topics,
     cluster: &Cluster,
 ) -> Result<(), Refusal> {
+    configs::check_not_default_topic(wanted.resource_type, &wanted.resource_name)?;
     let settings = cluster.settings();
     let given = wanted.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref()));
     if given.clone().any(|(_, value)| value.is_none()) {

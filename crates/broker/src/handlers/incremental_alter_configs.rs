@@ -45,6 +45,7 @@ async fn alter(
         let operation = Operation::from_code(config.config_operation).ok_or_else(unknown)?;
         changes.push(Change { name: &config.name, operation, value: config.value.as_deref() });
     }
+    configs::check_not_default_topic(wanted.resource_type, &wanted.resource_name)?;
     let settings = cluster.settings();
     let resource = configs::resource(wanted.resource_type, &wanted.resource_name, node, topics);
     if resource.is_err() && wanted.resource_type == configs::TOPIC {
