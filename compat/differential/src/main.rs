@@ -1,8 +1,11 @@
 //! Sends the same random requests, valid and invalid, to Levada and to Apache Kafka and compares the answers.
 //!
 //! ```text
-//! differential --levada HOST:PORT --kafka HOST:PORT [--seed N] [--requests N] [--rounds N]
+//! differential --levada HOST:PORT --kafka HOST:PORT [--seed N] [--requests N] [--rounds N] [--report FILE] [--plant NAME]
 //! ```
+//!
+//! `--report` writes the figures as Markdown. `--plant` falsifies one kind of Levada's answers on their way in, so that
+//! it can be shown that the comparison would notice: `base-offset`, `error-code`, `high-watermark` or `config-value`.
 //!
 //! Both brokers must be fresh. A round uses topics of its own, so that rounds do not disturb each other; a round is
 //! replayed by its seed. What may differ (ids, times, hosts, words) is made equal in [`normal`]; what differs and is
@@ -28,6 +31,8 @@ struct Arguments {
     seed: u64,
     requests: usize,
     rounds: u64,
+    report: Option<String>,
+    plant: Option<String>,
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
@@ -45,6 +50,8 @@ fn arguments() -> anyhow::Result<Arguments> {
         seed: number(take("--seed"), 1)?,
         requests: number(take("--requests"), 200)? as usize,
         rounds: number(take("--rounds"), 1)?,
+        report: take("--report"),
+        plant: take("--plant"),
     };
     if let Some(name) = values.keys().next() {
         bail!("unknown option {name}");
@@ -66,6 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut script = ops::Script::new(seed);
         levada.prepare(&script)?;
         kafka.prepare(&script)?;
+        levada.plant = arguments.plant.as_deref().map(normal::Plant::named).transpose()?;
         for step in 0..arguments.requests {
             let op = script.next(&random, &levada.versions, &kafka.versions);
             let (ours, theirs) = (levada.ask(&op)?, kafka.ask(&op)?);
@@ -93,13 +101,46 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("  levada  {ours}\n  kafka   {theirs}");
         }
     }
-    for (reason, count) in accepted {
-        println!("accepted {count} times: {reason}");
-    }
-    let apis: Vec<String> = by_api.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("by API: {}", apis.join(", "));
+    let report = report(compared, differences, &by_api, &accepted);
+    println!("{report}");
     println!("{compared} requests compared, {differences} differences");
+    if let Some(file) = &arguments.report {
+        std::fs::write(file, report).with_context(|| format!("cannot write {file}"))?;
+    }
     Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The figures as Markdown.
+fn report(
+    compared: usize,
+    differences: usize,
+    by_api: &BTreeMap<&'static str, usize>,
+    accepted: &BTreeMap<&'static str, usize>,
+) -> String {
+    let mut lines = vec![
+        "# Levada against Apache Kafka, request by request".to_string(),
+        String::new(),
+        "Written by `compat/differential/run`. The same random requests, valid and invalid, go to Levada and to".into(),
+        "Apache Kafka 4.3.1; what may differ between two right brokers (ids, times, hosts, the words of messages) is".into(),
+        "made equal, and everything else must be the same: error codes, offsets, order, records, configs.".into(),
+        String::new(),
+        format!("{compared} requests compared, {differences} unexplained differences."),
+        String::new(),
+        "| API | requests |".into(),
+        "|---|--:|".into(),
+    ];
+    lines.extend(by_api.iter().map(|(name, count)| format!("| {name} | {count} |")));
+    lines.extend(
+        ["", "Differences that are accepted:", "", "| times | what and why |", "|--:|---|"].map(String::from),
+    );
+    lines.extend(accepted.iter().map(|(reason, count)| format!("| {count} | {reason} |")));
+    lines.extend([
+        "",
+        "Not asked, because Apache Kafka 4.3.1 answers with UNKNOWN_SERVER_ERROR or stores something odd: topic ids of",
+        "zero in Fetch and Metadata, and batches with the LogAppendTime bit for topics of CreateTime.",
+        "",
+    ].map(String::from));
+    lines.join("\n")
 }
 
 /// A number below `bound`.

@@ -7,6 +7,51 @@ use wire::{AnyResponse, Str};
 
 use crate::side::Names;
 
+/// A fault put into the answers of one side.
+#[derive(Clone, Copy)]
+pub enum Plant {
+    BaseOffset,
+    ErrorCode,
+    HighWatermark,
+    ConfigValue,
+}
+
+impl Plant {
+    pub fn named(name: &str) -> anyhow::Result<Plant> {
+        Ok(match name {
+            "base-offset" => Plant::BaseOffset,
+            "error-code" => Plant::ErrorCode,
+            "high-watermark" => Plant::HighWatermark,
+            "config-value" => Plant::ConfigValue,
+            _ => anyhow::bail!("there is no fault {name} to plant"),
+        })
+    }
+
+    pub fn falsify(self, response: &mut AnyResponse) {
+        match (self, response) {
+            (Plant::BaseOffset, AnyResponse::Produce(response)) => {
+                let partitions =
+                    response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+                partitions.filter(|partition| partition.error_code == 0).for_each(|p| p.base_offset += 1);
+            }
+            (Plant::ErrorCode, AnyResponse::Produce(response)) => {
+                let partitions =
+                    response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+                partitions.filter(|partition| partition.error_code == 87).for_each(|p| p.error_code = 2);
+            }
+            (Plant::HighWatermark, AnyResponse::Fetch(response)) => {
+                let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+                partitions.filter(|partition| partition.error_code == 0).for_each(|p| p.high_watermark -= 1);
+            }
+            (Plant::ConfigValue, AnyResponse::DescribeConfigs(response)) => {
+                let configs = response.results.iter_mut().flat_map(|result| &mut result.configs);
+                configs.filter(|config| config.name == "cleanup.policy").for_each(|c| c.value = None);
+            }
+            _ => {}
+        }
+    }
+}
+
 pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
     let id = |id: &mut TopicId| *id = names.topic_names.get(id).copied().unwrap_or(*id);
     let words = |message: &mut Option<Str>| {
@@ -111,8 +156,7 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
         AnyResponse::DescribeLogDirs(response) => {
             for folder in &mut response.results {
                 folder.log_dir = Str::new();
-                (folder.total_bytes, folder.usable_bytes) =
-                    (folder.total_bytes.min(0), folder.usable_bytes.min(0));
+                (folder.total_bytes, folder.usable_bytes) = (0, 0);
                 folder.topics.sort_by(|a, b| a.name.cmp(&b.name));
                 for topic in &mut folder.topics {
                     topic.partitions.sort_by_key(|partition| partition.partition_index);

@@ -238,7 +238,8 @@ impl Script {
             }
             ApiKey::Metadata => {
                 use wire::metadata::MetadataRequestTopic;
-                let by_id = version >= 12 && pick(random, 3) == 0;
+                // An id of zero is an unknown server error to the other broker.
+                let by_id = version >= 12 && !id.is_zero() && pick(random, 3) == 0;
                 let topic = move |names: &Names| MetadataRequestTopic {
                     name: (!by_id).then(|| name.clone()),
                     topic_id: if by_id { names.topic_id(id) } else { TopicId::ZERO },
@@ -598,7 +599,11 @@ impl Script {
     fn fetch(&self, random: &SeededRandom, version: i16) -> Option<Op> {
         use wire::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
         let by_id = version >= 13;
-        let several = self.several(random);
+        let mut several = self.several(random);
+        if by_id {
+            // An id of zero is an unknown server error to the other broker.
+            several.retain(|(_, id, _)| !id.is_zero());
+        }
         let offset = one(random, &[0, 0, 1, 2, 3, 5, 8, 1_000_000, -1]);
         let epoch = if version >= 9 { one(random, &[-1, -1, 0, 5]) } else { -1 };
         let isolation_level = one(random, &[0, 0, 1]);

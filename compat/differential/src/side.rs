@@ -41,6 +41,8 @@ pub struct Side {
     /// Lowest and highest version of each API.
     pub versions: BTreeMap<i16, (i16, i16)>,
     pub names: Names,
+    /// Answers are falsified like this before they are compared.
+    pub plant: Option<normal::Plant>,
 }
 
 /// Waits until both brokers know the same topics with the same partitions and configs, since one answers before
@@ -91,8 +93,13 @@ impl Names {
 impl Side {
     pub fn connect(address: &str) -> anyhow::Result<Side> {
         let stream = open(address)?;
-        let mut side =
-            Side { address: address.into(), stream, versions: BTreeMap::new(), names: Names::default() };
+        let mut side = Side {
+            address: address.into(),
+            stream,
+            versions: BTreeMap::new(),
+            names: Names::default(),
+            plant: None,
+        };
         let request = ApiVersionsRequest {
             client_software_name: "differential".into(),
             client_software_version: "1".into(),
@@ -266,7 +273,12 @@ impl Side {
         };
         match AnyResponse::decode(op.key, op.version, &mut body) {
             Ok(_) if body.remaining() > 0 => format!("{} bytes too many", body.remaining()),
-            Ok(response) => normal::text(response, &mut self.names),
+            Ok(mut response) => {
+                if let Some(plant) = self.plant {
+                    plant.falsify(&mut response);
+                }
+                normal::text(response, &mut self.names)
+            }
             Err(error) => format!("unreadable: {error}"),
         }
     }

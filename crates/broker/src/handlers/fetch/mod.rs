@@ -256,8 +256,12 @@ fn respond(
     response.session_id = session.as_ref().map_or(0, |session| session.id());
     let mut last: Option<TopicKey> = None;
     let mut answered: Vec<_> = wanted.into_iter().zip(answers).collect();
-    // As in Kafka, what is not there comes after what is.
-    answered.sort_by_key(|(_, answer)| answer.missing);
+    // As in Kafka, what is not there comes after what is, unknown ids first.
+    answered.sort_by_key(|(_, answer)| match answer.error {
+        _ if !answer.missing => 0,
+        Some(ErrorCode::UnknownTopicId) => 1,
+        _ => 2,
+    });
     for ((key, _), answer) in answered {
         if let Some(session) = &mut session {
             let now = Told {
