@@ -1,8 +1,11 @@
 //! Sends the same random requests, valid and invalid, to Levada and to Apache Kafka and compares the answers.
 //!
 //! ```text
-//! differential --levada HOST:PORT --kafka HOST:PORT [--seed N] [--requests N] [--rounds N]
+//! differential --levada HOST:PORT --kafka HOST:PORT [--seed N] [--requests N] [--rounds N] [--report FILE] [--plant NAME]
 //! ```
+//!
+//! `--report` writes the figures as Markdown. `--plant` falsifies one kind of Levada's answers on their way in, so that
+//! it can be shown that the comparison would notice: `base-offset`, `error-code`, `high-watermark` or `config-value`.
 //!
 //! Both brokers must be fresh. A round uses topics of its own, so that rounds do not disturb each other; a round is
 //! replayed by its seed. What may differ (ids, times, hosts, words) is made equal in [`normal`]; what differs and is
@@ -28,6 +31,8 @@ struct Arguments {
     seed: u64,
     requests: usize,
     rounds: u64,
+    report: Option<String>,
+    plant: Option<String>,
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
@@ -45,6 +50,8 @@ fn arguments() -> anyhow::Result<Arguments> {
         seed: number(take("--seed"), 1)?,
         requests: number(take("--requests"), 200)? as usize,
         rounds: number(take("--rounds"), 1)?,
+        report: take("--report"),
+        plant: take("--plant"),
     };
     if let Some(name) = values.keys().next() {
         bail!("unknown option {name}");
@@ -64,20 +71,19 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut levada = Side::connect(&arguments.levada)?;
         let mut kafka = Side::connect(&arguments.kafka)?;
         let mut script = ops::Script::new(seed);
-        for op in script.setup() {
-            let answers = (levada.ask(&op)?, kafka.ask(&op)?);
-            anyhow::ensure!(answers.0.is_some() && answers.1.is_some(), "the topics cannot be set up");
-        }
-        std::thread::park_timeout(std::time::Duration::from_millis(500));
-        levada.learn(&script.topics)?;
-        kafka.learn(&script.topics)?;
+        levada.prepare(&script)?;
+        kafka.prepare(&script)?;
+        levada.plant = arguments.plant.as_deref().map(normal::Plant::named).transpose()?;
         for step in 0..arguments.requests {
             let op = script.next(&random, &levada.versions, &kafka.versions);
             let (ours, theirs) = (levada.ask(&op)?, kafka.ask(&op)?);
             let (ours, theirs) = (levada.normal(&op, ours), kafka.normal(&op, theirs));
-            if op.key == wire::ApiKey::CreateTopics || op.key == wire::ApiKey::DeleteTopics {
-                levada.learn(&script.topics)?;
-                kafka.learn(&script.topics)?;
+            if op.changes_topics()
+                && let Some(difference) = side::settle(&mut levada, &mut kafka, &script)?
+            {
+                differences += 1;
+                println!("difference after step {step} of seed {seed}: {}", op.key.name());
+                println!("  request {}\n  {difference}", op.words);
             }
             compared += 1;
             *by_api.entry(op.key.name()).or_default() += 1;
@@ -90,17 +96,51 @@ fn main() -> anyhow::Result<ExitCode> {
             }
             differences += 1;
             println!("difference at step {step} of seed {seed}: {} version {}", op.key.name(), op.version);
-            println!("  request {}", op.words);
+            println!("  request {}", normal::brief(&op.words));
+            let (ours, theirs) = normal::apart(&ours, &theirs);
             println!("  levada  {ours}\n  kafka   {theirs}");
         }
     }
-    for (reason, count) in accepted {
-        println!("accepted {count} times: {reason}");
-    }
-    let apis: Vec<String> = by_api.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    println!("by API: {}", apis.join(", "));
+    let report = report(compared, differences, &by_api, &accepted);
+    println!("{report}");
     println!("{compared} requests compared, {differences} differences");
+    if let Some(file) = &arguments.report {
+        std::fs::write(file, report).with_context(|| format!("cannot write {file}"))?;
+    }
     Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The figures as Markdown.
+fn report(
+    compared: usize,
+    differences: usize,
+    by_api: &BTreeMap<&'static str, usize>,
+    accepted: &BTreeMap<&'static str, usize>,
+) -> String {
+    let mut lines = vec![
+        "# Levada against Apache Kafka, request by request".to_string(),
+        String::new(),
+        "Written by `compat/differential/run`. The same random requests, valid and invalid, go to Levada and to".into(),
+        "Apache Kafka 4.3.1; what may differ between two right brokers (ids, times, hosts, the words of messages) is".into(),
+        "made equal, and everything else must be the same: error codes, offsets, order, records, configs.".into(),
+        String::new(),
+        format!("{compared} requests compared, {differences} unexplained differences."),
+        String::new(),
+        "| API | requests |".into(),
+        "|---|--:|".into(),
+    ];
+    lines.extend(by_api.iter().map(|(name, count)| format!("| {name} | {count} |")));
+    lines.extend(
+        ["", "Differences that are accepted:", "", "| times | what and why |", "|--:|---|"].map(String::from),
+    );
+    lines.extend(accepted.iter().map(|(reason, count)| format!("| {count} | {reason} |")));
+    lines.extend([
+        "",
+        "Not asked, because Apache Kafka 4.3.1 answers with UNKNOWN_SERVER_ERROR or stores something odd: topic ids of",
+        "zero in Fetch and Metadata, and batches with the LogAppendTime bit for topics of CreateTime.",
+        "",
+    ].map(String::from));
+    lines.join("\n")
 }
 
 /// A number below `bound`.

@@ -7,6 +7,51 @@ use wire::{AnyResponse, Str};
 
 use crate::side::Names;
 
+/// A fault put into the answers of one side.
+#[derive(Clone, Copy)]
+pub enum Plant {
+    BaseOffset,
+    ErrorCode,
+    HighWatermark,
+    ConfigValue,
+}
+
+impl Plant {
+    pub fn named(name: &str) -> anyhow::Result<Plant> {
+        Ok(match name {
+            "base-offset" => Plant::BaseOffset,
+            "error-code" => Plant::ErrorCode,
+            "high-watermark" => Plant::HighWatermark,
+            "config-value" => Plant::ConfigValue,
+            _ => anyhow::bail!("there is no fault {name} to plant"),
+        })
+    }
+
+    pub fn falsify(self, response: &mut AnyResponse) {
+        match (self, response) {
+            (Plant::BaseOffset, AnyResponse::Produce(response)) => {
+                let partitions =
+                    response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+                partitions.filter(|partition| partition.error_code == 0).for_each(|p| p.base_offset += 1);
+            }
+            (Plant::ErrorCode, AnyResponse::Produce(response)) => {
+                let partitions =
+                    response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses);
+                partitions.filter(|partition| partition.error_code == 87).for_each(|p| p.error_code = 2);
+            }
+            (Plant::HighWatermark, AnyResponse::Fetch(response)) => {
+                let partitions = response.responses.iter_mut().flat_map(|topic| &mut topic.partitions);
+                partitions.filter(|partition| partition.error_code == 0).for_each(|p| p.high_watermark -= 1);
+            }
+            (Plant::ConfigValue, AnyResponse::DescribeConfigs(response)) => {
+                let configs = response.results.iter_mut().flat_map(|result| &mut result.configs);
+                configs.filter(|config| config.name == "cleanup.policy").for_each(|c| c.value = None);
+            }
+            _ => {}
+        }
+    }
+}
+
 pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
     let id = |id: &mut TopicId| *id = names.topic_names.get(id).copied().unwrap_or(*id);
     let words = |message: &mut Option<Str>| {
@@ -25,9 +70,13 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                     partition.log_append_time_ms = partition.log_append_time_ms.min(0);
                 }
             }
+            // Kafka answers in the order of a hash table.
+            response.responses.sort_by(|a, b| (&a.name, a.topic_id).cmp(&(&b.name, b.topic_id)));
         }
         AnyResponse::Fetch(response) => {
             if response.session_id != 0 {
+                let same = names.session == response.session_id;
+                names.session_epoch = if same { names.session_epoch + 1 } else { 1 };
                 names.session = response.session_id;
                 response.session_id = 1;
             }
@@ -39,7 +88,7 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                     records.push(contents(bytes, names));
                 }
             }
-            return format!("{response:?} {}", records.join(" "));
+            return format!("{} {}", brief(&format!("{response:?}")), records.join(" "));
         }
         AnyResponse::Metadata(response) => {
             response.brokers.clear();
@@ -96,6 +145,42 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 words(&mut result.error_message);
             }
         }
+        AnyResponse::DescribeCluster(response) => {
+            response.cluster_id = Str::new();
+            words(&mut response.error_message);
+            for broker in &mut response.brokers {
+                (broker.host, broker.port) = (Str::new(), 0);
+            }
+        }
+        // Sizes and folders are each broker's own.
+        AnyResponse::DescribeLogDirs(response) => {
+            for folder in &mut response.results {
+                folder.log_dir = Str::new();
+                (folder.total_bytes, folder.usable_bytes) = (0, 0);
+                folder.topics.sort_by(|a, b| a.name.cmp(&b.name));
+                for topic in &mut folder.topics {
+                    topic.partitions.sort_by_key(|partition| partition.partition_index);
+                    topic.partitions.iter_mut().for_each(|partition| partition.partition_size = 0);
+                }
+            }
+        }
+        AnyResponse::DeleteRecords(response) => {
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
+            }
+        }
+        AnyResponse::ListOffsets(response) => {
+            response.topics.sort_by(|a, b| a.name.cmp(&b.name));
+            for topic in &mut response.topics {
+                topic.partitions.sort_by_key(|partition| partition.partition_index);
+                // The broker's own time.
+                let stamped = topic.name.ends_with("stamped");
+                for partition in topic.partitions.iter_mut().filter(|_| stamped) {
+                    partition.timestamp = partition.timestamp.min(0);
+                }
+            }
+        }
         AnyResponse::CreatePartitions(response) => {
             response.results.iter_mut().for_each(|result| words(&mut result.error_message));
         }
@@ -110,13 +195,23 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
             }
         }
         AnyResponse::DescribeConfigs(response) => {
+            let mut lines = vec!["DescribeConfigs".to_string()];
             for result in &mut response.results {
-                words(&mut result.error_message);
                 result.configs.sort_by(|a, b| a.name.cmp(&b.name));
-                for config in &mut result.configs {
-                    config.documentation = None;
+                let kind = (result.resource_type, &result.resource_name);
+                lines.push(format!("resource {kind:?}: error {}", result.error_code));
+                for config in &result.configs {
+                    let value = format!("{} = {:?} from {}", config.name, config.value, config.config_source);
+                    let flags = (config.read_only, config.is_sensitive);
+                    let synonyms: Vec<String> = config
+                        .synonyms
+                        .iter()
+                        .map(|synonym| format!("{} {:?} {}", synonym.name, synonym.value, synonym.source))
+                        .collect();
+                    lines.push(format!("{value} type {} {flags:?} {synonyms:?}", config.config_type));
                 }
             }
+            return lines.join("\n    ");
         }
         AnyResponse::AlterConfigs(response) => {
             response.responses.iter_mut().for_each(|result| words(&mut result.error_message));
@@ -140,7 +235,41 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
         }
         _ => {}
     }
-    format!("{response:?}")
+    brief(&format!("{response:?}"))
+}
+
+/// Without what is the same everywhere.
+pub fn brief(text: &str) -> String {
+    text.replace(", unknown_tagged_fields: TaggedFields(None)", "")
+        .replace(", current_leader: LeaderIdAndEpoch { leader_id: -1, leader_epoch: -1 }", "")
+        .replace(", diverging_epoch: EpochEndOffset { epoch: -1, end_offset: -1 }", "")
+        .replace(", snapshot_id: SnapshotId { end_offset: -1, epoch: -1 }", "")
+        .replace("throttle_time_ms: 0, ", "")
+}
+
+/// The parts in which two answers differ, with something around them; of several lines those that differ.
+pub fn apart(ours: &str, theirs: &str) -> (String, String) {
+    if ours.contains('\n') {
+        let only = |of: &str, other: &str| {
+            let differing: Vec<&str> =
+                of.lines().filter(|line| !other.lines().any(|other| other == *line)).collect();
+            differing.join("\n")
+        };
+        return (only(ours, theirs), only(theirs, ours));
+    }
+    const AROUND: usize = 160;
+    let same = |a: &mut dyn Iterator<Item = char>, b: &mut dyn Iterator<Item = char>| {
+        a.zip(b).take_while(|(a, b)| a == b).count()
+    };
+    let before = same(&mut ours.chars(), &mut theirs.chars());
+    let after = same(&mut ours.chars().rev(), &mut theirs.chars().rev());
+    let cut = |text: &str| {
+        let skipped = before.saturating_sub(AROUND);
+        let end = (text.chars().count() + AROUND).saturating_sub(after).max(before + AROUND);
+        let part: String = text.chars().skip(skipped).take((end - skipped).min(6 * AROUND)).collect();
+        format!("{}{part}", if skipped > 0 { "…" } else { "" })
+    };
+    (cut(ours), cut(theirs))
 }
 
 /// Offsets, times, keys, values and headers of all records, and what their batches say.

@@ -17,9 +17,21 @@ pub struct Op {
     pub key: ApiKey,
     pub version: i16,
     pub words: String,
-    /// Whether an answer, or closing, is to be expected.
-    pub answered: bool,
     pub frame: Frame,
+}
+
+impl Op {
+    /// Whether topics or their configs may be others afterwards.
+    pub fn changes_topics(&self) -> bool {
+        matches!(
+            self.key,
+            ApiKey::CreateTopics
+                | ApiKey::DeleteTopics
+                | ApiKey::CreatePartitions
+                | ApiKey::AlterConfigs
+                | ApiKey::IncrementalAlterConfigs
+        )
+    }
 }
 
 /// The topics of one round and the way through it.
@@ -31,19 +43,32 @@ pub struct Script {
 }
 
 /// Configs of the topics that exist from the beginning: (suffix, partitions, configs).
-const TOPICS: [(&str, i32, &[(&str, &str)]); 5] = [
+const TOPICS: [(&str, i32, &[(&str, &str)]); 6] = [
     ("plain", 2, &[]),
     ("compact", 1, &[("cleanup.policy", "compact")]),
     ("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]),
     ("small", 1, &[("max.message.bytes", "2000"), ("compression.type", "zstd")]),
     ("gzip", 1, &[("compression.type", "gzip")]),
+    // The only one whose configs and partitions are really changed; nobody writes to it, for a change takes effect
+    // a little after it was answered.
+    ("altered", 1, &[]),
 ];
+
+/// Stands for the epoch that the newest fetch session expects.
+const NEXT: i32 = -7;
+
+/// Groups; nobody commits to the last.
+const GROUPS: [&str; 4] = ["g1", "g2", "g3", "unknown"];
+const TRANSACTIONAL_IDS: [&str; 2] = ["tx-a", "tx-b"];
+
+/// How many of them keep their configs.
+const FIXED: usize = TOPICS.len() - 1;
 
 /// Topics that a round may create and delete.
 const MORE: [&str; 3] = ["new", "new.er", "new_er"];
 
 /// The APIs that are asked, in about these proportions.
-const APIS: [ApiKey; 28] = [
+const APIS: [ApiKey; 33] = [
     ApiKey::Produce,
     ApiKey::Produce,
     ApiKey::Produce,
@@ -72,6 +97,11 @@ const APIS: [ApiKey; 28] = [
     ApiKey::DescribeTopicPartitions,
     ApiKey::DescribeProducers,
     ApiKey::ListConfigResources,
+    ApiKey::DescribeCluster,
+    ApiKey::DescribeLogDirs,
+    ApiKey::DeleteRecords,
+    ApiKey::OffsetFetch,
+    ApiKey::Fetch,
 ];
 
 impl Script {
@@ -84,35 +114,36 @@ impl Script {
         Script { topics, prefix, start: SystemClock::new().now().0 }
     }
 
-    pub fn setup(&self) -> Vec<Op> {
+    /// Creates the topics that exist from the beginning.
+    pub fn topics_to_create(&self) -> CreateTopicsRequest {
         use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
-        let mut ops = Vec::new();
-        for (name, partitions, configs) in TOPICS {
-            let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
-                name: (*name).into(),
-                value: Some((*value).into()),
-                ..Default::default()
-            };
-            let topic = CreatableTopic {
-                name: format!("{}{name}", self.prefix).into(),
-                num_partitions: partitions,
-                replication_factor: 1,
-                configs: configs.iter().map(config).collect(),
-                ..Default::default()
-            };
-            let request =
-                CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-            ops.extend(op(5, request));
-        }
-        // The internal topics of both coordinators.
-        for key_type in [0, 1] {
-            let request = FindCoordinatorRequest { key: "x".into(), key_type, ..Default::default() };
-            ops.extend(op(3, request));
-        }
-        for _ in 0..3 {
-            ops.extend(op(4, InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() }));
-        }
-        ops
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
+            ..Default::default()
+        };
+        let topic = |(name, partitions, configs): &(&str, i32, &[(&str, &str)])| CreatableTopic {
+            name: format!("{}{name}", self.prefix).into(),
+            num_partitions: *partitions,
+            replication_factor: 1,
+            configs: configs.iter().map(config).collect(),
+            ..Default::default()
+        };
+        let topics = TOPICS.iter().map(topic).collect();
+        CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() }
+    }
+
+    /// Groups and transactional ids whose coordinators must be ready before the round begins.
+    pub fn groups(&self) -> Vec<String> {
+        GROUPS.iter().map(|group| self.group(group)).collect()
+    }
+
+    pub fn transactional_ids(&self) -> Vec<String> {
+        TRANSACTIONAL_IDS.iter().map(|id| format!("{}{id}", self.prefix)).collect()
+    }
+
+    fn group(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     /// The next request, in a version that both brokers offer.
@@ -147,9 +178,31 @@ impl Script {
             0 => ("nope".into(), TopicId([99; 16])),
             1 => (one(random, &["", "bad name", ".", "a/b"]).into(), TopicId::ZERO),
             _ => {
-                let (name, id) = one(random, &self.topics[..TOPICS.len()]);
+                let (name, id) = one(random, &self.topics[..FIXED]);
                 (name.into(), id)
             }
+        }
+    }
+
+    /// Some topics, each once, each with some partitions.
+    fn several(&self, random: &SeededRandom) -> Vec<(Str, TopicId, Vec<i32>)> {
+        let mut several: Vec<(Str, TopicId, Vec<i32>)> = Vec::new();
+        for _ in 0..one(random, &[1, 1, 1, 2, 3]) {
+            let (name, id) = self.topic(random);
+            let partitions =
+                one(random, &[vec![0], vec![0], vec![0], vec![1], vec![7], vec![0, 1], vec![1, 0, -1]]);
+            if several.iter().all(|(other, other_id, _)| *other != name && *other_id != id) {
+                several.push((name, id, partitions));
+            }
+        }
+        several
+    }
+
+    /// The topic for a config request, and whether it may really be changed.
+    fn alterable(&self, random: &SeededRandom, name: Str) -> (Str, bool) {
+        match pick(random, 2) {
+            0 => (self.topics[FIXED].0.as_str().into(), true),
+            _ => (name, false),
         }
     }
 
@@ -158,47 +211,35 @@ impl Script {
         let partition = one(random, &[0, 0, 0, 0, 1, 7, -1]);
         match key {
             ApiKey::Produce => self.produce(random, version),
-            ApiKey::Fetch => fetch(random, version, name, id, partition),
+            ApiKey::Fetch => self.fetch(random, version),
             ApiKey::ListOffsets => {
                 use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
-                let mut partitions = vec![ListOffsetsPartition {
-                    partition_index: partition,
+                let special = [-1, -2, -3, -4, -5, -6, 0];
+                let near = [-1000, 0, 1, 2, 3, 9_000_000].map(|after| self.start + after);
+                let row = |partition_index| ListOffsetsPartition {
+                    partition_index,
                     current_leader_epoch: if version >= 4 { one(random, &[-1, -1, 0, 5]) } else { -1 },
-                    timestamp: one(
-                        random,
-                        &[
-                            -1,
-                            -2,
-                            -3,
-                            -4,
-                            -5,
-                            0,
-                            self.start,
-                            self.start - 1000,
-                            self.start + 2,
-                            self.start + 9_000_000,
-                        ],
-                    ),
+                    timestamp: if pick(random, 2) == 0 { one(random, &special) } else { one(random, &near) },
                     ..Default::default()
-                }];
-                if pick(random, 10) == 0 {
-                    partitions.push(partitions[0].clone());
-                }
-                let topic = ListOffsetsTopic { name, partitions, ..Default::default() };
+                };
+                let topic = |(name, _, partitions): (Str, TopicId, Vec<i32>)| {
+                    let mut partitions: Vec<_> = partitions.into_iter().map(row).collect();
+                    if pick(random, 12) == 0 {
+                        partitions.push(partitions[0].clone());
+                    }
+                    ListOffsetsTopic { name, partitions, ..Default::default() }
+                };
+                let topics = self.several(random).into_iter().map(topic).collect();
                 let isolation_level = if version >= 2 { one(random, &[0, 1]) } else { 0 };
                 op(
                     version,
-                    ListOffsetsRequest {
-                        replica_id: -1,
-                        isolation_level,
-                        topics: vec![topic],
-                        ..Default::default()
-                    },
+                    ListOffsetsRequest { replica_id: -1, isolation_level, topics, ..Default::default() },
                 )
             }
             ApiKey::Metadata => {
                 use wire::metadata::MetadataRequestTopic;
-                let by_id = version >= 12 && pick(random, 3) == 0;
+                // An id of zero is an unknown server error to the other broker.
+                let by_id = version >= 12 && !id.is_zero() && pick(random, 3) == 0;
                 let topic = move |names: &Names| MetadataRequestTopic {
                     name: (!by_id).then(|| name.clone()),
                     topic_id: if by_id { names.topic_id(id) } else { TopicId::ZERO },
@@ -218,7 +259,7 @@ impl Script {
             ApiKey::OffsetCommit => {
                 use wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
                 let by_id = version >= 10;
-                let group = one(random, &["g1", "g2", "g3"]);
+                let group = self.group(one(random, &GROUPS[..3]));
                 let generation = one(random, &[-1, -1, -1, -1, 0, 3]);
                 let member = one(random, &["", "", "", "someone"]);
                 let row = OffsetCommitRequestPartition {
@@ -232,7 +273,7 @@ impl Script {
                     ..Default::default()
                 };
                 by_names(version, move |names| OffsetCommitRequest {
-                    group_id: group.into(),
+                    group_id: group.as_str().into(),
                     generation_id_or_member_epoch: generation,
                     member_id: member.into(),
                     topics: vec![OffsetCommitRequestTopic {
@@ -250,7 +291,7 @@ impl Script {
                 let partitions =
                     vec![OffsetDeleteRequestPartition { partition_index: partition, ..Default::default() }];
                 let topic = OffsetDeleteRequestTopic { name, partitions, ..Default::default() };
-                let group_id = one(random, &["g1", "g2", "g3", "unknown"]).into();
+                let group_id = self.group(one(random, &GROUPS)).into();
                 op(version, OffsetDeleteRequest { group_id, topics: vec![topic], ..Default::default() })
             }
             ApiKey::FindCoordinator => {
@@ -258,10 +299,14 @@ impl Script {
                 let request = match version {
                     4.. => FindCoordinatorRequest {
                         key_type,
-                        coordinator_keys: vec!["g1".into(), "g2".into()],
+                        coordinator_keys: vec![self.group("g1").into(), self.group("g2").into()],
                         ..Default::default()
                     },
-                    _ => FindCoordinatorRequest { key: "g1".into(), key_type, ..Default::default() },
+                    _ => FindCoordinatorRequest {
+                        key: self.group("g1").into(),
+                        key_type,
+                        ..Default::default()
+                    },
                 };
                 op(version, request)
             }
@@ -309,14 +354,31 @@ impl Script {
                 use wire::create_partitions::{CreatePartitionsAssignment, CreatePartitionsTopic};
                 let assigned =
                     |node| CreatePartitionsAssignment { broker_ids: vec![node], ..Default::default() };
-                let topic = CreatePartitionsTopic {
+                let (altered, real) = self.alterable(random, name.clone());
+                let topic = |name| CreatePartitionsTopic {
                     name,
-                    count: one(random, &[-1, 0, 1, 2, 3]),
-                    assignments: one(random, &[None, None, Some(vec![assigned(0)]), Some(vec![assigned(8)])]),
+                    count: one(random, &[-1, 0, 1, 2, 3, 4, 5]),
+                    assignments: one(
+                        random,
+                        &[
+                            None,
+                            None,
+                            None,
+                            Some(vec![assigned(0)]),
+                            Some(vec![assigned(8)]),
+                            Some(Vec::new()),
+                        ],
+                    ),
                     ..Default::default()
                 };
-                let validate_only = true;
-                let topics = vec![topic];
+                let validate_only = !real || pick(random, 2) == 0;
+                let mut topics = vec![topic(altered.clone())];
+                if pick(random, 4) == 0 && (validate_only || name.is_empty()) {
+                    topics.push(topic(name));
+                }
+                if pick(random, 10) == 0 {
+                    topics.push(topic(altered));
+                }
                 op(
                     version,
                     CreatePartitionsRequest {
@@ -329,14 +391,32 @@ impl Script {
             }
             ApiKey::DeleteRecords => {
                 use wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
-                let offset = one(random, &[0, 1, 2, 3, -1, -2, 1_000_000]);
-                let partitions =
-                    vec![DeleteRecordsPartition { partition_index: partition, offset, ..Default::default() }];
-                let topic = DeleteRecordsTopic { name, partitions, ..Default::default() };
-                op(
-                    version,
-                    DeleteRecordsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() },
-                )
+                let row = |partition_index| DeleteRecordsPartition {
+                    partition_index,
+                    offset: one(random, &[0, 1, 2, 3, 5, -1, -2, 1_000_000]),
+                    ..Default::default()
+                };
+                let topic = |(name, _, partitions): (Str, TopicId, Vec<i32>)| DeleteRecordsTopic {
+                    name,
+                    partitions: partitions.into_iter().map(row).collect(),
+                    ..Default::default()
+                };
+                let topics = self.several(random).into_iter().map(topic).collect();
+                op(version, DeleteRecordsRequest { topics, timeout_ms: 10_000, ..Default::default() })
+            }
+            ApiKey::DescribeCluster => {
+                let request = DescribeClusterRequest {
+                    include_cluster_authorized_operations: pick(random, 2) == 0,
+                    endpoint_type: if version >= 1 { one(random, &[1, 1, 2, 9]) } else { 1 },
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::DescribeLogDirs => {
+                use wire::describe_log_dirs::DescribableLogDirTopic;
+                let topic =
+                    DescribableLogDirTopic { topic: name, partitions: vec![0, 1, 7], ..Default::default() };
+                op(version, DescribeLogDirsRequest { topics: Some(vec![topic]), ..Default::default() })
             }
             ApiKey::InitProducerId => {
                 let transactional = one(random, &[None, None, Some("tx-a"), Some("tx-b"), Some("")]);
@@ -372,7 +452,7 @@ impl Script {
                     0 => (4, "77".into()),
                     1 => (4, "x".into()),
                     2 => (1, "x".into()),
-                    _ => (2, name),
+                    _ => (2, self.alterable(random, name).0),
                 };
                 let resource = DescribeConfigsResource {
                     resource_type,
@@ -393,14 +473,15 @@ impl Script {
             ApiKey::AlterConfigs => {
                 use wire::alter_configs::{AlterConfigsResource, AlterableConfig};
                 let (config, value) = config(random);
+                let (name, real) = self.alterable(random, name);
                 let configs = vec![AlterableConfig { name: config.into(), value, ..Default::default() }];
                 let resource = AlterConfigsResource {
-                    resource_type: one(random, &[2, 2, 2, 2, 1]),
+                    resource_type: if real { 2 } else { one(random, &[2, 2, 2, 1]) },
                     resource_name: name,
                     configs,
                     ..Default::default()
                 };
-                let validate_only = true;
+                let validate_only = !real || pick(random, 2) == 0;
                 op(
                     version,
                     AlterConfigsRequest { resources: vec![resource], validate_only, ..Default::default() },
@@ -409,6 +490,7 @@ impl Script {
             ApiKey::IncrementalAlterConfigs => {
                 use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
                 let (config, value) = config(random);
+                let (name, real) = self.alterable(random, name);
                 let mut configs = vec![AlterableConfig {
                     name: config.into(),
                     config_operation: one(random, &[0, 0, 1, 2, 3, 9]),
@@ -419,12 +501,12 @@ impl Script {
                     configs.push(configs[0].clone());
                 }
                 let resource = AlterConfigsResource {
-                    resource_type: one(random, &[2, 2, 2, 2, 1]),
+                    resource_type: if real { 2 } else { one(random, &[2, 2, 2, 1]) },
                     resource_name: name,
                     configs,
                     ..Default::default()
                 };
-                let validate_only = true;
+                let validate_only = !real || pick(random, 2) == 0;
                 op(
                     version,
                     IncrementalAlterConfigsRequest {
@@ -476,8 +558,14 @@ impl Script {
             let (name, id) = self.topic(random);
             let index = one(random, &[0, 0, 0, 0, 1, 7, -1]);
             if !topics.iter().any(|(other, _, _, _)| *other == name) {
-                topics.push((name, id, index, Batch::draw(random)));
+                let stamped = name.ends_with("stamped");
+                topics.push((name, id, index, Batch::draw(random).for_topic(stamped)));
             }
+        }
+        // Alone, for the other broker never answers and it is unclear what became of the rest.
+        if pick(random, 60) == 0 {
+            topics.truncate(1);
+            topics[0].3 = Batch::NULL;
         }
         let acks = one(random, &[-1, -1, -1, 1, 1, 2, -2]);
         let start = self.start;
@@ -508,6 +596,62 @@ impl Script {
         Some(op)
     }
 
+    fn fetch(&self, random: &SeededRandom, version: i16) -> Option<Op> {
+        use wire::fetch::{FetchPartition, FetchTopic, ForgottenTopic};
+        let by_id = version >= 13;
+        let mut several = self.several(random);
+        if by_id {
+            // An id of zero is an unknown server error to the other broker.
+            several.retain(|(_, id, _)| !id.is_zero());
+        }
+        let offset = one(random, &[0, 0, 1, 2, 3, 5, 8, 1_000_000, -1]);
+        let epoch = if version >= 9 { one(random, &[-1, -1, 0, 5]) } else { -1 };
+        let isolation_level = one(random, &[0, 0, 1]);
+        let max_bytes = one(random, &[1 << 20, 1 << 20, 1 << 20, 1, 300]);
+        let partition_max_bytes = one(random, &[1 << 20, 1 << 20, 1, 200]);
+        let session = version >= 7 && pick(random, 2) == 0;
+        let (session_epoch, known) = match session {
+            // Mostly the epoch that is next, so that sessions live for a while.
+            true => one(random, &[(0, false), (NEXT, true), (NEXT, true), (NEXT, true), (7, true)]),
+            false => (-1, false),
+        };
+        let names_none = session_epoch == NEXT && pick(random, 4) == 0;
+        let forgotten =
+            if session_epoch == NEXT && pick(random, 3) == 0 { self.several(random) } else { Vec::new() };
+        by_names(version, move |names| {
+            let row = |partition: &i32| FetchPartition {
+                partition: *partition,
+                current_leader_epoch: epoch,
+                fetch_offset: offset,
+                partition_max_bytes,
+                ..Default::default()
+            };
+            let topic = |(name, id, partitions): &(Str, TopicId, Vec<i32>)| FetchTopic {
+                topic: if by_id { Str::new() } else { name.clone() },
+                topic_id: if by_id { names.topic_id(*id) } else { TopicId::ZERO },
+                partitions: partitions.iter().map(row).collect(),
+                ..Default::default()
+            };
+            let forget = |(name, id, partitions): &(Str, TopicId, Vec<i32>)| ForgottenTopic {
+                topic: if by_id { Str::new() } else { name.clone() },
+                topic_id: if by_id { names.topic_id(*id) } else { TopicId::ZERO },
+                partitions: partitions.clone(),
+                ..Default::default()
+            };
+            FetchRequest {
+                max_wait_ms: 0,
+                min_bytes: 0,
+                max_bytes,
+                isolation_level,
+                session_id: if known { names.session } else { 0 },
+                session_epoch: if session_epoch == NEXT { names.session_epoch } else { session_epoch },
+                topics: if names_none { Vec::new() } else { several.iter().map(topic).collect() },
+                forgotten_topics_data: forgotten.iter().map(forget).collect(),
+                ..Default::default()
+            }
+        })
+    }
+
     fn offset_fetch(
         &self,
         random: &SeededRandom,
@@ -519,13 +663,13 @@ impl Script {
         use wire::offset_fetch::{
             OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
         };
-        let group = one(random, &["g1", "g2", "g3", "unknown"]);
+        let group = self.group(one(random, &GROUPS));
         let all = version >= 2 && pick(random, 4) == 0;
         let by_id = version >= 10;
         by_names(version, move |names| match version {
             8.. => OffsetFetchRequest {
                 groups: vec![OffsetFetchRequestGroup {
-                    group_id: group.into(),
+                    group_id: group.as_str().into(),
                     topics: (!all).then(|| {
                         vec![OffsetFetchRequestTopics {
                             name: if by_id { Str::new() } else { name.clone() },
@@ -539,7 +683,7 @@ impl Script {
                 ..Default::default()
             },
             _ => OffsetFetchRequest {
-                group_id: group.into(),
+                group_id: group.as_str().into(),
                 topics: (!all).then(|| {
                     vec![OffsetFetchRequestTopic {
                         name: name.clone(),
@@ -591,42 +735,6 @@ impl Script {
     }
 }
 
-fn fetch(random: &SeededRandom, version: i16, name: Str, id: TopicId, partition: i32) -> Option<Op> {
-    use wire::fetch::{FetchPartition, FetchTopic};
-    let by_id = version >= 13;
-    let offset = one(random, &[0, 0, 1, 2, 3, 5, 8, 1_000_000, -1]);
-    let epoch = if version >= 9 { one(random, &[-1, -1, 0, 5]) } else { -1 };
-    let isolation_level = one(random, &[0, 0, 1]);
-    let session = version >= 7 && pick(random, 3) == 0;
-    let (session_epoch, known) =
-        if session { one(random, &[(0, false), (1, true), (2, true), (7, true)]) } else { (-1, false) };
-    by_names(version, move |names| {
-        let row = FetchPartition {
-            partition,
-            current_leader_epoch: epoch,
-            fetch_offset: offset,
-            partition_max_bytes: 1 << 20,
-            ..Default::default()
-        };
-        let topic = FetchTopic {
-            topic: if by_id { Str::new() } else { name.clone() },
-            topic_id: if by_id { names.topic_id(id) } else { TopicId::ZERO },
-            partitions: vec![row],
-            ..Default::default()
-        };
-        FetchRequest {
-            max_wait_ms: 0,
-            min_bytes: 0,
-            max_bytes: 1 << 20,
-            isolation_level,
-            session_id: if known { names.session } else { 0 },
-            session_epoch,
-            topics: vec![topic],
-            ..Default::default()
-        }
-    })
-}
-
 fn config(random: &SeededRandom) -> (&'static str, Option<Str>) {
     one(
         random,
@@ -664,7 +772,7 @@ fn garbage(random: &SeededRandom, key: ApiKey, version: i16) -> Op {
     let frame: Bytes = [&(body.len() as u32).to_be_bytes()[..], &body].concat().into();
     let words = format!("{code} version {version}, {} bytes of garbage", body.len());
     let answered_in = if key == ApiKey::ApiVersions && kind == 0 { 0 } else { version };
-    Op { key, version: answered_in, words, answered: true, frame: Box::new(move |_| frame.clone()) }
+    Op { key, version: answered_in, words, frame: Box::new(move |_| frame.clone()) }
 }
 
 fn op<R: Request + 'static>(version: i16, request: R) -> Option<Op> {
@@ -681,5 +789,5 @@ fn by_names<R: Request + 'static>(version: i16, make: impl Fn(&Names) -> R + 'st
         let frame = encode_request(9, None, version, &make(names)).expect("the sample could be encoded");
         frame.to_bytes()
     };
-    Some(Op { key: R::KEY, version, words, answered: true, frame: Box::new(frame) })
+    Some(Op { key: R::KEY, version, words, frame: Box::new(frame) })
 }

@@ -61,8 +61,10 @@ pub enum Record {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reject {
-    /// A commit with a generation or a member id, into a group that has neither.
+    /// A commit with a generation, into a group that does not exist.
     UnknownGeneration,
+    /// A commit with a generation, into a group that has no members.
+    UnknownMember,
     GroupNotFound,
 }
 
@@ -76,7 +78,8 @@ impl Machine for Offsets {
         match command {
             Command::Commit { group, generation, member: _, offsets } => {
                 if generation >= 0 {
-                    return Err(Reject::UnknownGeneration);
+                    let known = self.groups.contains_key(&group);
+                    return Err(if known { Reject::UnknownMember } else { Reject::UnknownGeneration });
                 }
                 let committed = |(partition, committed)| Record::OffsetCommitted {
                     group: group.clone(),

@@ -1,8 +1,8 @@
 //! AlterConfigs: a resource's own configs become those of the request, and no others.
 
-use settings::{Change, Operation};
+use settings::{Change, Operation, TopicOverrides};
 use wire::alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
-use wire::{AlterConfigsRequest, AlterConfigsResponse};
+use wire::{AlterConfigsRequest, AlterConfigsResponse, ErrorCode};
 
 use crate::error::{Refusal, of_cluster};
 use crate::handlers::configs::{self, Resource};
@@ -37,8 +37,16 @@ async fn alter(
     topics: &Topics,
     cluster: &Cluster,
 ) -> Result<(), Refusal> {
+    configs::check_not_default_topic(wanted.resource_type, &wanted.resource_name)?;
     let settings = cluster.settings();
     let given = wanted.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref()));
+    if given.clone().any(|(_, value)| value.is_none()) {
+        return Err(Refusal::new(ErrorCode::InvalidRequest, "a config cannot be set to nothing"));
+    }
+    if wanted.resource_type == configs::TOPIC {
+        // Values are looked at before the topic is.
+        TopicOverrides::default().replace(given.clone(), &settings).map_err(configs::refusal)?;
+    }
     match configs::resource(wanted.resource_type, &wanted.resource_name, node, topics)? {
         Resource::Topic(topic) => {
             let changed = topic.overrides.replace(given, &settings).map_err(configs::refusal)?;

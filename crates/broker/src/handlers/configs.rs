@@ -44,6 +44,16 @@ pub fn resource(kind: i8, name: &Str, node: &Node, topics: &Topics) -> Result<Re
     }
 }
 
+/// Topics have no defaults of their own to change: those are the broker's.
+pub fn check_not_default_topic(kind: i8, name: &str) -> Result<(), Refusal> {
+    match kind {
+        TOPIC if name.is_empty() => {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "Default topic resources are not allowed."))
+        }
+        _ => Ok(()),
+    }
+}
+
 pub fn check_broker(name: &Str, node: &Node) -> Result<(), Refusal> {
     if name.parse() == Ok(node.id) {
         return Ok(());

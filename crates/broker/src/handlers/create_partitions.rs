@@ -1,4 +1,5 @@
-//! CreatePartitions: grows topics; one result per topic of the request, in its order.
+//! CreatePartitions: grows topics; one result per topic of the request, in its order; what is named twice is
+//! refused once.
 
 use wire::create_partitions::{CreatePartitionsTopic, CreatePartitionsTopicResult};
 use wire::{CreatePartitionsRequest, CreatePartitionsResponse, ErrorCode};
@@ -15,7 +16,11 @@ pub async fn handle(
     let twice = super::duplicates(request.topics.iter().map(|topic| topic.name.as_ref()));
     let mut response = CreatePartitionsResponse::default();
     for topic in &request.topics {
-        let grown = match twice.contains(topic.name.as_ref() as &str) {
+        let named_twice = twice.contains(topic.name.as_ref() as &str);
+        if named_twice && response.results.iter().any(|answered| answered.name == topic.name) {
+            continue;
+        }
+        let grown = match named_twice {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
             false => grow(topic, request.validate_only, topics, cluster).await,
         };

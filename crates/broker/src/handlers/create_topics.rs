@@ -1,4 +1,4 @@
-//! CreateTopics: one result per topic of the request, in its order.
+//! CreateTopics: one result per topic of the request, in its order; what is named twice is refused once.
 
 use settings::TopicOverrides;
 use tracing::warn;
@@ -7,7 +7,7 @@ use wire::{CreateTopicsRequest, CreateTopicsResponse, ErrorCode};
 
 use crate::error::Refusal;
 use crate::handlers::configs;
-use crate::hosting::Cluster;
+use crate::hosting::{Cluster, PARTITIONS_MAX};
 use crate::request::Caller;
 use crate::topics::METADATA_TOPIC;
 
@@ -22,7 +22,11 @@ pub async fn handle(
     let twice = super::duplicates(request.topics.iter().map(|topic| topic.name.as_ref()));
     let mut response = CreateTopicsResponse::default();
     for topic in &request.topics {
-        let created = match twice.contains(topic.name.as_ref() as &str) {
+        let named_twice = twice.contains(topic.name.as_ref() as &str);
+        if named_twice && response.topics.iter().any(|answered| answered.name == topic.name) {
+            continue;
+        }
+        let created = match named_twice {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
             false => create(topic, request.validate_only, caller, cluster).await,
         };
@@ -50,6 +54,12 @@ async fn create(
             "the topic of the cluster metadata is not for clients",
         ));
     }
+    cluster.check_topic_name(&topic.name)?;
+    let overrides = TopicOverrides::create(
+        topic.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref())),
+        &settings,
+    )
+    .map_err(configs::refusal)?;
     let partitions = match (topic.assignments.is_empty(), topic.num_partitions) {
         (false, _) => assigned_partitions(topic, options.node_id)?,
         (true, -1) => options.num_partitions,
@@ -58,11 +68,6 @@ async fn create(
     if topic.assignments.is_empty() {
         check_replication(topic)?;
     }
-    let overrides = TopicOverrides::create(
-        topic.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref())),
-        &settings,
-    )
-    .map_err(configs::refusal)?;
     let mut result = CreatableTopicResult {
         name: topic.name.clone(),
         num_partitions: partitions,
@@ -71,7 +76,7 @@ async fn create(
         ..Default::default()
     };
     if validate_only {
-        cluster.check_topic(&topic.name, partitions).await?;
+        check_partitions(partitions)?;
     } else {
         result.topic_id = cluster.create_topic(&topic.name, partitions, &overrides).await?.id;
     }
@@ -102,6 +107,14 @@ fn check_replication(topic: &CreatableTopic) -> Result<(), Refusal> {
             Ok(())
         }
     }
+}
+
+fn check_partitions(partitions: i32) -> Result<(), Refusal> {
+    if (1..=PARTITIONS_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    let why = format!("{partitions} is not a number of partitions: 1 to {PARTITIONS_MAX} are");
+    Err(Refusal::new(ErrorCode::InvalidPartitions, why))
 }
 
 fn assigned_partitions(topic: &CreatableTopic, node_id: i32) -> Result<i32, Refusal> {

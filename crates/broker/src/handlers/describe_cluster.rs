@@ -25,7 +25,6 @@ pub async fn handle(
         return DescribeClusterResponse {
             error_code: code.into(),
             error_message: Some(why.into()),
-            endpoint_type: request.endpoint_type,
             ..Default::default()
         };
     }

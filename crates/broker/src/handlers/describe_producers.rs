@@ -1,7 +1,7 @@
 //! DescribeProducers (KIP-664): what partitions remember of idempotent producers.
 
 use wire::describe_producers::{PartitionResponse, ProducerState, TopicResponse};
-use wire::{DescribeProducersRequest, DescribeProducersResponse};
+use wire::{DescribeProducersRequest, DescribeProducersResponse, ErrorCode};
 
 use crate::topics::Topics;
 
@@ -11,7 +11,11 @@ pub async fn handle(request: DescribeProducersRequest, topics: &Topics) -> Descr
         let mut answered = TopicResponse { name: topic.name.clone(), ..Default::default() };
         for index in topic.partition_indexes {
             let mut answer = PartitionResponse { partition_index: index, ..Default::default() };
-            match super::find(topics, &topic.name, index) {
+            let found = match coordinators::metadata::check_topic_name(&topic.name) {
+                Ok(()) => super::find(topics, &topic.name, index),
+                Err(_) => Err(ErrorCode::InvalidTopicException),
+            };
+            match found {
                 Ok(partition) => answer.active_producers = partition.producers().iter().map(active).collect(),
                 Err(code) => answer.error_code = code.into(),
             }

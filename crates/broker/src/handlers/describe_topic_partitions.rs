@@ -47,6 +47,7 @@ pub async fn handle(
             response.topics.push(DescribeTopicPartitionsResponseTopic {
                 error_code: code.into(),
                 name: Some(name),
+                topic_authorized_operations: super::TOPIC_OPERATIONS,
                 ..Default::default()
             });
             continue;

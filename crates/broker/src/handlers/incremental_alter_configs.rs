@@ -1,6 +1,6 @@
 //! IncrementalAlterConfigs (KIP-339): sets, deletes, appends to and subtracts from single configs.
 
-use settings::{Change, Operation};
+use settings::{Change, Operation, TopicOverrides};
 use wire::incremental_alter_configs::{AlterConfigsResource, AlterConfigsResourceResponse};
 use wire::{ErrorCode, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
@@ -45,8 +45,14 @@ async fn alter(
         let operation = Operation::from_code(config.config_operation).ok_or_else(unknown)?;
         changes.push(Change { name: &config.name, operation, value: config.value.as_deref() });
     }
+    configs::check_not_default_topic(wanted.resource_type, &wanted.resource_name)?;
     let settings = cluster.settings();
-    match configs::resource(wanted.resource_type, &wanted.resource_name, node, topics)? {
+    let resource = configs::resource(wanted.resource_type, &wanted.resource_name, node, topics);
+    if resource.is_err() && wanted.resource_type == configs::TOPIC {
+        // Values are looked at before the topic is.
+        TopicOverrides::default().alter(&changes, &settings).map_err(configs::refusal)?;
+    }
+    match resource? {
         Resource::Topic(topic) => {
             let changed = topic.overrides.alter(&changes, &settings).map_err(configs::refusal)?;
             if !validate_only {

@@ -36,18 +36,27 @@ pub async fn handle(request: ListOffsetsRequest, caller: &Caller, topics: &Topic
             }
         }
     }
+    let mut refused = BTreeSet::new();
     let read_committed = request.isolation_level == READ_COMMITTED;
     let mut response = ListOffsetsResponse::default();
     for topic in request.topics {
         let mut answered = ListOffsetsTopicResponse { name: topic.name.clone(), ..Default::default() };
         for wanted in topic.partitions {
             let index = wanted.partition_index;
-            let looked = match twice.contains(&(topic.name.clone(), index)) {
-                true => Err(ErrorCode::InvalidRequest),
-                false => match super::find(topics, &topic.name, index) {
-                    Ok(partition) => look_up(partition, wanted, read_committed, caller.version).await,
+            let key = (topic.name.clone(), index);
+            // What is named more than once gets one answer.
+            if twice.contains(&key) && !refused.insert(key.clone()) {
+                continue;
+            }
+            let looked = if twice.contains(&key) {
+                Err(ErrorCode::InvalidRequest)
+            } else if !is_known(wanted.timestamp, caller.version) {
+                Err(ErrorCode::UnsupportedVersion)
+            } else {
+                match super::find(topics, &topic.name, index) {
+                    Ok(partition) => look_up(partition, wanted, read_committed).await,
                     Err(code) => Err(code),
-                },
+                }
             };
             let mut answer = ListOffsetsPartitionResponse { partition_index: index, ..Default::default() };
             match looked {
@@ -77,21 +86,22 @@ impl Found {
         Found { timestamp: Timestamp::NONE, offset: Offset::NONE, leader_epoch: LeaderEpoch::NONE };
 }
 
+/// Whether this version has this timestamp.
+fn is_known(timestamp: i64, version: i16) -> bool {
+    let special = [MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_PENDING_UPLOAD];
+    let since = special.iter().find(|(special, _)| *special == timestamp).map(|(_, since)| *since);
+    since.is_none_or(|since| version >= since) && timestamp >= EARLIEST_PENDING_UPLOAD.0
+}
+
 async fn look_up(
     partition: Arc<Partition>,
     wanted: ListOffsetsPartition,
     read_committed: bool,
-    version: i16,
 ) -> Result<Found, ErrorCode> {
     let offsets = partition.offsets();
     super::check_leader_epoch(offsets.leader_epoch, wanted.current_leader_epoch)?;
     let end = if read_committed { offsets.last_stable } else { offsets.high_watermark };
     let at = |offset, leader_epoch| Found { timestamp: Timestamp::NONE, offset, leader_epoch };
-    let special = [MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_PENDING_UPLOAD];
-    let since = special.iter().find(|(timestamp, _)| *timestamp == wanted.timestamp).map(|(_, since)| *since);
-    if since.is_some_and(|since| version < since) || wanted.timestamp < EARLIEST_PENDING_UPLOAD.0 {
-        return Err(ErrorCode::UnsupportedVersion);
-    }
     let found = match wanted.timestamp {
         LATEST => return Ok(at(end, offsets.leader_epoch)),
         EARLIEST => return Ok(at(offsets.log_start, epoch_of_start(&partition, &offsets))),

@@ -62,7 +62,9 @@ pub async fn handle(
         }
     };
     if request.include_topic_authorized_operations {
-        for topic in answered.iter_mut().filter(|topic| topic.error_code == 0) {
+        // As in Kafka, also for a name that is not there; never for an id that is not.
+        let told = |topic: &&mut MetadataResponseTopic| topic.error_code == 0 || topic.topic_id.is_zero();
+        for topic in answered.iter_mut().filter(told) {
             topic.topic_authorized_operations = super::TOPIC_OPERATIONS;
         }
     }

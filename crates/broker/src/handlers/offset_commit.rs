@@ -59,6 +59,7 @@ pub async fn handle(
     let rejected = |reject| match reject {
         Reject::UnknownGeneration if caller.version >= KNOWS_NOT_FOUND => ErrorCode::GroupIdNotFound.into(),
         Reject::UnknownGeneration => ErrorCode::IllegalGeneration.into(),
+        Reject::UnknownMember => ErrorCode::UnknownMemberId.into(),
         Reject::GroupNotFound => ErrorCode::GroupIdNotFound.into(),
     };
     let committed = match offsets.of(&request.group_id).await {
@@ -67,8 +68,10 @@ pub async fn handle(
     };
     if let Err(error) = committed {
         let refusal: Refusal = of_host(error, rejected);
-        let unrefused = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
-        unrefused.filter(|partition| partition.error_code == 0).for_each(|p| p.error_code = refusal.code());
+        // The group is looked at before the metadata, the topics before the group.
+        let coordinated = |code| code == 0 || code == i16::from(ErrorCode::OffsetMetadataTooLarge);
+        let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        partitions.filter(|p| coordinated(p.error_code)).for_each(|p| p.error_code = refusal.code());
     }
     response
 }

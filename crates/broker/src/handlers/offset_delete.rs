@@ -39,6 +39,7 @@ pub async fn handle(
         let refusal = of_host(error, |reject| match reject {
             Reject::GroupNotFound => Refusal::from(ErrorCode::GroupIdNotFound),
             Reject::UnknownGeneration => Refusal::from(ErrorCode::IllegalGeneration),
+            Reject::UnknownMember => Refusal::from(ErrorCode::UnknownMemberId),
         });
         return OffsetDeleteResponse { error_code: refusal.code(), ..Default::default() };
     }

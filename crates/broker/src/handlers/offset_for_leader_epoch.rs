@@ -31,6 +31,9 @@ fn end_of_epoch(
 ) -> Result<Option<(i32, i64)>, ErrorCode> {
     let partition = super::find(topics, topic, wanted.partition)?;
     super::check_leader_epoch(partition.offsets().leader_epoch, wanted.current_leader_epoch)?;
+    if wanted.leader_epoch == LeaderEpoch::NONE.0 {
+        return Ok(None);
+    }
     let end = partition.end_offset_for_epoch(LeaderEpoch(wanted.leader_epoch));
     Ok(end.map(|(epoch, end)| (epoch.0, end.0)))
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-
+use bytes::Bytes;
 use model::{Offset, Timestamp};
-use storage::{Append, AppendError, Appended};
+use storage::{Append, AppendError, Appended, Partition};
 use wire::produce::{
     BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceResponse,
 };
@@ -14,7 +14,7 @@ use wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 use crate::Parts;
 use crate::error::Refusal;
 use crate::net::Outcome;
-use crate::partition::validate::validate;
+use crate::partition::validate::{only_batch, validate};
 use crate::request::Caller;
 use crate::topics::Topic;
 
@@ -33,8 +33,13 @@ const ADMIN_CLIENT: &str = "__admin_client";
 type Appending = std::pin::Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>;
 
 enum Begun {
-    Refused(Refusal),
-    Appending { appending: Appending, append_time: Option<Timestamp> },
+    /// Told with the log's start where the log itself refused.
+    Refused(Refusal, Offset),
+    Appending {
+        appending: Appending,
+        append_time: Option<Timestamp>,
+        partition: Arc<Partition>,
+    },
 }
 
 /// Queues everything; the future that it gives back waits until all of it is durable.
@@ -48,15 +53,13 @@ pub async fn begin(
     for topic_data in request.topic_data {
         let topic =
             super::find_topic(&broker.topics, version >= BY_ID, topic_data.topic_id, &topic_data.name);
-        let topic = topic.map_err(Refusal::from).and_then(|topic| may_write(topic, request.acks, caller));
+        let topic = topic.map_err(Refusal::from).and_then(|topic| may_write(topic, caller));
         let mut partitions = Vec::with_capacity(topic_data.partition_data.len());
         for data in topic_data.partition_data {
             let index = data.index;
             let begun = match &topic {
-                Ok(topic) => {
-                    begin_partition(topic, data, version, broker).await.unwrap_or_else(Begun::Refused)
-                }
-                Err(refusal) => Begun::Refused(refusal.clone()),
+                Ok(topic) => begin_partition(topic, data, request.acks, version, broker).await,
+                Err(refusal) => Begun::Refused(refusal.clone(), Offset::NONE),
             };
             partitions.push((index, begun));
         }
@@ -87,47 +90,86 @@ pub fn without_acks(response: &ProduceResponse) -> Outcome {
     }
 }
 
-fn may_write(topic: Arc<Topic>, acks: i16, caller: &Caller) -> Result<Arc<Topic>, Refusal> {
+fn may_write(topic: Arc<Topic>, caller: &Caller) -> Result<Arc<Topic>, Refusal> {
     if topic.is_internal() && caller.client_id.as_deref() != Some(ADMIN_CLIENT) {
         return Err(ErrorCode::InvalidTopicException.into());
     }
-    match acks {
-        -1..=1 => Ok(topic),
-        _ => Err(ErrorCode::InvalidRequiredAcks.into()),
-    }
+    Ok(topic)
 }
 
 async fn begin_partition(
     topic: &Topic,
     data: PartitionProduceData,
+    acks: i16,
+    version: i16,
+    broker: &Parts,
+) -> Begun {
+    let Some(partition) = topic.partition(data.index) else {
+        return Begun::Refused(ErrorCode::UnknownTopicOrPartition.into(), Offset::NONE);
+    };
+    let records = data.records.map(|records| records.to_bytes()).unwrap_or_default();
+    if let Err(refusal) = check_request(&records, acks, version) {
+        return Begun::Refused(refusal, Offset::NONE);
+    }
+    match begin_append(topic, partition, records, version, broker).await {
+        Ok(begun) => begun,
+        Err(refusal) => {
+            let log_start = log_start_with(&refusal, partition);
+            Begun::Refused(refusal, log_start)
+        }
+    }
+}
+
+/// What can be said about a request without its partition.
+fn check_request(records: &[u8], acks: i16, version: i16) -> Result<(), Refusal> {
+    let header = only_batch(records)?;
+    if version < ZSTD && header.attributes.compression() == Ok(model::compression::Compression::Zstd) {
+        let why = format!("Produce version {version} has no zstd; it begins with version {ZSTD}");
+        return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, why));
+    }
+    match acks {
+        -1..=1 => Ok(()),
+        _ => Err(ErrorCode::InvalidRequiredAcks.into()),
+    }
+}
+
+async fn begin_append(
+    topic: &Topic,
+    partition: &Arc<Partition>,
+    records: Bytes,
     version: i16,
     broker: &Parts,
 ) -> Result<Begun, Refusal> {
-    let partition = topic.partition(data.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-    let records = data.records.map(|records| records.to_bytes()).unwrap_or_default();
     let valid = validate(records, &topic.rules, broker.clock.now())?;
-    let header = valid.batch.header();
-    if header.attributes.is_transactional() {
+    if valid.batch.header().attributes.is_transactional() {
         return Err(Refusal::new(
             if version == ABORTABLE { ErrorCode::TransactionAbortable } else { ErrorCode::InvalidTxnState },
             "transactions are not served yet: the partition is not part of an open one",
         ));
     }
-    if version < ZSTD && header.attributes.compression() == Ok(model::compression::Compression::Zstd) {
-        let why = format!("Produce version {version} has no zstd; it begins with version {ZSTD}");
-        return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, why));
-    }
     let reservation = broker.storage.reserve(partition, valid.batch.size_bytes()).await?;
     let mut append = Append::new(partition.clone(), valid.batch);
     append.reservation = Some(reservation);
     let appending = Box::pin(broker.storage.append(append));
-    Ok(Begun::Appending { appending, append_time: valid.append_time })
+    Ok(Begun::Appending { appending, append_time: valid.append_time, partition: partition.clone() })
+}
+
+/// Kafka tells the log's start with what the log refuses, but for these.
+fn log_start_with(refusal: &Refusal, partition: &Partition) -> Offset {
+    match refusal.code {
+        ErrorCode::MessageTooLarge
+        | ErrorCode::CorruptMessage
+        | ErrorCode::KafkaStorageError
+        | ErrorCode::UnknownTopicOrPartition
+        | ErrorCode::RequestTimedOut => Offset::NONE,
+        _ => partition.offsets().log_start,
+    }
 }
 
 async fn finish(index: i32, begun: Begun) -> PartitionProduceResponse {
-    let refusal = match begun {
-        Begun::Refused(refusal) => refusal,
-        Begun::Appending { appending, append_time } => match appending.await {
+    let (refusal, log_start) = match begun {
+        Begun::Refused(refusal, log_start) => (refusal, log_start),
+        Begun::Appending { appending, append_time, partition } => match appending.await {
             Ok(appended) => {
                 return PartitionProduceResponse {
                     index,
@@ -137,13 +179,18 @@ async fn finish(index: i32, begun: Begun) -> PartitionProduceResponse {
                     ..Default::default()
                 };
             }
-            Err(error) => error.into(),
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                let log_start = log_start_with(&refusal, &partition);
+                (refusal, log_start)
+            }
         },
     };
     PartitionProduceResponse {
         index,
         error_code: refusal.code(),
         base_offset: Offset::NONE.0,
+        log_start_offset: log_start.0,
         error_message: refusal.text(),
         record_errors: refusal.records.into_iter().map(record_error).collect(),
         ..Default::default()

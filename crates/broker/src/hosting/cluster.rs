@@ -118,22 +118,16 @@ impl Cluster {
         }
     }
 
-    /// What creating would answer, without doing it.
-    pub async fn check_topic(&self, name: &str, partitions: i32) -> Result<(), CreateError> {
-        let exists = self.shared.topics.by_name(name).is_some();
+    /// Whether a topic of this name may be created.
+    pub fn check_topic_name(&self, name: &str) -> Result<(), CreateError> {
+        metadata::check_topic_name(name).map_err(CreateError::InvalidName)?;
+        if self.shared.topics.by_name(name).is_some() {
+            return Err(CreateError::Exists);
+        }
         let metric = |name: &str| name.replace('.', "_");
-        let collides =
-            || self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name));
-        match metadata::check_topic_name(name) {
-            Err(why) => Err(CreateError::InvalidName(why)),
-            Ok(()) if exists => Err(CreateError::Exists),
-            Ok(()) if partitions <= 0 || partitions > PARTITIONS_MAX => {
-                Err(CreateError::InvalidPartitions(format!("{partitions} is not a number of partitions")))
-            }
-            Ok(()) => match collides() {
-                Some(topic) => Err(CreateError::Collides(topic.name.to_string())),
-                None => Ok(()),
-            },
+        match self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name)) {
+            Some(topic) => Err(CreateError::Collides(topic.name.to_string())),
+            None => Ok(()),
         }
     }
 

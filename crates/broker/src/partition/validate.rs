@@ -82,7 +82,8 @@ pub fn validate(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Valid, 
     Ok(Valid { batch: batch.stamped(now), append_time: Some(now) })
 }
 
-fn single_batch(records: Bytes, rules: &Rules) -> Result<Batch, Refused> {
+/// The header of the one batch that a Produce request may hold for a partition; what follows it must be no batch.
+pub fn only_batch(records: &[u8]) -> Result<BatchHeader, Refused> {
     let whole = |bytes: &[u8]| -> Option<Result<BatchHeader, BatchError>> {
         if bytes.len() < HEADER_BYTES {
             return None;
@@ -92,19 +93,23 @@ fn single_batch(records: Bytes, rules: &Rules) -> Result<Batch, Refused> {
             parsed => Some(parsed),
         }
     };
-    let header = match whole(&records) {
+    let header = match whole(records) {
         None => {
             return Err(Refused::Batch("a produce request must have one record batch per partition".into()));
         }
         Some(parsed) => parsed.map_err(of_batch)?,
     };
-    let size = header.size_bytes();
-    // Bytes that are no batch are cut off, as Kafka does; a second batch is refused.
-    if whole(&records[size..]).is_some() {
+    if whole(&records[header.size_bytes()..]).is_some() {
         return Err(Refused::Batch(
             "a produce request must have exactly one record batch per partition".into(),
         ));
     }
+    Ok(header)
+}
+
+fn single_batch(records: Bytes, rules: &Rules) -> Result<Batch, Refused> {
+    let header = only_batch(&records)?;
+    let size = header.size_bytes();
     if header.base_offset != Offset::ZERO {
         return Err(Refused::Batch(format!("the base offset of the batch is {}, not 0", header.base_offset)));
     }
@@ -114,6 +119,7 @@ fn single_batch(records: Bytes, rules: &Rules) -> Result<Batch, Refused> {
             rules.batch_bytes_max
         )));
     }
+    // Bytes that are no batch are cut off, as Kafka does.
     Batch::parse(records.slice(..size)).map_err(of_batch)
 }
 
@@ -127,7 +133,9 @@ fn check_header(header: &BatchHeader) -> Result<(), Refused> {
         return refuse(format!("the batch has {} records for {count} offsets", header.record_count));
     }
     if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-        return Err(Refused::Timestamps(Vec::new()));
+        let why = "the time type of the batch is LogAppendTime, which is the broker's to give";
+        let records = 0..header.record_count.min(RECORD_ERRORS_MAX as i32);
+        return Err(Refused::Timestamps(records.map(|index| (index, why.to_string())).collect()));
     }
     if header.attributes.is_control() {
         return refuse("clients may not write control batches".into());
@@ -148,8 +156,8 @@ struct Seen {
 
 fn check_records(records: &Records, rules: &Rules, now: Timestamp) -> Result<Seen, Refused> {
     let mut seen = Seen { max_timestamp: Timestamp::NONE, consecutive: true };
-    let mut without_key = Vec::new();
-    let mut out_of_time = Vec::new();
+    let mut errors = Vec::new();
+    let mut any_out_of_time = false;
     for (index, record) in (0..).zip(records.iter()) {
         let record = record.map_err(of_batch)?;
         if record.size_bytes > rules.record_bytes_max {
@@ -161,22 +169,24 @@ fn check_records(records: &Records, rules: &Rules, now: Timestamp) -> Result<See
         seen.consecutive &= record.offset_delta == index;
         let timestamp = records.timestamp(&record);
         seen.max_timestamp = seen.max_timestamp.max(timestamp);
-        if rules.keys_required && record.key.is_none() && without_key.len() < RECORD_ERRORS_MAX {
-            without_key.push((index, "a compacted topic takes no record without a key".to_string()));
+        if errors.len() == RECORD_ERRORS_MAX {
+            continue;
         }
-        if !rules.log_append_time
+        if rules.keys_required && record.key.is_none() {
+            errors.push((index, "a compacted topic takes no record without a key".to_string()));
+        } else if !rules.log_append_time
             && !timestamp.is_none()
-            && out_of_time.len() < RECORD_ERRORS_MAX
             && let Some(why) = out_of_range(timestamp, rules, now)
         {
-            out_of_time.push((index, why));
+            any_out_of_time = true;
+            errors.push((index, why));
         }
     }
-    if !without_key.is_empty() {
-        return Err(Refused::Records(without_key));
+    if any_out_of_time {
+        return Err(Refused::Timestamps(errors));
     }
-    if !out_of_time.is_empty() {
-        return Err(Refused::Timestamps(out_of_time));
+    if !errors.is_empty() {
+        return Err(Refused::Records(errors));
     }
     Ok(seen)
 }

@@ -179,7 +179,12 @@ async fn kafka_5_one_result_per_requested_resource_in_order() {
     let server = Server::start().await;
     let mut client = server.connect();
     client.create_topic("b", 2, &[]).await;
-    let topic = |name: &str, count| CreatePartitionsTopic { name: name.into(), count, assignments: None, ..Default::default() };
+    let topic = |name: &str, count| CreatePartitionsTopic {
+        name: name.into(),
+        count,
+        assignments: None,
+        ..Default::default()
+    };
     let topics = vec![topic("z", 3), topic("b", 2), topic("a", 1), topic("b2", 1)];
     let request = CreatePartitionsRequest { topics, ..Default::default() };
     let answer = client.ask(3, &request).await;

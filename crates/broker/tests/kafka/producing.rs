@@ -174,7 +174,8 @@ async fn kafka_39_a_higher_epoch_of_a_transactional_id_fences_plain_batches_of_t
 
 #[tokio::test(start_paused = true)]
 async fn producer_ids_are_never_given_twice_also_over_restarts() {
-    let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1, ..Default::default() };
+    let request =
+        InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1, ..Default::default() };
     let mut server = Server::start().await;
     let mut given = std::collections::BTreeSet::new();
     for _ in 0..3 {

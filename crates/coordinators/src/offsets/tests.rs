@@ -35,7 +35,10 @@ fn the_last_commit_stands() {
 
 #[test]
 fn a_generation_needs_a_group_with_members() {
-    assert_eq!(run(&mut Offsets::default(), commit(0, 4)), Err(Reject::UnknownGeneration));
+    let mut state = Offsets::default();
+    assert_eq!(run(&mut state, commit(0, 4)), Err(Reject::UnknownGeneration));
+    run(&mut state, commit(-1, 4)).unwrap();
+    assert_eq!(run(&mut state, commit(0, 4)), Err(Reject::UnknownMember));
 }
 
 #[test]

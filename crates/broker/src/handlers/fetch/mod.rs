@@ -108,6 +108,8 @@ struct Answer {
     offsets: Option<Offsets>,
     read: Read,
     diverging: Option<(LeaderEpoch, Offset)>,
+    /// The partition does not exist.
+    missing: bool,
     aborted: Option<Vec<storage::AbortedTransaction>>,
     /// The place that cold records take in the memory budget until they are sent.
     #[allow(dead_code, reason = "held for its drop")]
@@ -173,12 +175,14 @@ async fn read(
         offsets: None,
         read: Read::default(),
         diverging: None,
+        missing: false,
         aborted: None,
         reservation: None,
     };
     let partition = match partition {
         Ok(partition) => partition,
-        Err(code) => return refused(*code),
+        // Kafka's answer for what is not there has an empty list, that for other errors has none.
+        Err(code) => return Answer { aborted: Some(Vec::new()), missing: true, ..refused(*code) },
     };
     let offsets = partition.offsets();
     if let Err(code) = super::check_leader_epoch(offsets.leader_epoch, wanted.leader_epoch) {
@@ -189,6 +193,7 @@ async fn read(
         offsets: Some(offsets),
         read: Read::default(),
         diverging: None,
+        missing: false,
         aborted: limits.read_committed.then(Vec::new),
         reservation: None,
     };
@@ -250,7 +255,14 @@ fn respond(
     let mut session = session.as_ref().map(|session| session.lock());
     response.session_id = session.as_ref().map_or(0, |session| session.id());
     let mut last: Option<TopicKey> = None;
-    for ((key, _), answer) in wanted.into_iter().zip(answers) {
+    let mut answered: Vec<_> = wanted.into_iter().zip(answers).collect();
+    // As in Kafka, what is not there comes after what is, unknown ids first.
+    answered.sort_by_key(|(_, answer)| match answer.error {
+        _ if !answer.missing => 0,
+        Some(ErrorCode::UnknownTopicId) => 1,
+        _ => 2,
+    });
+    for ((key, _), answer) in answered {
         if let Some(session) = &mut session {
             let now = Told {
                 high_watermark: answer.offsets.map_or(Offset::NONE, |offsets| offsets.high_watermark),

@@ -129,11 +129,11 @@ impl Sessions {
         }
         let shared = sessions.get(&id).ok_or(SessionError::NotFound)?.clone();
         let mut session = shared.lock();
-        if session.by_id != by_id {
-            return Err(SessionError::TopicIdMix);
-        }
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
+        }
+        if session.by_id != by_id {
+            return Err(SessionError::TopicIdMix);
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.used_at = now;
@@ -214,11 +214,6 @@ impl Session {
     }
 
     fn update(&mut self, wanted: &[(Key, Wanted)], forgotten: &[Key]) {
-        for key in forgotten {
-            if let Some(place) = self.places.remove(key) {
-                self.order.remove(&place);
-            }
-        }
         for (key, wanted) in wanted {
             match self.places.get(key).and_then(|place| self.order.get_mut(place)) {
                 Some((_, cached)) => cached.wanted = wanted.clone(),
@@ -228,6 +223,12 @@ impl Session {
                     self.order.insert(self.next_place, (key.clone(), cached));
                     self.next_place += 1;
                 }
+            }
+        }
+        // Last: what is both wanted and forgotten is forgotten.
+        for key in forgotten {
+            if let Some(place) = self.places.remove(key) {
+                self.order.remove(&place);
             }
         }
     }
