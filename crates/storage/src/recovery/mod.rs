@@ -10,6 +10,7 @@
 mod examine;
 mod rebuild;
 mod replay;
+mod rewrite;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,9 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
     report(shard, &verdict);
     replay.report();
     // What was read may have come from memory that a power cut would lose: make it true before relying on it.
+    if !is_clean {
+        rewrite::rewrite_unproven(parts, &slots, &verdict).map_err(failed("writing back the log in"))?;
+    }
     for (slot, _) in files.values() {
         slots[slot].sync_data().map_err(failed("syncing the write-ahead log in"))?;
     }
