@@ -10,13 +10,19 @@ pub struct LyingDisk(pub Arc<dyn Disk>);
 
 struct LyingFile(Arc<dyn File>);
 
+/// It lies about the write-ahead log only: an unreadable checkpoint would be noticed before anything is served.
+fn lies(path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
+    let is_log = path.to_string_lossy().contains("wal");
+    if is_log { Arc::new(LyingFile(file)) } else { file }
+}
+
 impl Disk for LyingDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(LyingFile(self.0.open(path)?)))
+        Ok(lies(path, self.0.open(path)?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(LyingFile(self.0.create(path)?)))
+        Ok(lies(path, self.0.create(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
