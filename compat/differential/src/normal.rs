@@ -183,6 +183,8 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
         }
         AnyResponse::CreatePartitions(response) => {
             response.results.iter_mut().for_each(|result| words(&mut result.error_message));
+            // Kafka answers in the order of a hash table.
+            response.results.sort_by(|a, b| a.name.cmp(&b.name));
         }
         AnyResponse::InitProducerId(response) => {
             if response.producer_id >= 0 {
