@@ -173,6 +173,7 @@ impl Writer {
         let mut answers = std::mem::take(&mut group.answers);
         self.publish(relaxed, &buffer, group_ref);
         if !group.is_durable {
+            self.site.published_group.store(group.stamp.group, Ordering::Release);
             answers.into_iter().for_each(Answer::give);
             return;
         }
@@ -188,6 +189,7 @@ impl Writer {
             return;
         }
         self.publish(durable, &buffer, group_ref);
+        self.site.published_group.store(group.stamp.group, Ordering::Release);
         after.into_iter().for_each(Answer::give);
     }
 
@@ -333,6 +335,7 @@ impl Writer {
                 StagedChange::Create => {
                     let id = staged.partition.id();
                     self.partitions.write().insert(id, staged.partition.clone());
+                    site.news.store(true, Ordering::Release);
                 }
                 StagedChange::Configure(config) => state.config = Arc::new(config.clone()),
                 StagedChange::LogStart(start) => {
