@@ -290,10 +290,17 @@ pub async fn read_whole(network: &Network, partition: &Partition) -> Option<(i64
             }
             _ => return None,
         };
+        let before = all.len();
         all.extend(records(&data));
         offset = all.last_key_value().map_or(0, |(last, _)| last + 1);
         if offset >= data.high_watermark {
             return Some((data.log_start_offset, all));
+        }
+        if all.len() == before {
+            failures += 1;
+            if failures > 50 {
+                return None;
+            }
         }
     }
 }
