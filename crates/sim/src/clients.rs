@@ -84,7 +84,11 @@ impl Producer {
     ) -> Result<(), Broken> {
         let mut producer = state.lock().expect("one thread").clone();
         if producer.idempotent && producer.id.is_none() {
-            let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() };
+            let request = InitProducerIdRequest {
+                transactional_id: None,
+                transaction_timeout_ms: 60_000,
+                ..Default::default()
+            };
             let answer = connection.ask(4, &request).await?;
             if answer.error_code != 0 {
                 return Ok(());

@@ -43,7 +43,11 @@ impl Client {
     }
 
     pub fn producer_id(&mut self) -> io::Result<(i64, i16)> {
-        let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 60_000, ..Default::default() };
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: 60_000,
+            ..Default::default()
+        };
         let answer = self.ask(4, &request)?;
         assert_eq!(answer.error_code, 0);
         Ok((answer.producer_id, answer.producer_epoch))

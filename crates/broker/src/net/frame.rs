@@ -86,7 +86,9 @@ impl FrameReader {
                 true => (idle, FrameError::Idle),
                 false => (stall, FrameError::Stalled),
             };
-            let Ok(read) = timeout(patience, stream.read_buf(&mut self.buffer)).await else { return Err(silence) };
+            let Ok(read) = timeout(patience, stream.read_buf(&mut self.buffer)).await else {
+                return Err(silence);
+            };
             if read? == 0 {
                 return Err(if self.buffer.is_empty() { FrameError::Closed } else { FrameError::Truncated });
             }
