@@ -130,6 +130,13 @@ impl Server {
     }
 
     pub fn stop(mut self) -> anyhow::Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
         let id = self.child.id().to_string();
         Command::new("kill").arg(&id).status()?;
         let began = Instant::now();
@@ -142,6 +149,13 @@ impl Server {
         fs::remove_dir_all(&self.data)?;
         std::io::stdout().flush()?;
         Ok(())
+    }
+}
+
+/// A measure that fails leaves no broker behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 

@@ -1,7 +1,6 @@
 //! How the broker is put together from its settings. The commands know nothing of it beyond this file.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -95,6 +94,11 @@ impl Broker {
     }
 }
 
+/// The storage of a broker that is not running, for the commands that look after it.
+pub fn offline(data_dir: &std::path::Path) -> (storage::Options, Arc<dyn Disk>, Arc<dyn Clock>, Arc<dyn Random>) {
+    (storage::Options::new(data_dir), real_disk(), Arc::new(SystemClock::new()), Arc::new(SystemRandom))
+}
+
 async fn open_storage(
     options: &BrokerOptions,
     clock: Arc<dyn Clock>,
@@ -127,14 +131,4 @@ fn run_shards(shards: Vec<Shard>) -> anyhow::Result<Vec<JoinHandle<()>>> {
         .map(start)
         .collect::<Result<_, _>>()
         .context("cannot start a storage thread")
-}
-
-/// Reads everything under `data_dir` and reports on standard output; an error if anything is damaged.
-pub fn verify(_data_dir: &Path) -> anyhow::Result<()> {
-    anyhow::bail!("this command is not part of this build yet")
-}
-
-/// Gives up what cannot be read under `data_dir`, and says what that was.
-pub fn repair(_data_dir: &Path) -> anyhow::Result<()> {
-    anyhow::bail!("this command is not part of this build yet")
 }
