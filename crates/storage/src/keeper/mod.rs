@@ -258,6 +258,7 @@ impl Keeper {
         self.site.wal.release_all();
         let mut body = Body::new();
         for partition in self.own_partitions() {
+            partition.release_room()?;
             body.add(&partition);
         }
         let group = self.site.written_group.load(Ordering::Acquire);
