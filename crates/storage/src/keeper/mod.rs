@@ -240,7 +240,11 @@ impl Keeper {
         self.checkpoint_due = now + self.site.options.checkpoint_interval;
         self.news_due = now + TICK;
         // Only lost on a disk that is nearly full, where it is made anew when there is room.
-        let _ = checkpoint::keep_reserve(&*self.site.disk, &directory);
+        let _ = checkpoint::keep_reserve(
+            &*self.site.disk,
+            &directory,
+            self.site.options.checkpoint_reserve_bytes,
+        );
         Ok(true)
     }
 
