@@ -31,7 +31,6 @@ use crate::storage::OpenError;
 
 const NAME: &str = "checkpoint";
 const RESERVE: &str = "reserve";
-const RESERVE_BYTES: u64 = 4 << 20;
 const MAGIC: [u8; 4] = *b"LvCP";
 const HEADER_BYTES: usize = 20;
 const BYTES_MAX: usize = 2 << 30;
@@ -124,15 +123,15 @@ pub(crate) fn publish(disk: &dyn Disk, directory: &Path, body: &[u8]) -> io::Res
 }
 
 /// Sets room aside for the next checkpoint on a full disk.
-pub(crate) fn keep_reserve(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+pub(crate) fn keep_reserve(disk: &dyn Disk, directory: &Path, bytes: u64) -> io::Result<()> {
     let path = directory.join(RESERVE);
     match disk.open(&path) {
-        Ok(file) if file.len()? == RESERVE_BYTES => return Ok(()),
+        Ok(file) if file.len()? == bytes => return Ok(()),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let file = disk.create(&path)?;
-    if let Err(error) = file.allocate(0, RESERVE_BYTES) {
+    if let Err(error) = file.allocate(0, bytes) {
         let _ = disk.remove(&path);
         return Err(error);
     }

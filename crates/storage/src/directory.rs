@@ -127,7 +127,7 @@ pub(crate) fn parse_partition_dir(name: &str) -> Option<PartitionId> {
 
 fn parse_topic_id(text: &str) -> Option<TopicId> {
     let mut bits: u128 = 0;
-    for character in text.bytes() {
+    for (index, character) in text.bytes().enumerate() {
         let value = match character {
             b'A'..=b'Z' => character - b'A',
             b'a'..=b'z' => character - b'a' + 26,
@@ -137,8 +137,7 @@ fn parse_topic_id(text: &str) -> Option<TopicId> {
             _ => return None,
         };
         // 22 characters hold 132 bits; the four lowest of the last are always zero.
-        bits =
-            if bits >> 122 == 0 { bits << 6 | u128::from(value) } else { bits << 2 | u128::from(value >> 4) };
+        bits = if index < 21 { bits << 6 | u128::from(value) } else { bits << 2 | u128::from(value >> 4) };
     }
     Some(TopicId(bits.to_be_bytes()))
 }

@@ -43,6 +43,8 @@ pub struct Options {
     pub producer_id_expiration: Duration,
     /// Producing stops while the disk has less room than this, so that deleting and checkpoints still work.
     pub disk_free_bytes_min: u64,
+    /// Room set aside for writing a checkpoint on a full disk, per shard.
+    pub checkpoint_reserve_bytes: u64,
     /// Segment files kept open for reading, per shard.
     pub open_segments_max: usize,
 }
@@ -66,6 +68,7 @@ impl Options {
             relaxed_sync_interval: Duration::from_secs(1),
             producer_id_expiration: Duration::from_secs(24 * 3600),
             disk_free_bytes_min: 64 * MIB,
+            checkpoint_reserve_bytes: 4 * MIB,
             open_segments_max: 512,
         }
     }

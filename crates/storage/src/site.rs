@@ -42,6 +42,8 @@ pub(crate) struct Site {
     pub graveyard: Mutex<Vec<Arc<Partition>>>,
     /// Partitions whose log start moved: segments may lie below it.
     pub sweep: Mutex<Vec<Arc<Partition>>>,
+    /// A partition's settings changed: retention may have something to do.
+    pub retention_wanted: AtomicBool,
     /// Something wants to be in a checkpoint soon: damage, which no group tells, or a new partition, which one
     /// damaged frame would make unknown.
     pub news: AtomicBool,
@@ -72,6 +74,7 @@ impl Site {
             disk_full: AtomicBool::new(false),
             graveyard: Mutex::new(Vec::new()),
             sweep: Mutex::new(Vec::new()),
+            retention_wanted: AtomicBool::new(false),
             news: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }

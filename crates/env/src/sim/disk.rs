@@ -525,7 +525,8 @@ impl World {
         let content = self.contents.get_mut(&inode).expect("an open file has content");
         let before = content.seen.len();
         content.seen.resize(length, 0);
-        content.mark_dirty(before.min(length), before.max(length));
+        // What is cut off must not come back when the file grows again. New zeroes need no write: the length is all.
+        content.mark_dirty(length.min(before), before);
     }
 
     fn change(&mut self, change: NameChange) {

@@ -115,6 +115,16 @@ impl Keeper {
 
     fn try_step(&mut self, now: Timestamp) -> io::Result<bool> {
         self.tick(now)?;
+        // What frees room comes first.
+        if self.bury_one()? || self.sweep_one()? {
+            return Ok(true);
+        }
+        let clock = self.site.clock.monotonic();
+        if self.site.retention_wanted.swap(false, Ordering::AcqRel) || clock >= self.retention_due {
+            self.retention_due = clock + self.site.options.retention_check_interval;
+            self.retain_all(now);
+            return Ok(true);
+        }
         if self.checkpoint.is_some() {
             return self.publish_checkpoint();
         }
@@ -122,17 +132,10 @@ impl Keeper {
             self.step_roll_up()?;
             return Ok(true);
         }
-        if let Some(file) = self.file_to_roll_up() {
+        if !self.site.disk_full.load(Ordering::Acquire)
+            && let Some(file) = self.file_to_roll_up()
+        {
             self.begin_roll_up(file);
-            return Ok(true);
-        }
-        if self.bury_one()? || self.sweep_one()? {
-            return Ok(true);
-        }
-        let clock = self.site.clock.monotonic();
-        if clock >= self.retention_due {
-            self.retention_due = clock + self.site.options.retention_check_interval;
-            self.retain_all(now);
             return Ok(true);
         }
         if self.checkpoint_is_due(clock) {
@@ -162,6 +165,7 @@ impl Keeper {
             }
             self.retain_all(now);
         } else if is_full {
+            self.retain_all(now);
             tracing::info!(shard = self.site.shard, free, "there is room on the disk again");
             self.site.disk_full.store(false, Ordering::Release);
             self.site.queue.ring();
@@ -246,7 +250,11 @@ impl Keeper {
         self.checkpoint_due = now + self.site.options.checkpoint_interval;
         self.news_due = now + TICK;
         // Only lost on a disk that is nearly full, where it is made anew when there is room.
-        let _ = checkpoint::keep_reserve(&*self.site.disk, &directory);
+        let _ = checkpoint::keep_reserve(
+            &*self.site.disk,
+            &directory,
+            self.site.options.checkpoint_reserve_bytes,
+        );
         Ok(true)
     }
 
@@ -264,6 +272,7 @@ impl Keeper {
         self.site.wal.release_all();
         let mut body = Body::new();
         for partition in self.own_partitions() {
+            partition.release_room()?;
             body.add(&partition);
         }
         let group = self.site.written_group.load(Ordering::Acquire);

@@ -146,6 +146,8 @@ impl LogState {
             self.pop_pending(site);
         }
         self.tail.clear();
+        // Open files take room until they are closed, and somebody may hold this partition for long.
+        self.segments.clear();
     }
 
     pub fn size_bytes(&self) -> u64 {

@@ -321,6 +321,18 @@ impl Partition {
         Ok(())
     }
 
+    /// Gives back the room reserved behind the active segment: for a stop, after which nobody knows of it.
+    pub(crate) fn release_room(&self) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        let Some(active) = &mut writer.active else { return Ok(()) };
+        let size = active.segment.facts().size;
+        if active.allocated > size {
+            active.segment.log()?.set_len(size)?;
+            active.allocated = size;
+        }
+        Ok(())
+    }
+
     /// Asks for the active segment to be written back. Returns the file to sync and the point that is safe
     /// then; batches of a group in the making do not count.
     pub(crate) fn start_sync(&self) -> io::Result<Option<(Arc<dyn File>, Synced)>> {

@@ -108,7 +108,7 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
     checkpoint::publish(disk, &directory, &body.finish(&record))
         .map_err(failed("writing the checkpoint in"))?;
     // Without it a full disk may need an operator's hand; that is no reason not to start.
-    let _ = checkpoint::keep_reserve(disk, &directory);
+    let _ = checkpoint::keep_reserve(disk, &directory, parts.options.checkpoint_reserve_bytes);
     let is_trustworthy = verdict.is_whole();
     Ok(Recovered { site, partitions, next_group: verdict.next_group, voids, is_trustworthy })
 }

@@ -5,7 +5,7 @@ use env::{File, read_exact_at};
 use model::batch::HEADER_BYTES;
 use model::{BatchHeader, Offset, Timestamp};
 
-use super::Segment;
+use super::{Facts, Segment};
 
 /// How far to read ahead while looking for a batch.
 const LOOK_BYTES: usize = 16 * 1024;
@@ -72,10 +72,10 @@ impl Segment {
         up_to: Offset,
         known: &Known,
     ) -> io::Result<SegmentRead> {
-        let size = self.facts().size;
+        let facts = self.facts();
         let log = self.log()?;
         let located = self.index.lock().locate(from)?;
-        let mut seeker = Seeker::new(&*log, size, &known.spots);
+        let mut seeker = Seeker::new(&*log, facts, &known.spots);
         let mut position = 0;
         let mut expected = self.base;
         if let Some((last_offset, indexed)) = located {
@@ -106,7 +106,7 @@ impl Segment {
             return Ok(SegmentRead::Nothing);
         }
         let wanted = bytes_max.max(header.size_bytes()) as u64;
-        let mut buffer = BytesMut::zeroed(wanted.min(size - position) as usize);
+        let mut buffer = BytesMut::zeroed(wanted.min(facts.size - position) as usize);
         read_exact_at(&*log, &mut buffer, position)?;
         let mut end = 0;
         let mut next_offset = header.base_offset;
@@ -130,9 +130,10 @@ impl Segment {
     }
 
     /// The first batch at or after `from` whose largest timestamp is at least `at`; an error of the kind
-    /// `InvalidData` when something unreadable is in the way.
+    /// `InvalidData` when something damaged is in the way. Every batch looked at is read whole: a wrong timestamp
+    /// must not hide a record.
     pub fn find_time(&self, at: Timestamp, from: Offset, known: &Known) -> io::Result<Option<BatchHeader>> {
-        let size = self.facts().size;
+        let facts = self.facts();
         let log = self.log()?;
         let (timed, indexed) = {
             let mut index = self.index.lock();
@@ -140,40 +141,38 @@ impl Segment {
             let offset = timed.map_or(from, |(_, offset)| offset.max(from));
             (timed, index.locate(offset)?)
         };
+        let mut seeker = Seeker::new(&*log, facts, &known.spots);
         let mut position = indexed.map_or(0, |(_, position)| position);
-        let mut seeker = Seeker::new(&*log, size, &known.spots);
-        let mut first = true;
+        // Of the first batch the last offset is known instead.
+        let mut expected = indexed.is_none().then_some(self.base);
         loop {
             let looked_at = position;
-            match seeker.header_at(&mut position)? {
+            let header = match seeker.header_at(&mut position)? {
                 Looked::End => return Ok(None),
                 Looked::Unreadable => return Err(io::ErrorKind::InvalidData.into()),
-                Looked::Header(header) => {
-                    let is_indexed = first && position == looked_at;
-                    if is_indexed
-                        && indexed.is_some_and(|(last_offset, _)| header.last_offset() != last_offset)
-                    {
-                        return Err(io::ErrorKind::InvalidData.into());
-                    }
-                    if timed.is_some_and(|(time, last)| {
-                        header.last_offset() == last && header.max_timestamp != time
-                    }) {
-                        return Err(io::ErrorKind::InvalidData.into());
-                    }
-                    if header.last_offset() >= from && header.max_timestamp >= at {
-                        return Ok(Some(header));
-                    }
-                    first = false;
-                    position += header.size_bytes() as u64;
-                }
+                Looked::Header(header) => header,
+            };
+            let is_right = match expected {
+                Some(expected) => known.follows(expected, &header),
+                None => position > looked_at || indexed.is_none_or(|(last, _)| last == header.last_offset()),
+            };
+            let fits_index =
+                timed.is_none_or(|(time, last)| header.last_offset() != last || header.max_timestamp == time);
+            if !is_right || !fits_index || !seeker.is_whole(position, &header)? {
+                return Err(io::ErrorKind::InvalidData.into());
             }
+            if header.last_offset() >= from && header.max_timestamp >= at {
+                return Ok(Some(header));
+            }
+            expected = Some(header.next_offset());
+            position += header.size_bytes() as u64;
         }
     }
 }
 
 struct Seeker<'a> {
     log: &'a dyn File,
-    size: u64,
+    facts: Facts,
     spots: &'a [Spot],
     window: BytesMut,
     window_start: u64,
@@ -186,8 +185,8 @@ enum Looked {
 }
 
 impl<'a> Seeker<'a> {
-    fn new(log: &'a dyn File, size: u64, spots: &'a [Spot]) -> Seeker<'a> {
-        Seeker { log, size, spots, window: BytesMut::new(), window_start: 0 }
+    fn new(log: &'a dyn File, facts: Facts, spots: &'a [Spot]) -> Seeker<'a> {
+        Seeker { log, facts, spots, window: BytesMut::new(), window_start: 0 }
     }
 
     /// The header at a position, or behind the damaged spot there.
@@ -197,23 +196,35 @@ impl<'a> Seeker<'a> {
         {
             *position = spot.next;
         }
-        if *position >= self.size {
+        if *position >= self.facts.size {
             return Ok(Looked::End);
         }
-        if *position + HEADER_BYTES as u64 > self.size {
+        if *position + HEADER_BYTES as u64 > self.facts.size {
             return Ok(Looked::Unreadable);
         }
         let held = self.window_start..self.window_start + self.window.len() as u64;
         if *position < held.start || *position + HEADER_BYTES as u64 > held.end {
-            let wanted = LOOK_BYTES.min((self.size - *position) as usize);
+            let wanted = LOOK_BYTES.min((self.facts.size - *position) as usize);
             self.window.resize(wanted, 0);
             read_exact_at(self.log, &mut self.window, *position)?;
             self.window_start = *position;
         }
         let bytes = &self.window[(*position - self.window_start) as usize..];
         Ok(match BatchHeader::parse(bytes) {
-            Ok(header) if *position + header.size_bytes() as u64 <= self.size => Looked::Header(header),
+            Ok(header)
+                if *position + header.size_bytes() as u64 <= self.facts.size
+                    && header.next_offset() <= self.facts.end =>
+            {
+                Looked::Header(header)
+            }
             _ => Looked::Unreadable,
         })
+    }
+
+    /// Whether the batch at a position has the right CRC.
+    fn is_whole(&self, position: u64, header: &BatchHeader) -> io::Result<bool> {
+        let mut bytes = BytesMut::zeroed(header.size_bytes());
+        read_exact_at(self.log, &mut bytes, position)?;
+        Ok(header.check_crc(&bytes).is_ok())
     }
 }

@@ -7,7 +7,7 @@ use model::{Batch, BatchHeader, Offset, PartitionId};
 use tokio::sync::oneshot;
 
 use super::group::{Answer, AnswerTo, Group, Place, StagedBatch, StagedChange, split};
-use super::writer::Writer;
+use super::writer::{CHANGE_BYTES_MAX, Writer};
 use crate::append::{Append, AppendError, Appended};
 use crate::partition::{DirectError, LogState, Partition, ReadError};
 use crate::producers::{Marker, Verdict, decide};
@@ -220,9 +220,7 @@ impl Writer {
         reply: Reply,
         reservation: Option<Reservation>,
     ) -> Staged {
-        // More than any of these frames takes.
-        const FRAME_BYTES_MAX: usize = 256;
-        if group.frame_bytes() + FRAME_BYTES_MAX > group.room.changes {
+        if group.frame_bytes() + CHANGE_BYTES_MAX > group.room.changes {
             let kind = RequestKind::Change { id, change, reply };
             return Staged::NotNow(Request { kind, reservation });
         }

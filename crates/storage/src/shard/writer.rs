@@ -20,6 +20,8 @@ use crate::storage::{ChangeError, Partitions};
 use crate::wal::WalFile;
 use crate::wal::format::{GROUP_HEADER_BYTES, Stamp};
 
+/// More than the frame of any change takes.
+pub(super) const CHANGE_BYTES_MAX: usize = 256;
 /// Kept free in the last file that can be had, for changes other than appends.
 const CHANGES_BYTES: usize = 64 * 1024;
 
@@ -96,7 +98,7 @@ impl Writer {
     fn begin(&mut self, now: Timestamp) -> io::Result<Option<Group>> {
         let needed = match self.waiting.front().map(|request| &request.kind) {
             Some(RequestKind::Append { append, .. }) => self.frame_bytes(&append.batch),
-            _ => CHANGES_BYTES / 4,
+            _ => CHANGE_BYTES_MAX,
         };
         let used = self.position as usize + GROUP_HEADER_BYTES;
         let file_bytes = self.site.wal.file_bytes as usize;
@@ -340,13 +342,17 @@ impl Writer {
                     self.partitions.write().insert(id, staged.partition.clone());
                     site.news.store(true, Ordering::Release);
                 }
-                StagedChange::Configure(config) => state.config = Arc::new(config.clone()),
+                StagedChange::Configure(config) => {
+                    state.config = Arc::new(config.clone());
+                    site.retention_wanted.store(true, Ordering::Release);
+                }
                 StagedChange::LogStart(start) => {
                     state.set_start(*start);
                     site.sweep.lock().push(staged.partition.clone());
                 }
                 StagedChange::Delete => {
                     state.delete(site);
+                    segments.leave_active();
                     self.partitions.write().remove(&staged.partition.id());
                     site.graveyard.lock().push(staged.partition.clone());
                 }

@@ -36,6 +36,7 @@ pub fn small_options() -> Options {
         tail_bytes_max: 4096,
         group_bytes_max: 8 * 1024,
         disk_free_bytes_min: 0,
+        checkpoint_reserve_bytes: 4096,
         ..Options::new(DATA)
     }
 }

@@ -155,7 +155,8 @@ fn a_zeroed_sector_in_the_log_is_told() {
     let (bench, contents, last) = killed_bench();
     let (path, used) = log_of(&bench);
     let mut damaged = 0;
-    for sector in 0..used / 512 {
+    // Not the last two: who zeroes the last groups takes the proofs with them, and that is a torn end.
+    for sector in 0..used / 512 - 2 {
         let disk = bench.disk.fork();
         let bytes = bench.file(&path);
         for position in sector * 512..(sector + 1) * 512 {

@@ -6,3 +6,4 @@ mod crash;
 mod damage;
 pub(crate) mod faults;
 mod model;
+mod trouble;
