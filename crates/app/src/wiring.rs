@@ -95,7 +95,9 @@ impl Broker {
 }
 
 /// The storage of a broker that is not running, for the commands that look after it.
-pub fn offline(data_dir: &std::path::Path) -> (storage::Options, Arc<dyn Disk>, Arc<dyn Clock>, Arc<dyn Random>) {
+pub fn offline(
+    data_dir: &std::path::Path,
+) -> (storage::Options, Arc<dyn Disk>, Arc<dyn Clock>, Arc<dyn Random>) {
     (storage::Options::new(data_dir), real_disk(), Arc::new(SystemClock::new()), Arc::new(SystemRandom))
 }
 

@@ -93,6 +93,7 @@ impl Queue {
     }
 
     /// Gives the request back when the queue is closed.
+    #[expect(clippy::result_large_err, reason = "a refused request goes back to whoever sent it")]
     pub fn push(&self, request: Request) -> Result<(), Request> {
         let mut waiting = self.waiting.lock();
         if !waiting.open {

@@ -18,7 +18,9 @@ pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
         .with_context(|| format!("cannot repair {}", arguments.data_dir.display()))?;
     verify::print(&repaired.found)?;
     for shard in &repaired.rebuilt_checkpoints {
-        line(&format!("checkpoint {shard} was unreadable and is built anew; topic configs may be lost with it"))?;
+        line(&format!(
+            "checkpoint {shard} was unreadable and is built anew; topic configs may be lost with it"
+        ))?;
     }
     for (partition, base) in &repaired.rebuilt_indexes {
         line(&format!("partition {partition}: index of segment {base} built anew"))?;
