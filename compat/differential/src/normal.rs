@@ -183,16 +183,16 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
         }
         AnyResponse::CreatePartitions(response) => {
             response.results.iter_mut().for_each(|result| words(&mut result.error_message));
+            // Kafka answers in the order of a hash table.
+            response.results.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        AnyResponse::InitProducerId(response) => {
-            if response.producer_id >= 0 {
-                let known = names.producer_ids.iter().position(|id| *id == response.producer_id);
-                let number = known.unwrap_or_else(|| {
-                    names.producer_ids.push(response.producer_id);
-                    names.producer_ids.len() - 1
-                });
-                response.producer_id = number as i64;
-            }
+        AnyResponse::InitProducerId(response) if response.producer_id >= 0 => {
+            let known = names.producer_ids.iter().position(|id| *id == response.producer_id);
+            let number = known.unwrap_or_else(|| {
+                names.producer_ids.push(response.producer_id);
+                names.producer_ids.len() - 1
+            });
+            response.producer_id = number as i64;
         }
         AnyResponse::DescribeConfigs(response) => {
             let mut lines = vec!["DescribeConfigs".to_string()];

@@ -274,10 +274,19 @@ pub async fn create_topics(network: &Network) -> bool {
     false
 }
 
+/// What could be read of a partition.
+pub struct Whole {
+    pub log_start: i64,
+    pub records: BTreeMap<i64, String>,
+    /// Up to the high watermark, without an error.
+    pub complete: bool,
+}
+
 /// Everything that a partition holds, for the last judgement.
-pub async fn read_whole(network: &Network, partition: &Partition) -> Option<(i64, BTreeMap<i64, String>)> {
+pub async fn read_whole(network: &Network, partition: &Partition) -> Whole {
     let mut all = BTreeMap::new();
     let mut offset = 0;
+    let mut log_start = 0;
     let mut failures = 0;
     let mut connection = network.connect();
     loop {
@@ -288,12 +297,20 @@ pub async fn read_whole(network: &Network, partition: &Partition) -> Option<(i64
                 connection = network.connect();
                 continue;
             }
-            _ => return None,
+            _ => return Whole { log_start, records: all, complete: false },
         };
+        log_start = data.log_start_offset;
+        let before = all.len();
         all.extend(records(&data));
         offset = all.last_key_value().map_or(0, |(last, _)| last + 1);
         if offset >= data.high_watermark {
-            return Some((data.log_start_offset, all));
+            return Whole { log_start, records: all, complete: true };
+        }
+        if all.len() == before {
+            failures += 1;
+            if failures > 50 {
+                return Whole { log_start, records: all, complete: false };
+            }
         }
     }
 }

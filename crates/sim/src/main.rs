@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     let (from, seeds) = (number("--from", 1), number("--seeds", 100));
     let mut acknowledged = 0;
     for seed in from..from + seeds {
-        let report = sim::run(&sim::Options::new(seed));
+        let lying_disk = words.iter().any(|word| word == "--lying-disk");
+        let report = sim::run(&sim::Options { lying_disk, ..sim::Options::new(seed) });
         acknowledged += report.acknowledged;
         if words.iter().any(|word| word == "--log") {
             println!("{}", report.log);

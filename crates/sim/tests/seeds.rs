@@ -32,15 +32,18 @@ fn one_seed_run_twice_gives_the_same_log_byte_for_byte() {
 
 #[test]
 fn a_disk_that_lies_about_syncs_breaks_every_invariant() {
-    let mut broken = BTreeSet::new();
-    for seed in SEEDS {
-        let report = run(&Options { lying_disk: true, ..Options::new(seed) });
-        broken.extend(report.violations.iter().map(|violation| violation.invariant));
-    }
     let all = [
         Invariant::NothingAcknowledgedIsLost,
         Invariant::NoOffsetTwice,
         Invariant::HighWatermarkNeverGoesBack,
     ];
+    let mut broken = BTreeSet::new();
+    for seed in SEEDS {
+        let report = run(&Options { lying_disk: true, ..Options::new(seed) });
+        broken.extend(report.violations.iter().map(|violation| violation.invariant));
+        if broken.len() == all.len() {
+            break;
+        }
+    }
     assert_eq!(broken, BTreeSet::from(all));
 }

@@ -48,6 +48,8 @@ pub(crate) struct ShardRecord {
     pub next_file: u64,
     /// Every group up to this one is synced.
     pub synced_group: u64,
+    /// The records of partitions hold the effects of every group up to this one.
+    pub covered_group: u64,
     pub voids: Vec<Void>,
 }
 
@@ -144,6 +146,7 @@ impl ShardRecord {
         out.u64(self.first_group);
         out.u64(self.next_file);
         out.u64(self.synced_group);
+        out.u64(self.covered_group);
         out.list(self.voids.iter(), |out, void| {
             out.u64(void.file_max);
             out.u64(void.group_min);
@@ -157,6 +160,7 @@ impl ShardRecord {
             first_group: from.u64()?,
             next_file: from.u64()?,
             synced_group: from.u64()?,
+            covered_group: from.u64()?,
             voids: from.list(|from| Ok(Void { file_max: from.u64()?, group_min: from.u64()? }))?,
         })
     }

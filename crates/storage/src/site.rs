@@ -28,6 +28,8 @@ pub(crate) struct Site {
     /// The last group written, and the last one known to be synced.
     pub written_group: AtomicU64,
     pub synced_group: AtomicU64,
+    /// The last group whose effects can be seen.
+    pub published_group: AtomicU64,
     /// The keeper waits for a sync before it can publish a checkpoint.
     pub sync_wanted: AtomicBool,
     /// Batches, and bytes of batches, that wait in the write-ahead log to be rolled up.
@@ -40,7 +42,8 @@ pub(crate) struct Site {
     pub graveyard: Mutex<Vec<Arc<Partition>>>,
     /// Partitions whose log start moved: segments may lie below it.
     pub sweep: Mutex<Vec<Arc<Partition>>>,
-    /// Something that no group tells wants to be in a checkpoint: damage.
+    /// Something wants to be in a checkpoint soon: damage, which no group tells, or a new partition, which one
+    /// damaged frame would make unknown.
     pub news: AtomicBool,
     /// A sync or write failed: nothing is written any more.
     closed: AtomicBool,
@@ -61,6 +64,7 @@ impl Site {
             bell: Bell::default(),
             written_group: AtomicU64::new(0),
             synced_group: AtomicU64::new(0),
+            published_group: AtomicU64::new(0),
             sync_wanted: AtomicBool::new(false),
             pending_batches: AtomicU64::new(0),
             pending_bytes: AtomicU64::new(0),

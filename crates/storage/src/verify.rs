@@ -179,7 +179,7 @@ fn report_segment(
                 report.batches += 1;
                 index.compare(position, &header);
             }
-            Step::Damage { first, last, .. } => report.lose(first, last),
+            Step::Gap { first, last } | Step::Damage { first, last, .. } => report.lose(first, last),
         }
     }
     if !index.fits() {

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use model::batch::BatchHeader;
+use model::compression::Compression;
 use model::{Offset, Timestamp};
 use storage::{Append, AppendError, Appended, Partition};
 use wire::produce::{
@@ -122,11 +124,14 @@ async fn begin_partition(
 
 /// What can be said about a request without its partition.
 fn check_request(records: &[u8], acks: i16, version: i16) -> Result<(), Refusal> {
-    let header = only_batch(records)?;
-    if version < ZSTD && header.attributes.compression() == Ok(model::compression::Compression::Zstd) {
+    let zstd = |header: BatchHeader| {
+        header.attributes.compression() == Ok(Compression::Zstd) && header.size_bytes() <= records.len()
+    };
+    if version < ZSTD && BatchHeader::parse(records).is_ok_and(zstd) {
         let why = format!("Produce version {version} has no zstd; it begins with version {ZSTD}");
         return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, why));
     }
+    only_batch(records)?;
     match acks {
         -1..=1 => Ok(()),
         _ => Err(ErrorCode::InvalidRequiredAcks.into()),

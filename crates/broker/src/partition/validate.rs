@@ -46,7 +46,7 @@ pub enum Refused {
     Batch(String),
     /// INVALID_RECORD, with the records at fault by index.
     Records(Vec<(i32, String)>),
-    /// INVALID_TIMESTAMP, with the records at fault by index; none named: the batch's header is at fault.
+    /// INVALID_TIMESTAMP, with the records at fault by index.
     Timestamps(Vec<(i32, String)>),
     /// CORRUPT_MESSAGE
     Corrupt(String),

@@ -256,3 +256,31 @@ async fn kafka_47_deleted_records_are_gone_for_every_reader() {
     assert_eq!((data.log_start_offset, values(&data).last().cloned()), (2, Some((3, "d".to_string()))));
     assert_eq!(client.list_offset("t", 0).await.2, 2, "by time, never below the log's start");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_is_told_as_kafka_does() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    // Answers about what is missing come last, with an empty list of aborted transactions instead of none.
+    let mut request = fetch_request("nope", 0, 0);
+    request.topics.extend(fetch_request("t", 0, 0).topics);
+    let response = client.ask(11, &request).await;
+    let answered: Vec<_> = response
+        .responses
+        .iter()
+        .map(|topic| (topic.topic.as_ref() as &str, topic.partitions[0].error_code))
+        .collect();
+    assert_eq!(answered, [("t", 0), ("nope", 3)]);
+    assert_eq!(response.responses[1].partitions[0].aborted_transactions, Some(Vec::new()));
+    // A special timestamp that the version does not know is told before the missing partition; what is named twice
+    // is answered once.
+    let mut request = list_offsets_request("nope", -5);
+    let response = client.ask(8, &request).await;
+    assert_eq!(response.topics[0].partitions[0].error_code, 35);
+    let again = request.topics[0].partitions[0].clone();
+    request.topics[0].partitions.push(again);
+    let response = client.ask(8, &request).await;
+    assert_eq!(response.topics[0].partitions.iter().map(|p| p.error_code).collect::<Vec<_>>(), [42]);
+}

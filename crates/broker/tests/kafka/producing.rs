@@ -235,3 +235,27 @@ async fn produce_by_topic_id() {
     let answer = client.ask(13, &request).await;
     assert_eq!(outcome(&answer.responses[0].partition_responses[0]).0, ErrorCode::UnknownTopicId);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_by_the_log_tells_where_it_starts_and_one_by_the_request_does_not() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    let mut log_start = async |version, request: &ProduceRequest| {
+        let answer = client.ask(version, request).await.responses[0].partition_responses[0].clone();
+        (ErrorCode::try_from(answer.error_code).unwrap(), answer.log_start_offset)
+    };
+    let late = batch_at(Compression::None, [(NOW.0 + 7_200_000, "late")]);
+    assert_eq!(log_start(9, &produce_request("t", 0, late, -1)).await, (ErrorCode::InvalidTimestamp, 0));
+    let two = [batch(&["a"]), batch(&["b"])].concat();
+    assert_eq!(log_start(9, &produce_request("t", 0, two.into(), -1)).await, (ErrorCode::InvalidRecord, -1));
+    // A partition that is not there is told before acks that are not known, these before what the log would say.
+    assert_eq!(
+        log_start(9, &produce_request("t", 7, batch(&["a"]), 2)).await,
+        (ErrorCode::UnknownTopicOrPartition, -1)
+    );
+    assert_eq!(
+        log_start(9, &produce_request("t", 0, batch(&["a"]), 2)).await,
+        (ErrorCode::InvalidRequiredAcks, -1)
+    );
+}

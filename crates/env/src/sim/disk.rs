@@ -75,7 +75,7 @@ enum NameChange {
     Rename(PathBuf, PathBuf),
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Content {
     seen: Vec<u8>,
     medium: Vec<u8>,
@@ -110,6 +110,30 @@ impl SimDisk {
                 operations: 0,
                 crash_at: None,
                 crashed: false,
+            })),
+        }
+    }
+
+    /// Another disk with the same contents, to try several futures. No handle leads to it yet.
+    pub fn fork(&self) -> SimDisk {
+        let world = self.world();
+        let mut contents = world.contents.clone();
+        contents.values_mut().for_each(|content| content.open_handles = 0);
+        SimDisk {
+            world: Arc::new(Mutex::new(World {
+                random: SeededRandom::new(world.random.next_u64()),
+                names: world.names.clone(),
+                durable_names: world.durable_names.clone(),
+                name_changes: world.name_changes.clone(),
+                contents,
+                next_inode: world.next_inode,
+                generation: world.generation,
+                locks: BTreeSet::new(),
+                capacity: world.capacity,
+                faults: world.faults.clone(),
+                operations: world.operations,
+                crash_at: world.crash_at,
+                crashed: world.crashed,
             })),
         }
     }

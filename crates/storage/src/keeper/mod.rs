@@ -39,6 +39,8 @@ pub(crate) struct Keeper {
     /// The last group that the published checkpoint covers.
     covered_group: u64,
     checkpoint_due: Duration,
+    /// No checkpoint for the sake of news before this.
+    news_due: Duration,
     retention_due: Duration,
     tick_due: Duration,
     /// Partitions whose log start may have left segments behind.
@@ -66,6 +68,7 @@ impl Keeper {
             voids,
             covered_group: site.synced_group.load(Ordering::Relaxed),
             checkpoint_due: now + site.options.checkpoint_interval,
+            news_due: now,
             retention_due: now + site.options.retention_check_interval,
             tick_due: now,
             sweep: VecDeque::new(),
@@ -100,6 +103,9 @@ impl Keeper {
         let mut due = self.retention_due;
         if self.has_news() {
             due = due.min(self.checkpoint_due);
+        }
+        if self.site.news.load(Ordering::Acquire) {
+            due = due.min(self.news_due);
         }
         if self.site.disk_full.load(Ordering::Relaxed) || self.is_busy() {
             due = due.min(self.tick_due);
@@ -178,19 +184,20 @@ impl Keeper {
     }
 
     fn has_news(&self) -> bool {
-        self.site.news.load(Ordering::Relaxed)
-            || self.site.written_group.load(Ordering::Relaxed) > self.covered_group
+        self.site.written_group.load(Ordering::Relaxed) > self.covered_group
     }
 
     fn checkpoint_is_due(&self, clock: Duration) -> bool {
         let direct = self.site.direct_bytes.load(Ordering::Relaxed);
         direct >= self.site.options.direct_bytes_per_checkpoint
             || clock >= self.checkpoint_due && self.has_news()
+            || clock >= self.news_due && self.site.news.load(Ordering::Acquire)
     }
 
     /// Takes a record of every partition. `frees`: the file that is needed no more when this is published.
     fn prepare_checkpoint(&mut self, frees: Option<u64>) {
-        self.site.news.store(false, Ordering::Relaxed);
+        let covered = self.site.published_group.load(Ordering::Acquire);
+        self.site.news.store(false, Ordering::Release);
         self.site.direct_bytes.store(0, Ordering::Relaxed);
         let mut body = Body::new();
         for partition in self.own_partitions() {
@@ -198,11 +205,11 @@ impl Keeper {
         }
         // Everything recorded above was written in groups up to this one.
         let group = self.site.written_group.load(Ordering::Acquire);
-        let record = self.shard_record(frees, group);
+        let record = self.shard_record(frees, group, covered);
         self.checkpoint = Some(Prepared { bytes: body.finish(&record), group, frees });
     }
 
-    fn shard_record(&self, frees: Option<u64>, group: u64) -> ShardRecord {
+    fn shard_record(&self, frees: Option<u64>, group: u64, covered_group: u64) -> ShardRecord {
         let wal = &self.site.wal;
         let oldest = wal.oldest_after(frees.unwrap_or(0));
         let (first_file, first_group) = oldest.unwrap_or((wal.next_number(), group + 1));
@@ -213,6 +220,7 @@ impl Keeper {
             first_group,
             next_file: wal.next_number(),
             synced_group: group,
+            covered_group,
             voids,
         }
     }
@@ -234,7 +242,9 @@ impl Keeper {
             self.site.queue.ring();
         }
         self.checkpoint = None;
-        self.checkpoint_due = self.site.clock.monotonic() + self.site.options.checkpoint_interval;
+        let now = self.site.clock.monotonic();
+        self.checkpoint_due = now + self.site.options.checkpoint_interval;
+        self.news_due = now + TICK;
         // Only lost on a disk that is nearly full, where it is made anew when there is room.
         let _ = checkpoint::keep_reserve(&*self.site.disk, &directory);
         Ok(true)
@@ -257,7 +267,7 @@ impl Keeper {
             body.add(&partition);
         }
         let group = self.site.written_group.load(Ordering::Acquire);
-        let record = ShardRecord { is_clean: true, ..self.shard_record(None, group) };
+        let record = ShardRecord { is_clean: true, ..self.shard_record(None, group, group) };
         let directory = directory::shard_dir(&self.site.options.data_dir, self.site.shard);
         checkpoint::publish(&*self.site.disk, &directory, &body.finish(&record))
     }

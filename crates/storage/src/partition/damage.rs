@@ -3,7 +3,7 @@
 use model::Offset;
 
 use crate::codec::{Decoder, Encoder, Malformed};
-use crate::segment::Spot;
+use crate::segment::{Known, Spot};
 
 /// Offsets that cannot be read any more, and where in a segment they lay if they did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +54,13 @@ impl Damage {
         self.lost.iter().map(|lost| (lost.first, lost.last)).collect()
     }
 
-    pub fn spots(&self, segment: Offset) -> Vec<Spot> {
-        let all = self.lost.iter().chain(&self.accepted);
-        all.filter_map(|lost| lost.spot).filter(|spot| spot.segment == segment).collect()
+    /// What a reader of a segment must know.
+    pub fn known(&self, segment: Offset, start: Offset) -> Known {
+        let all = || self.lost.iter().chain(&self.accepted);
+        let mut lost: Vec<(Offset, Offset)> = all().map(|lost| (lost.first, lost.last)).collect();
+        lost.sort_unstable();
+        let spots = all().filter_map(|lost| lost.spot).filter(|spot| spot.segment == segment).collect();
+        Known { spots, lost, start }
     }
 
     /// What is lost is lost: from now on the partition is whole again without it.

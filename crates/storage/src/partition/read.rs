@@ -7,14 +7,14 @@ use model::{BatchHeader, Offset};
 use super::damage::Lost;
 use super::state::{LogState, Pending};
 use super::{Partition, Read, ReadError};
-use crate::segment::{Segment, SegmentRead, Spot, Step, Walk};
+use crate::segment::{Known, Segment, SegmentRead, Spot, Step, Walk};
 use crate::wal::WalFile;
 
 /// Where a read will find its batches; made under the lock, carried out without it.
 enum Plan {
     Done(Read),
     Wal(Vec<(Arc<WalFile>, Pending)>),
-    Segment { segment: Arc<Segment>, spots: Vec<Spot>, up_to: Offset },
+    Segment { segment: Arc<Segment>, known: Known, up_to: Offset },
 }
 
 impl Partition {
@@ -44,8 +44,8 @@ impl Partition {
                         return Ok(read);
                     }
                 }
-                Plan::Segment { segment, spots, up_to } => {
-                    match segment.read(position, bytes_max, up_to, &spots) {
+                Plan::Segment { segment, known, up_to } => {
+                    match segment.read(position, bytes_max, up_to, &known) {
                         Ok(SegmentRead::Found { bytes, next_offset }) => {
                             self.site.metrics.tail_misses.add(1);
                             return Ok(Read { bytes: bytes.len(), chunks: vec![bytes], next_offset });
@@ -95,8 +95,8 @@ impl Partition {
         if from < state.rolled_end
             && let Some(segment) = state.segment_for(from)
         {
-            let spots = state.damage.spots(segment.base);
-            return Ok(Plan::Segment { segment, spots, up_to });
+            let known = state.damage.known(segment.base, state.start);
+            return Ok(Plan::Segment { segment, known, up_to });
         }
         let first = state.pending.partition_point(|pending| pending.last() < from);
         let mut pieces = Vec::new();
@@ -178,10 +178,14 @@ impl Partition {
         let log = segment.log()?;
         let mut news = false;
         for step in Walk::new(&*log, segment.base, facts.size, facts.end, true) {
-            if let Step::Damage { position, next, first, last } = step? {
-                let spot = Spot { segment: segment.base, position, next };
-                news |= self.found_damage(Lost { first, last, spot: Some(spot) });
-            }
+            let (first, last, spot) = match step? {
+                Step::Batch { .. } => continue,
+                Step::Gap { first, last } => (first, last, None),
+                Step::Damage { position, next, first, last } => {
+                    (first, last, Some(Spot { segment: segment.base, position, next }))
+                }
+            };
+            news |= self.found_damage(Lost { first, last, spot });
         }
         Ok(news)
     }
@@ -207,7 +211,11 @@ impl Partition {
 
     /// Makes a loss known: the partition is read-only from now on.
     pub(crate) fn found_damage(&self, lost: Lost) -> bool {
-        let news = self.state.lock().damage.add(lost);
+        let news = {
+            let mut state = self.state.lock();
+            // What lies below the log's start is nobody's loss.
+            lost.last >= state.start && state.damage.add(lost)
+        };
         if news {
             tracing::error!(
                 partition = %self.id,

@@ -79,8 +79,11 @@ impl Partition {
         from: Offset,
     ) -> Result<Option<Offset>, ReadError> {
         for _ in 0..ATTEMPTS_MAX {
-            let spots = self.state.lock().damage.spots(segment.base);
-            match segment.find_time(at, from, &spots) {
+            let known = {
+                let state = self.state.lock();
+                state.damage.known(segment.base, state.start)
+            };
+            match segment.find_time(at, from, &known) {
                 Ok(found) => return Ok(found.map(|header| header.base_offset)),
                 Err(error) if error.kind() == ErrorKind::InvalidData => self.assess(segment)?,
                 // Removed by retention just now, or lost: nothing can be found in it.

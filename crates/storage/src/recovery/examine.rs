@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,7 +69,8 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
     }
     let site = Arc::new(Site::new(shard, parts, wal));
     site.written_group.store(verdict.next_group - 1, Ordering::Relaxed);
-    let mut replay = Replay::new(partitions);
+    site.published_group.store(verdict.next_group - 1, Ordering::Relaxed);
+    let mut replay = Replay::new(partitions, record.covered_group);
     replay_groups(&mut replay, &verdict, &record, &slots, &site).map_err(failed("replaying the log in"))?;
     replay.finish(&site);
     Ok(Some(Examined { record, slots, verdict, files, newest_file, is_clean, site, replay }))
@@ -149,7 +151,7 @@ fn replay_groups(
     for found in &verdict.groups {
         let header = &found.header;
         if header.group > next {
-            salvage(replay, slots, site, before, Some(found), header.group - next)?;
+            salvage(replay, slots, site, before, Some(found), next..header.group)?;
         }
         read_body(&*slots[&found.slot], header, &mut body)?;
         let at = FrameAt {
@@ -160,13 +162,13 @@ fn replay_groups(
         };
         let frames = replay_body(replay, &body, at, site);
         if frames < header.frames {
-            replay.lose(Some(header.frames - frames));
+            replay.lose(header.group, Some(header.frames - frames));
         }
         next = header.group + 1;
         before = Some(found);
     }
     if verdict.next_group > next {
-        salvage(replay, slots, site, before, None, verdict.next_group - next)?;
+        salvage(replay, slots, site, before, None, next..verdict.next_group)?;
     }
     Ok(())
 }
@@ -184,8 +186,8 @@ fn replay_body(replay: &mut Replay, body: &[u8], start: FrameAt, site: &Site) ->
                     site,
                 );
             }
-            // Counted by the caller, but it belongs before the frames that follow.
-            Piece::Lost { .. } => replay.lose(Some(0)),
+            // Told by the caller, who knows how many frames there should be.
+            Piece::Lost { .. } => {}
         }
     }
     frames
@@ -198,7 +200,7 @@ fn salvage(
     site: &Site,
     before: Option<&Found>,
     after: Option<&Found>,
-    groups: u64,
+    groups: Range<u64>,
 ) -> io::Result<()> {
     let mut holes: Vec<(u32, u64, u64, u64)> = Vec::new();
     let written_at = before.or(after).map_or(site.clock.now(), |found| found.header.written_at);
@@ -231,14 +233,11 @@ fn salvage(
                 Piece::Frame { .. } => {}
             }
         }
-        is_whole |= others == 0 && headers == groups;
-        if others > 0 {
-            replay.lose(None);
-        }
+        is_whole |= others == 0 && headers == groups.end - groups.start;
         replay_body(replay, &hole, FrameAt { file, position: from, written_at, is_intact: true }, site);
     }
     if !is_whole {
-        replay.lose(None);
+        replay.lose(groups.end - 1, None);
     }
     Ok(())
 }

@@ -98,6 +98,7 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
         first_group: verdict.groups.first().map_or(verdict.next_group, |group| group.header.group),
         next_file: newest_file + 1,
         synced_group: verdict.next_group - 1,
+        covered_group: verdict.next_group - 1,
         voids: voids.clone(),
     };
     let mut body = Body::new();

@@ -84,10 +84,12 @@ fn rebuild_partition(parts: &Parts, id: PartitionId) -> io::Result<PartitionReco
         for step in Walk::new(&*log, base, size, Offset(i64::MAX), true) {
             match step? {
                 Step::Damage { next, .. } if next >= size => break,
+                // Found again, and told, when it is read.
                 Step::Damage { next, last, .. } => {
                     facts.size = next;
                     facts.end = last.plus(1);
                 }
+                Step::Gap { last, .. } => facts.end = last.plus(1),
                 Step::Batch { position, header } => {
                     facts.add(&header, now);
                     readable = facts;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use model::{Batch, BatchHeader, Offset, PartitionId, Timestamp};
 
 use crate::checkpoint::PartitionRecord;
+use crate::options::LogConfig;
 use crate::partition::{LogState, Lost, Pending, Synced};
 use crate::producers::Marker;
 use crate::segment::Facts;
@@ -14,9 +15,9 @@ use crate::wal::format::{Entry, FRAME_HEADER_BYTES, Frame};
 #[derive(Default)]
 pub(crate) struct Replay {
     pub partitions: BTreeMap<PartitionId, Rebuilt>,
-    /// Frames of partitions that nobody knows (yet).
-    unknown: BTreeMap<PartitionId, u64>,
     losses: Vec<Loss>,
+    /// Losses up to this group change nothing: the checkpoint has their effects.
+    covered_group: u64,
     /// Counts frames and losses.
     clock: u64,
 }
@@ -30,6 +31,10 @@ pub(crate) struct Rebuilt {
     pub direct: Option<DirectEnd>,
     /// Records that the log has lost; a segment may have them.
     lost: Vec<Lost>,
+    /// Up to where every record was found or is known to be lost.
+    accounted: Offset,
+    /// Its creation was not seen.
+    is_foundling: bool,
     /// When its last frame was seen.
     last_seen: u64,
 }
@@ -62,14 +67,17 @@ pub(crate) struct FrameAt {
 }
 
 impl Replay {
-    pub fn new(records: Vec<PartitionRecord>) -> Replay {
+    pub fn new(records: Vec<PartitionRecord>, covered_group: u64) -> Replay {
         let partitions =
             records.into_iter().map(|record| (record.id, Rebuilt::from_record(record))).collect();
-        Replay { partitions, ..Replay::default() }
+        Replay { partitions, covered_group, ..Replay::default() }
     }
 
-    /// Something that was synced is missing here.
-    pub fn lose(&mut self, frames: Option<u32>) {
+    /// Something that was synced is missing here, in this group or before.
+    pub fn lose(&mut self, group: u64, frames: Option<u32>) {
+        if group <= self.covered_group {
+            return;
+        }
         self.clock += 1;
         self.losses.push(Loss { at: self.clock, frames, named: 0 });
     }
@@ -87,17 +95,16 @@ impl Replay {
                 if let Some(mut rebuilt) = self.partitions.remove(&id) {
                     rebuilt.state.delete(site);
                 }
-                self.unknown.remove(&id);
                 return;
             }
             _ => {}
         }
-        let Some(rebuilt) = self.partitions.get_mut(&id) else {
-            *self.unknown.entry(id).or_default() += 1;
-            return;
-        };
+        // Either its creation is lost, or it is a deleted one whose deletion comes later in the log.
+        let foundling =
+            || Rebuilt { is_foundling: true, ..Rebuilt::new(LogState::new(LogConfig::default())) };
+        let rebuilt = self.partitions.entry(id).or_insert_with(foundling);
         let (before, now) = (rebuilt.last_seen, self.clock);
-        let end = rebuilt.state.end;
+        let accounted = rebuilt.accounted;
         rebuilt.last_seen = now;
         match &frame.entry {
             Entry::Batch(header) => rebuilt.batch(header, frame, at, site),
@@ -113,12 +120,13 @@ impl Replay {
             Entry::LogStart(start) => {
                 // Batches below it may have been in groups that are lost; they are nobody's loss.
                 rebuilt.state.end = rebuilt.state.end.max(*start);
+                rebuilt.accounted = rebuilt.accounted.max(*start);
                 rebuilt.state.set_start(*start);
             }
             Entry::Create(_) | Entry::Delete => unreachable!("done above"),
         }
         if let Entry::Batch(header) | Entry::Direct { header, .. } = &frame.entry
-            && header.base_offset > end
+            && header.base_offset > accounted
         {
             for loss in self.losses.iter_mut().filter(|loss| before < loss.at && loss.at < now) {
                 loss.named += 1;
@@ -130,6 +138,9 @@ impl Replay {
     /// behind it may be the one.
     pub fn finish(&mut self, site: &Site) {
         for rebuilt in self.partitions.values_mut() {
+            if rebuilt.accounted < rebuilt.state.end {
+                rebuilt.lose(rebuilt.accounted, rebuilt.state.end.plus(-1));
+            }
             for lost in std::mem::take(&mut rebuilt.lost) {
                 if lost.last >= rebuilt.state.start && rebuilt.state.damage.add(lost) {
                     site.metrics.damaged_batches.add(1);
@@ -149,6 +160,9 @@ impl Replay {
     /// Tells the operator.
     pub fn report(&self) {
         for (id, rebuilt) in &self.partitions {
+            if rebuilt.is_foundling {
+                tracing::error!(partition = %id, "its creation is lost, and its settings with it");
+            }
             for (first, last) in rebuilt.state.damage.ranges() {
                 tracing::error!(
                     partition = %id,
@@ -165,9 +179,6 @@ impl Replay {
                 );
             }
         }
-        for (id, frames) in &self.unknown {
-            tracing::error!(partition = %id, frames, "the log holds records of a partition that was never created");
-        }
     }
 }
 
@@ -179,6 +190,8 @@ impl Rebuilt {
             segments: Vec::new(),
             direct: None,
             lost: Vec::new(),
+            accounted: Offset::ZERO,
+            is_foundling: false,
             last_seen: 0,
         }
     }
@@ -191,7 +204,8 @@ impl Rebuilt {
         state.producers = record.producers;
         state.damage = record.damage;
         state.rolled_end = record.synced.end;
-        Rebuilt { synced: record.synced, segments: record.segments, ..Rebuilt::new(state) }
+        let accounted = record.synced.end.max(record.start);
+        Rebuilt { synced: record.synced, segments: record.segments, accounted, ..Rebuilt::new(state) }
     }
 
     fn batch(&mut self, header: &BatchHeader, frame: &Frame<'_>, at: FrameAt, site: &Site) {
@@ -204,6 +218,7 @@ impl Rebuilt {
         if header.base_offset < self.state.rolled_end {
             return;
         }
+        self.account(header);
         if !at.is_intact {
             self.lose(header.base_offset, header.last_offset());
             return;
@@ -230,17 +245,22 @@ impl Rebuilt {
         }
         self.state.rolled_end = end.end;
         self.lost.retain(|lost| lost.first >= end.end);
+        self.accounted = end.end;
         self.direct = Some(end);
     }
 
     fn advance(&mut self, header: &BatchHeader, marker: Option<Marker>, at: FrameAt, site: &Site) {
-        if header.base_offset < self.state.end {
-            return;
+        if header.base_offset >= self.state.end {
+            self.state.advance(header, marker, at.written_at, site);
         }
-        if header.base_offset > self.state.end {
-            self.lose(self.state.end, header.base_offset.plus(-1));
+    }
+
+    /// Records between what was found last and this batch are missing.
+    fn account(&mut self, header: &BatchHeader) {
+        if header.base_offset > self.accounted {
+            self.lose(self.accounted, header.base_offset.plus(-1));
         }
-        self.state.advance(header, marker, at.written_at, site);
+        self.accounted = self.accounted.max(header.next_offset());
     }
 
     fn lose(&mut self, first: Offset, last: Offset) {

@@ -164,6 +164,11 @@ fn follow(segment: &Segment, extent: &Extent, state: &mut LogState, site: &Arc<S
     for step in walk {
         match step? {
             Step::Batch { header, .. } => segment.add(&header, now, interval),
+            Step::Gap { first, last } => {
+                if last >= state.start {
+                    state.damage.add(Lost { first, last, spot: None });
+                }
+            }
             Step::Damage { position, next, first, last } => {
                 let spot = Spot { segment: extent.base, position, next };
                 state.damage.add(Lost { first, last, spot: Some(spot) });

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 
 use index::Index;
 pub(crate) use index::IndexFiles;
-pub(crate) use read::{SegmentRead, Spot};
+pub(crate) use read::{Known, SegmentRead, Spot};
 pub(crate) use walk::{Step, Walk};
 
 pub(crate) struct Segment {

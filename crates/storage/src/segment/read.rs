@@ -24,6 +24,36 @@ pub(crate) enum SegmentRead {
     BadIndex,
 }
 
+/// What a partition knows of its losses when a segment is read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// Damaged places in this segment.
+    pub spots: Vec<Spot>,
+    /// Lost offsets, first and last, by the first.
+    pub lost: Vec<(Offset, Offset)>,
+    /// Below it nobody reads.
+    pub start: Offset,
+}
+
+impl Known {
+    /// Whether a batch may come next: the base offset is outside of the CRC, so what lies between must be explained.
+    fn follows(&self, expected: Offset, header: &BatchHeader) -> bool {
+        header.base_offset == expected
+            || header.base_offset > expected && self.explains(expected, header.base_offset)
+    }
+
+    /// Whether these offsets are missing for a reason.
+    fn explains(&self, mut first: Offset, end: Offset) -> bool {
+        first = first.max(self.start);
+        for (from, to) in &self.lost {
+            if *from <= first {
+                first = first.max(to.plus(1));
+            }
+        }
+        first >= end
+    }
+}
+
 /// A damaged place in a segment that is known already, to be stepped over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
@@ -40,17 +70,21 @@ impl Segment {
         from: Offset,
         bytes_max: usize,
         up_to: Offset,
-        spots: &[Spot],
+        known: &Known,
     ) -> io::Result<SegmentRead> {
         let size = self.facts().size;
         let log = self.log()?;
         let located = self.index.lock().locate(from)?;
-        let mut seeker = Seeker::new(&*log, size, spots);
+        let mut seeker = Seeker::new(&*log, size, &known.spots);
         let mut position = 0;
+        let mut expected = self.base;
         if let Some((last_offset, indexed)) = located {
             position = indexed;
             match seeker.header_at(&mut position)? {
-                Looked::Header(header) if position > indexed || header.last_offset() == last_offset => {}
+                Looked::Header(header) if position == indexed && header.last_offset() == last_offset => {
+                    expected = header.base_offset;
+                }
+                Looked::Header(_) if position > indexed => expected = last_offset.plus(1),
                 _ => return Ok(SegmentRead::BadIndex),
             }
         }
@@ -58,8 +92,14 @@ impl Segment {
             match seeker.header_at(&mut position)? {
                 Looked::End => return Ok(SegmentRead::Nothing),
                 Looked::Unreadable => return Ok(SegmentRead::Corrupt),
+                Looked::Header(header) if !known.follows(expected, &header) => {
+                    return Ok(SegmentRead::Corrupt);
+                }
                 Looked::Header(header) if header.last_offset() >= from => break header,
-                Looked::Header(header) => position += header.size_bytes() as u64,
+                Looked::Header(header) => {
+                    expected = header.next_offset();
+                    position += header.size_bytes() as u64;
+                }
             }
         };
         if header.last_offset() >= up_to {
@@ -69,18 +109,14 @@ impl Segment {
         let mut buffer = BytesMut::zeroed(wanted.min(size - position) as usize);
         read_exact_at(&*log, &mut buffer, position)?;
         let mut end = 0;
-        let mut next_offset = from;
+        let mut next_offset = header.base_offset;
         while let Ok(header) = BatchHeader::parse(&buffer[end..]) {
             let rest = &buffer[end..];
             if header.size_bytes() > rest.len()
                 || header.last_offset() >= up_to
                 || header.check_crc(rest).is_err()
+                || !known.follows(next_offset, &header)
             {
-                break;
-            }
-            // A header that is not the expected one is damage too, although its CRC is right: the base offset is
-            // outside of the CRC.
-            if end > 0 && header.base_offset < next_offset {
                 break;
             }
             next_offset = header.next_offset();
@@ -95,7 +131,7 @@ impl Segment {
 
     /// The first batch at or after `from` whose largest timestamp is at least `at`; an error of the kind
     /// `InvalidData` when something unreadable is in the way.
-    pub fn find_time(&self, at: Timestamp, from: Offset, spots: &[Spot]) -> io::Result<Option<BatchHeader>> {
+    pub fn find_time(&self, at: Timestamp, from: Offset, known: &Known) -> io::Result<Option<BatchHeader>> {
         let size = self.facts().size;
         let log = self.log()?;
         let (timed, indexed) = {
@@ -105,7 +141,7 @@ impl Segment {
             (timed, index.locate(offset)?)
         };
         let mut position = indexed.map_or(0, |(_, position)| position);
-        let mut seeker = Seeker::new(&*log, size, spots);
+        let mut seeker = Seeker::new(&*log, size, &known.spots);
         let mut first = true;
         loop {
             let looked_at = position;

@@ -12,7 +12,7 @@ pub(crate) struct Walk<'a> {
     file: &'a dyn File,
     position: u64,
     size: u64,
-    /// The least offset the next batch may have.
+    /// The offset the next batch should have.
     expected: Offset,
     /// The offset after the last batch of the file.
     end: Offset,
@@ -28,7 +28,12 @@ pub(crate) enum Step {
         position: u64,
         header: BatchHeader,
     },
-    /// No readable batch: the offsets from `first` to `last` are lost, and the bytes `position..next`.
+    /// Between two right batches there are offsets that no batch has.
+    Gap {
+        first: Offset,
+        last: Offset,
+    },
+    /// No right batch: the offsets from `first` to `last` are lost, and the bytes `position..next`.
     Damage {
         position: u64,
         next: u64,
@@ -55,16 +60,34 @@ impl<'a> Walk<'a> {
             return Ok(self.missing_end());
         }
         let position = self.position;
-        if let Some(header) = self.batch_at(position, self.check_crc)? {
-            self.position += header.size_bytes() as u64;
-            self.expected = header.next_offset();
-            return Ok(Some(Step::Batch { position, header }));
+        let first = self.expected;
+        match self.batch_at(position, self.check_crc)? {
+            Some(header) if header.base_offset == first => {
+                self.position += header.size_bytes() as u64;
+                self.expected = header.next_offset();
+                return Ok(Some(Step::Batch { position, header }));
+            }
+            // The base offset is outside of the CRC: believe it only if the next batch does too.
+            Some(header) if self.is_followed(position, &header)? => {
+                self.expected = header.base_offset;
+                return Ok(Some(Step::Gap { first, last: header.base_offset.plus(-1) }));
+            }
+            _ => {}
         }
         let (next, next_base) = self.resync(position)?;
-        let first = self.expected;
         self.position = next;
         self.expected = next_base;
         Ok(Some(Step::Damage { position, next, first, last: next_base.plus(-1) }))
+    }
+
+    /// Whether the batch after this one begins where this one ends.
+    fn is_followed(&mut self, position: u64, header: &BatchHeader) -> io::Result<bool> {
+        let next = position + header.size_bytes() as u64;
+        if next >= self.size {
+            return Ok(header.next_offset() == self.end);
+        }
+        let Some(bytes) = self.bytes_at(next, HEADER_BYTES)? else { return Ok(false) };
+        Ok(BatchHeader::parse(bytes).is_ok_and(|following| following.base_offset == header.next_offset()))
     }
 
     /// The file is over, but offsets that should be in it have not come.

@@ -176,6 +176,7 @@ impl Writer {
         let mut answers = std::mem::take(&mut group.answers);
         self.publish(relaxed, &buffer, group_ref);
         if !group.is_durable {
+            self.site.published_group.store(group.stamp.group, Ordering::Release);
             answers.into_iter().for_each(Answer::give);
             return;
         }
@@ -191,6 +192,7 @@ impl Writer {
             return;
         }
         self.publish(durable, &buffer, group_ref);
+        self.site.published_group.store(group.stamp.group, Ordering::Release);
         after.into_iter().for_each(Answer::give);
     }
 
@@ -336,6 +338,7 @@ impl Writer {
                 StagedChange::Create => {
                     let id = staged.partition.id();
                     self.partitions.write().insert(id, staged.partition.clone());
+                    site.news.store(true, Ordering::Release);
                 }
                 StagedChange::Configure(config) => state.config = Arc::new(config.clone()),
                 StagedChange::LogStart(start) => {

@@ -3,5 +3,6 @@
 mod basics;
 mod bench;
 mod crash;
+mod damage;
 pub(crate) mod faults;
 mod model;

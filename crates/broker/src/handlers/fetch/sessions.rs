@@ -116,7 +116,7 @@ impl Sessions {
             if id != 0 {
                 sessions.remove(&id);
             }
-            if epoch == EPOCH_SESSIONLESS || wanted.is_empty() {
+            if epoch == EPOCH_SESSIONLESS {
                 return Ok(Context::Sessionless);
             }
             let Some(id) = make_room(&mut sessions, self.slots, now, draw) else {

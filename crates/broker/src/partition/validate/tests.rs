@@ -73,7 +73,8 @@ fn kafka_26_a_batch_must_be_one_new_and_well_formed() {
     assert!(is_batch(refused(with_header(&good, 57, &3i32.to_be_bytes()), &rules())));
     // control bit; LogAppendTime bit
     assert!(is_batch(refused(with_header(&good, 21, &0x20i16.to_be_bytes()), &rules())));
-    assert_eq!(refused(with_header(&good, 21, &8i16.to_be_bytes()), &rules()), Refused::Timestamps(vec![]));
+    let stamped = refused(with_header(&good, 21, &8i16.to_be_bytes()), &rules());
+    assert!(matches!(stamped, Refused::Timestamps(records) if records.len() == 2));
     // a producer id without a sequence
     assert!(is_batch(refused(with_header(&good, 43, &7i64.to_be_bytes()), &rules())));
     let trailing = [&good.bytes()[..], b"abc"].concat();

@@ -4,6 +4,9 @@
 //! storage was opened after an unclean stop. Clients that held a now missing tail find out by asking where
 //! "their" epoch ends (KIP-101, KIP-320).
 
+#[cfg(test)]
+mod tests;
+
 use model::{LeaderEpoch, Offset};
 
 use crate::codec::{Decoder, Encoder, Malformed};

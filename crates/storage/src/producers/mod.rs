@@ -19,6 +19,9 @@
 //! Transactions: a transactional batch opens one at its base offset, a marker closes it; an abort is remembered
 //! for readers until the log's start has passed it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
