@@ -50,7 +50,8 @@ pub trait File: Send + Sync {
     }
 
     /// Waits until everything written so far (by anyone, through any handle) would survive a power cut. After
-    /// an error, what is on the medium is unknown and stays so: a later success proves nothing.
+    /// an error, what is on the medium is unknown and stays so: a later success proves nothing. Whatever the
+    /// cause, the error's kind is `Other`.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Asks the system to begin writing back, without waiting: a hint that makes the next sync short.

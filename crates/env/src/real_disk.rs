@@ -129,7 +129,8 @@ impl File for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         // Never repeated, not even after an interruption: an error may have marked dirty pages as clean.
-        rustix::fs::fdatasync(&self.fd).map_err(io::Error::from)
+        // Never "disk full" either: that would look like something to wait for.
+        rustix::fs::fdatasync(&self.fd).map_err(|error| io::Error::other(io::Error::from(error)))
     }
 
     fn start_sync(&self) {

@@ -92,12 +92,11 @@ impl Queue {
         Some(Reservation { _request: request, _bytes: bytes })
     }
 
-    /// Gives the request back when the queue is closed.
-    #[expect(clippy::result_large_err, reason = "a refused request goes back to whoever sent it")]
-    pub fn push(&self, request: Request) -> Result<(), Request> {
+    /// Says whether the request was taken. One that was not is dropped, which tells the asker.
+    pub fn push(&self, request: Request) -> bool {
         let mut waiting = self.waiting.lock();
         if !waiting.open {
-            return Err(request);
+            return false;
         }
         if matches!(request.kind, RequestKind::Close { .. }) {
             waiting.open = false;
@@ -105,7 +104,11 @@ impl Queue {
         waiting.requests.push_back(request);
         drop(waiting);
         self.bell.ring();
-        Ok(())
+        true
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.waiting.lock().open
     }
 
     /// Moves all that waits behind `to`.

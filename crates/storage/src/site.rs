@@ -1,8 +1,10 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use env::{Clock, Disk, Random};
+use model::PartitionId;
 use parking_lot::Mutex;
 
 use crate::bell::Bell;
@@ -40,6 +42,8 @@ pub(crate) struct Site {
     pub disk_full: AtomicBool,
     /// Deleted partitions whose files are still there.
     pub graveyard: Mutex<Vec<Arc<Partition>>>,
+    /// Partitions to be rolled up out of turn, because large batches wait for it.
+    pub early_roll_up: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
     /// Partitions whose log start moved: segments may lie below it.
     pub sweep: Mutex<Vec<Arc<Partition>>>,
     /// A partition's settings changed: retention may have something to do.
@@ -73,6 +77,7 @@ impl Site {
             direct_bytes: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             graveyard: Mutex::new(Vec::new()),
+            early_roll_up: Mutex::default(),
             sweep: Mutex::new(Vec::new()),
             retention_wanted: AtomicBool::new(false),
             news: AtomicBool::new(false),

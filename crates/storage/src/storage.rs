@@ -156,10 +156,10 @@ impl Storage {
         let queue = &append.partition.site.clone().queue;
         let reservation = append.reservation.take().or_else(|| queue.try_reserve(append.batch.size_bytes()));
         let refused = if reservation.is_none() {
-            Some(AppendError::Overloaded)
+            Some(if queue.is_open() { AppendError::Overloaded } else { AppendError::Closed })
         } else {
             let request = Request { kind: RequestKind::Append { append, reply }, reservation };
-            queue.push(request).err().map(|_| AppendError::Closed)
+            (!queue.push(request)).then_some(AppendError::Closed)
         };
         async move {
             match refused {
@@ -228,7 +228,7 @@ impl Storage {
             .map(|site| {
                 let (reply, answer) = oneshot::channel();
                 // A queue that is closed already is what we want.
-                let _ = site.queue.push(Request { kind: RequestKind::Close { reply }, reservation: None });
+                site.queue.push(Request { kind: RequestKind::Close { reply }, reservation: None });
                 answer
             })
             .collect();
@@ -265,10 +265,10 @@ fn ask(
     let (reply, answer) = oneshot::channel();
     let reservation = site.queue.try_reserve(0);
     let refused = if reservation.is_none() {
-        Some(ChangeError::Overloaded)
+        Some(if site.queue.is_open() { ChangeError::Overloaded } else { ChangeError::Closed })
     } else {
         let request = Request { kind: RequestKind::Change { id, change, reply }, reservation };
-        site.queue.push(request).err().map(|_| ChangeError::Closed)
+        (!site.queue.push(request)).then_some(ChangeError::Closed)
     };
     async move {
         match refused {

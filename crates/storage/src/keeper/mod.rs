@@ -128,6 +128,9 @@ impl Keeper {
         if self.checkpoint.is_some() {
             return self.publish_checkpoint();
         }
+        if self.roll_up_early()? {
+            return Ok(true);
+        }
         if self.roll_up.is_some() {
             self.step_roll_up()?;
             return Ok(true);

@@ -75,7 +75,7 @@ impl Keeper {
         let (reply, _) = oneshot::channel();
         let kind = RequestKind::Change { id: partition.id(), change: Change::LogStart(start), reply };
         // A closed queue means that the storage is going down: next time, then.
-        let _ = self.site.queue.push(Request { kind, reservation: None });
+        self.site.queue.push(Request { kind, reservation: None });
     }
 
     /// Removes the segments of one partition that lie below its log start. Waits while the start has not moved yet.

@@ -6,8 +6,11 @@ use std::sync::atomic::Ordering;
 use super::Keeper;
 use crate::partition::{Partition, ReadError};
 
-/// Bytes copied in one step.
-const STEP_BYTES: u64 = 4 << 20;
+/// Bytes copied in one step. The writer may have to wait that long for the partition.
+const STEP_BYTES: u64 = 1 << 20;
+/// Bytes that may lie unsynced in a segment while it is rolled up: completing a segment syncs it, and the writer may
+/// have to wait that long too.
+const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
 /// A file of the write-ahead log on its way into segments.
 pub(super) struct RollUp {
@@ -35,19 +38,23 @@ impl Keeper {
         self.roll_up = Some(RollUp { file, waiting, touched: Vec::new() });
     }
 
+    /// One step for a partition whose large batches wait for it.
+    pub(super) fn roll_up_early(&mut self) -> io::Result<bool> {
+        let next = self.site.early_roll_up.lock().first_key_value().map(|(_, partition)| partition.clone());
+        let Some(partition) = next else { return Ok(false) };
+        if copy(&partition, u64::MAX)? {
+            self.site.early_roll_up.lock().remove(&partition.id());
+        }
+        Ok(true)
+    }
+
     pub(super) fn step_roll_up(&mut self) -> io::Result<()> {
         let Some(roll_up) = &mut self.roll_up else { return Ok(()) };
         if let Some(partition) = roll_up.waiting.front().cloned() {
-            let rolled = match partition.roll_up(roll_up.file, STEP_BYTES) {
-                Ok(rolled) => rolled,
-                Err(ReadError::Io(error)) => {
-                    // It begins anew later; what was copied stays copied.
-                    self.roll_up = None;
-                    return Err(error);
-                }
-                Err(error) => return Err(io::Error::other(error)),
-            };
-            if rolled {
+            // After an error it begins anew later; what was copied stays copied.
+            let is_done = copy(&partition, roll_up.file).inspect_err(|_| self.roll_up = None)?;
+            let Some(roll_up) = &mut self.roll_up else { return Ok(()) };
+            if is_done {
                 let partition = roll_up.waiting.pop_front().expect("just looked at");
                 if partition.is_unsynced() {
                     roll_up.touched.push(partition);
@@ -72,4 +79,18 @@ impl Keeper {
         self.site.queue.ring();
         Ok(())
     }
+}
+
+/// Copies a piece of what a partition has in the log; says whether nothing is left.
+fn copy(partition: &Partition, file: u64) -> io::Result<bool> {
+    if partition.unsynced_bytes() > UNSYNCED_BYTES_MAX
+        && let Some((log, synced)) = partition.start_sync()?
+    {
+        log.sync_data()?;
+        partition.set_synced(synced);
+    }
+    partition.roll_up(file, STEP_BYTES).map_err(|error| match error {
+        ReadError::Io(error) => error,
+        other => io::Error::other(other),
+    })
 }

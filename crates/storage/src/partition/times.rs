@@ -1,13 +1,13 @@
 //! Finding records by their timestamps.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use model::{Batch, LeaderEpoch, Offset, Timestamp};
 
 use super::state::Pending;
 use super::{FoundTimestamp, Partition, ReadError};
-use crate::segment::Segment;
+use crate::segment::{Known, Segment};
 
 /// Upper bound of one batch's decompressed records while looking for a timestamp in it.
 const RECORDS_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -36,16 +36,33 @@ impl Partition {
     }
 
     pub(super) fn find_max_timestamp(&self) -> Result<Option<FoundTimestamp>, ReadError> {
-        let (max, up_to) = {
+        let (start, end, segments, mut max) = {
             let state = self.state.lock();
-            let pending = state.pending.iter().map(|pending| pending.max_timestamp);
-            let rolled = state.segments.iter().map(|segment| segment.facts().max_timestamp);
-            (pending.chain(rolled).max().unwrap_or(Timestamp::NONE), state.end)
+            let whole = |pending: &&Pending| pending.base >= state.start;
+            let max = state.pending.iter().filter(whole).map(|pending| pending.max_timestamp).max();
+            (state.start, state.end, state.segments.clone(), max.unwrap_or(Timestamp::NONE))
         };
-        if max.is_none() {
-            return Ok(None);
+        for segment in segments.iter().filter(|segment| segment.facts().end > start) {
+            max = max.max(if segment.base >= start {
+                segment.facts().max_timestamp
+            } else {
+                self.try_segment(segment, Timestamp::NONE, |segment, known| {
+                    segment.newest_from(start, known)
+                })?
+            });
         }
-        self.find_timestamp(max, up_to)
+        // The batch that the log's start lies in counts only in part.
+        if start < end
+            && let Some(batch) = self.read_one(start)?
+            && batch.header().base_offset < start
+        {
+            let records =
+                batch.records(RECORDS_BYTES_MAX).map_err(|_| ReadError::Corrupt { offset: start })?;
+            for record in records.iter().flatten().filter(|record| records.offset(record) >= start) {
+                max = max.max(records.timestamp(&record));
+            }
+        }
+        if max.is_none() { Ok(None) } else { self.find_timestamp(max, end) }
     }
 
     /// The base offset of the first batch from `from` on that has a timestamp of at least `at`.
@@ -65,29 +82,32 @@ impl Partition {
             (segments, state.pending.iter().find(reaches).map(|pending| pending.base))
         };
         for segment in segments {
-            if let Some(offset) = self.search_segment(&segment, at, from)? {
-                return Ok(Some(offset));
+            let found =
+                self.try_segment(&segment, None, |segment, known| segment.find_time(at, from, known))?;
+            if let Some(header) = found {
+                return Ok(Some(header.base_offset));
             }
         }
         Ok(pending)
     }
 
-    fn search_segment(
+    /// Looks into a segment; again when damage or a bad index was in the way and is known then. `nothing` when the
+    /// segment is not there any more.
+    fn try_segment<T>(
         &self,
         segment: &Arc<Segment>,
-        at: Timestamp,
-        from: Offset,
-    ) -> Result<Option<Offset>, ReadError> {
+        nothing: T,
+        look: impl Fn(&Segment, &Known) -> io::Result<T>,
+    ) -> Result<T, ReadError> {
         for _ in 0..ATTEMPTS_MAX {
             let known = {
                 let state = self.state.lock();
                 state.damage.known(segment.base, state.start)
             };
-            match segment.find_time(at, from, &known) {
-                Ok(found) => return Ok(found.map(|header| header.base_offset)),
+            match look(segment, &known) {
+                Ok(found) => return Ok(found),
                 Err(error) if error.kind() == ErrorKind::InvalidData => self.assess(segment)?,
-                // Removed by retention just now, or lost: nothing can be found in it.
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(nothing),
                 Err(error) => return Err(error.into()),
             }
         }

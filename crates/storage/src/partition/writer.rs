@@ -345,8 +345,14 @@ impl Partition {
 
     /// Whether the active segment holds batches that were never synced.
     pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced_bytes() > 0
+    }
+
+    pub(crate) fn unsynced_bytes(&self) -> u64 {
         let writer = self.writer.lock();
-        writer.active.as_ref().is_some_and(|active| active.segment.facts().end > writer.synced.end)
+        let Some(active) = &writer.active else { return 0 };
+        let synced = if writer.synced.segment == active.segment.base { writer.synced.size } else { 0 };
+        active.segment.facts().size - synced
     }
 
     /// The file was synced when it held at least this.

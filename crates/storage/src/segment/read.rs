@@ -133,14 +133,44 @@ impl Segment {
     /// `InvalidData` when something damaged is in the way. Every batch looked at is read whole: a wrong timestamp
     /// must not hide a record.
     pub fn find_time(&self, at: Timestamp, from: Offset, known: &Known) -> io::Result<Option<BatchHeader>> {
+        let timed = self.index.lock().locate_time(at)?;
+        let start = timed.map_or(from, |(_, offset)| offset.max(from));
+        let mut found = None;
+        self.look_from(start, known, |header| {
+            if timed.is_some_and(|(time, last)| header.last_offset() == last && header.max_timestamp != time)
+            {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if header.last_offset() >= from && header.max_timestamp >= at {
+                found = Some(*header);
+            }
+            Ok(found.is_some())
+        })?;
+        Ok(found)
+    }
+
+    /// The largest timestamp of the batches that begin at or after `from`; errors as above.
+    pub fn newest_from(&self, from: Offset, known: &Known) -> io::Result<Timestamp> {
+        let mut newest = Timestamp::NONE;
+        self.look_from(from, known, |header| {
+            if header.base_offset >= from {
+                newest = newest.max(header.max_timestamp);
+            }
+            Ok(false)
+        })?;
+        Ok(newest)
+    }
+
+    /// Shows batches, from the indexed one nearest before an offset on, until told that it is enough.
+    fn look_from(
+        &self,
+        offset: Offset,
+        known: &Known,
+        mut enough: impl FnMut(&BatchHeader) -> io::Result<bool>,
+    ) -> io::Result<()> {
         let facts = self.facts();
         let log = self.log()?;
-        let (timed, indexed) = {
-            let mut index = self.index.lock();
-            let timed = index.locate_time(at)?;
-            let offset = timed.map_or(from, |(_, offset)| offset.max(from));
-            (timed, index.locate(offset)?)
-        };
+        let indexed = self.index.lock().locate(offset)?;
         let mut seeker = Seeker::new(&*log, facts, &known.spots);
         let mut position = indexed.map_or(0, |(_, position)| position);
         // Of the first batch the last offset is known instead.
@@ -148,7 +178,7 @@ impl Segment {
         loop {
             let looked_at = position;
             let header = match seeker.header_at(&mut position)? {
-                Looked::End => return Ok(None),
+                Looked::End => return Ok(()),
                 Looked::Unreadable => return Err(io::ErrorKind::InvalidData.into()),
                 Looked::Header(header) => header,
             };
@@ -156,13 +186,11 @@ impl Segment {
                 Some(expected) => known.follows(expected, &header),
                 None => position > looked_at || indexed.is_none_or(|(last, _)| last == header.last_offset()),
             };
-            let fits_index =
-                timed.is_none_or(|(time, last)| header.last_offset() != last || header.max_timestamp == time);
-            if !is_right || !fits_index || !seeker.is_whole(position, &header)? {
+            if !is_right || !seeker.is_whole(position, &header)? {
                 return Err(io::ErrorKind::InvalidData.into());
             }
-            if header.last_offset() >= from && header.max_timestamp >= at {
-                return Ok(Some(header));
+            if enough(&header)? {
+                return Ok(());
             }
             expected = Some(header.next_offset());
             position += header.size_bytes() as u64;

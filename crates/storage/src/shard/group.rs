@@ -40,6 +40,8 @@ pub(super) struct Group {
 pub(super) struct Room {
     pub batches: usize,
     pub changes: usize,
+    /// How many batches may be added to those that wait to be rolled up.
+    pub pending: usize,
 }
 
 /// What a group does to one partition.

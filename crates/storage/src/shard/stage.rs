@@ -23,6 +23,14 @@ pub(super) enum Staged {
     NotNow(Request),
 }
 
+/// What the writer copies itself before a large batch.
+const CATCH_UP_BYTES_MAX: u64 = 1 << 20;
+
+/// Bytes that a batch takes in the write-ahead log.
+pub(super) fn frame_bytes(batch: &Batch, is_direct: bool) -> usize {
+    FRAME_HEADER_BYTES + if is_direct { DIRECT_BYTES } else { batch.size_bytes() }
+}
+
 enum BatchStaged {
     At(Offset),
     NotNow,
@@ -41,17 +49,27 @@ impl Writer {
         }
     }
 
-    /// Bytes that a batch takes in the write-ahead log.
-    pub fn frame_bytes(&self, batch: &Batch) -> usize {
-        FRAME_HEADER_BYTES + if self.is_direct(batch) { DIRECT_BYTES } else { batch.size_bytes() }
-    }
-
-    fn is_direct(&self, batch: &Batch) -> bool {
-        let options = &self.site.options;
+    /// Whether a batch goes straight to its partition's segment.
+    pub fn is_direct(&self, batch: &Batch, partition: &Arc<Partition>) -> bool {
         // Markers are read back from the log when it is recovered, so they are always in it.
-        let large = batch.size_bytes() >= options.direct_batch_bytes_min;
-        !batch.header().attributes.is_control()
-            && (large || batch.size_bytes() as u64 > options.wal_file_bytes / 4)
+        if batch.header().attributes.is_control() {
+            return false;
+        }
+        let options = &self.site.options;
+        if batch.size_bytes() as u64 > options.wal_file_bytes / 4 {
+            return true;
+        }
+        if batch.size_bytes() < options.direct_batch_bytes_min {
+            return false;
+        }
+        // Much that came before would have to be copied first, and everybody would wait for it. The keeper does
+        // that; until then this partition's large batches go through the log too.
+        if partition.state.lock().pending_bytes > CATCH_UP_BYTES_MAX {
+            self.site.early_roll_up.lock().insert(partition.id(), partition.clone());
+            self.site.bell.ring();
+            return false;
+        }
+        true
     }
 
     fn stage_append(
@@ -119,7 +137,9 @@ impl Writer {
     }
 
     fn stage_batch(&mut self, group: &mut Group, index: usize, batch: &Batch) -> BatchStaged {
-        if group.frame_bytes() + self.frame_bytes(batch) > group.room.batches {
+        let is_direct = self.is_direct(batch, &group.partitions[index].partition);
+        let frame_bytes = frame_bytes(batch, is_direct);
+        if group.frame_bytes() + frame_bytes > group.room.batches || group.room.pending == 0 {
             return BatchStaged::NotNow;
         }
         let staged = &group.partitions[index];
@@ -128,7 +148,7 @@ impl Writer {
             partition_leader_epoch: staged.leader_epoch,
             ..*batch.header()
         };
-        let place = if self.is_direct(batch) {
+        let place = if is_direct {
             match self.stage_direct(group, index, &header, batch) {
                 Ok(place) => place,
                 Err(DirectError::Later) => return BatchStaged::NotNow,
@@ -138,6 +158,7 @@ impl Writer {
             let at = group.buffer.len() + FRAME_HEADER_BYTES;
             let id = group.partitions[index].partition.id();
             write_batch(&mut group.buffer, group.stamp, id, &header.encode(), &split(batch.bytes()));
+            group.room.pending -= 1;
             Place::Wal { at }
         };
         group.frames += 1;

@@ -11,7 +11,7 @@ use model::{PartitionId, Timestamp};
 use tokio::sync::oneshot;
 
 use super::group::{Answer, AnswerTo, Group, Place, Room, StagedChange, StagedPartition};
-use super::stage::Staged;
+use super::stage::{Staged, frame_bytes};
 use crate::append::AppendError;
 use crate::partition::{Partition, Pending, TailBatch};
 use crate::queue::{Request, RequestKind};
@@ -97,7 +97,9 @@ impl Writer {
 
     fn begin(&mut self, now: Timestamp) -> io::Result<Option<Group>> {
         let needed = match self.waiting.front().map(|request| &request.kind) {
-            Some(RequestKind::Append { append, .. }) => self.frame_bytes(&append.batch),
+            Some(RequestKind::Append { append, .. }) => {
+                frame_bytes(&append.batch, self.is_direct(&append.batch, &append.partition))
+            }
             _ => CHANGE_BYTES_MAX,
         };
         let used = self.position as usize + GROUP_HEADER_BYTES;
@@ -123,13 +125,13 @@ impl Writer {
         let room = file_bytes.saturating_sub(self.position as usize + GROUP_HEADER_BYTES);
         let kept = if self.site.wal.is_exhausted() { CHANGES_BYTES.min(file_bytes / 4) } else { 0 };
         let pending = self.site.pending_batches.load(Ordering::Relaxed);
-        let batches = if pending >= self.site.options.pending_batches_max as u64 {
-            0
-        } else {
-            room.saturating_sub(kept)
+        let room = Room {
+            batches: room.saturating_sub(kept),
+            changes: room,
+            pending: (self.site.options.pending_batches_max as u64).saturating_sub(pending) as usize,
         };
         let stamp = Stamp { file: file.number, group: self.next_group };
-        Ok(Some(Group::new(stamp, self.position, Room { batches, changes: room }, now)))
+        Ok(Some(Group::new(stamp, self.position, room, now)))
     }
 
     fn stage_all(&mut self, group: &mut Group) -> bool {
@@ -299,7 +301,9 @@ impl Writer {
     fn publish_one(&mut self, staged: &StagedPartition, buffer: &Bytes, group: (Stamp, u64, Timestamp)) {
         let (stamp, position, at) = group;
         let site = &self.site;
-        let mut segments = staged.partition.writer.lock();
+        // Held for long while the keeper rolls up, so taken only when needed.
+        let is_deleted = staged.changes.iter().any(|change| matches!(change, StagedChange::Delete));
+        let mut segments = (staged.in_segment > 0 || is_deleted).then(|| staged.partition.writer.lock());
         let mut state = staged.partition.state.lock();
         for (index, batch) in staged.batches.iter().enumerate() {
             let header = &batch.header;
@@ -311,8 +315,10 @@ impl Writer {
                 Place::Wal { at } => (buffer.slice(*at..*at + bytes), Bytes::new()),
                 Place::Direct { head, rest } => (head.clone(), rest.clone()),
             };
-            if index < staged.in_segment {
-                staged.partition.commit_direct(&segments, &mut state, header, at);
+            if index < staged.in_segment
+                && let Some(segments) = &segments
+            {
+                staged.partition.commit_direct(segments, &mut state, header, at);
                 site.direct_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             } else if let Place::Wal { at } = batch.place {
                 let pending = Pending {
@@ -332,7 +338,9 @@ impl Writer {
                 state.tail.push_back(batch);
             }
         }
-        if staged.in_segment > 0 && staged.is_durable {
+        if staged.is_durable
+            && let Some(segments) = &mut segments
+        {
             segments.mark_synced();
         }
         for change in &staged.changes {
@@ -352,7 +360,9 @@ impl Writer {
                 }
                 StagedChange::Delete => {
                     state.delete(site);
-                    segments.leave_active();
+                    if let Some(segments) = &mut segments {
+                        segments.leave_active();
+                    }
                     self.partitions.write().remove(&staged.partition.id());
                     site.graveyard.lock().push(staged.partition.clone());
                 }

@@ -94,11 +94,31 @@ impl Bench {
     pub fn settle(&mut self) {
         for _ in 0..100_000 {
             let now = self.clock.now();
-            if !self.shards.iter_mut().fold(false, |did, shard| shard.step(now) || did) {
+            let mut did = false;
+            for shard in &mut self.shards {
+                did |= shard.step(now);
+            }
+            if !did {
                 return;
             }
         }
         panic!("the storage never comes to rest");
+    }
+
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Closes in order; returns the bytes that were written for each byte produced.
+    pub fn close_and_count(mut self) -> f64 {
+        let storage = self.storage.clone();
+        self.close();
+        let metrics = storage.metrics();
+        let written = metrics.wal_bytes.value()
+            + metrics.direct_bytes.value()
+            + metrics.roll_up_bytes.value()
+            + metrics.other_bytes.value();
+        written as f64 / metrics.produced_bytes.value() as f64
     }
 
     pub fn advance(&mut self, by: Duration) {

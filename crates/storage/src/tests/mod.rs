@@ -1,9 +1,11 @@
 //! Tests of the whole storage; those of single modules lie beside them.
 
 mod basics;
+mod behaviour;
 mod bench;
 mod crash;
 mod damage;
 pub(crate) mod faults;
 mod model;
+mod threads;
 mod trouble;
