@@ -13,6 +13,10 @@ use crate::net::{Begun, Ends, Frame, Outcome, Service, Work};
 
 pub use table::advertised;
 
+/// Largest request that carries no records. Decoded, such a request may take many times its size
+/// (`wire::MEMORY_PER_BYTE_MAX`), where the records of a Produce are shared, not copied.
+const PLAIN_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Who asks, and in which version.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -49,6 +53,9 @@ impl Service for Requests {
             Err(error) => return refuse(format!("unreadable request header: {error}")),
         };
         let Some(api) = header.api() else { return refuse(format!("unknown API key {}", header.api_key)) };
+        if api != wire::ApiKey::Produce && size > PLAIN_REQUEST_BYTES_MAX {
+            return refuse(format!("{} of {size} bytes; {PLAIN_REQUEST_BYTES_MAX} are allowed", api.name()));
+        }
         let caller =
             Caller { ends: self.ends, client_id: header.client_id.clone(), version: header.api_version };
         let broker = self.broker.clone();

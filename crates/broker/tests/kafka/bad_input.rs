@@ -87,3 +87,17 @@ async fn half_open_connections_end_and_idle_ones_stay_for_ten_minutes() {
     tokio::time::sleep(std::time::Duration::from_secs(500)).await;
     assert_eq!(idle.ask(4, &api_versions()).await.error_code, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_without_records_may_not_be_large() {
+    let server = Server::start().await;
+    let name = "x".repeat(32_000);
+    let topic =
+        wire::metadata::MetadataRequestTopic { name: Some(name.as_str().into()), ..Default::default() };
+    let request = MetadataRequest { topics: Some(vec![topic; 150]), ..Default::default() };
+    let frame = wire::encode_request(1, None, 1, &request).unwrap().to_bytes();
+    assert!(frame.len() > 4 * 1024 * 1024);
+    let mut client = server.connect();
+    client.stream.write_all(&frame).await.unwrap();
+    assert!(client.frame().await.is_none());
+}
