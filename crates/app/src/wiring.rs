@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom};
@@ -47,6 +48,7 @@ impl Broker {
         let broker = broker::Broker::open(settings.clone(), storage.clone(), clock, random)
             .await
             .map_err(|why| anyhow!("the cluster metadata cannot be loaded: {why}"))?;
+        env::spawn(release_memory(broker.clone()));
         let (shutdown, stopped) = watch::channel(false);
         let serving = env::spawn({
             let broker = broker.clone();
@@ -118,6 +120,27 @@ async fn open_storage(
     let data_dir = options.data_dir.clone();
     let opened = env::run_blocking(move || Storage::open(storage_options, real_disk(), clock, random)).await;
     opened.with_context(|| format!("cannot open the data directory {data_dir}"))
+}
+
+/// How often the traffic is looked at, to give back memory after it.
+const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Less traffic than this in an interval leaves no memory behind worth giving back.
+const QUIET_BYTES_MAX: u64 = 4 << 20;
+
+/// Gives memory back when a time of much traffic is over.
+async fn release_memory(broker: broker::Broker) {
+    let (mut seen, mut was_busy) = (0, false);
+    loop {
+        tokio::time::sleep(MEMORY_INTERVAL).await;
+        let moved = broker.moved_bytes();
+        let is_busy = moved - seen > QUIET_BYTES_MAX;
+        seen = moved;
+        if was_busy && !is_busy {
+            env::run_blocking(env::release_freed_memory).await;
+        }
+        was_busy = is_busy;
+    }
 }
 
 fn real_disk() -> Arc<dyn Disk> {

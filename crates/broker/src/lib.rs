@@ -55,8 +55,11 @@ pub(crate) struct Parts {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub metrics: Metrics,
-    /// Requests being read and worked on.
+    /// Requests being read and worked on, as they came.
     pub request_budget: MemoryBudget,
+    /// What they take beside that when they are decoded. Apart from the other: whoever has a place in that one may
+    /// wait for a place in this one, and not the other way round.
+    pub decoded_budget: MemoryBudget,
     /// Records read from disk for answers.
     pub fetch_budget: MemoryBudget,
 }
@@ -94,7 +97,8 @@ impl Broker {
             ),
             sessions: Sessions::new(options.fetch_sessions_max as usize),
             metrics: Metrics::new(),
-            request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize),
+            request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
+            decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
             options,
             topics,
@@ -130,6 +134,11 @@ impl Broker {
 
     pub fn request_budget(&self) -> MemoryBudget {
         self.0.request_budget.clone()
+    }
+
+    /// Bytes of requests and responses since the start.
+    pub fn moved_bytes(&self) -> u64 {
+        self.0.metrics.moved_bytes()
     }
 
     pub fn cluster_id(&self) -> &str {

@@ -126,11 +126,16 @@ impl Metrics {
         self.sent.inc_by(response_bytes as u64);
     }
 
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.received.get() + self.sent.get()
+    }
+
     pub(crate) fn text(&self, parts: &Parts) -> String {
         let topics = parts.topics.all();
         self.topics.set(topics.len() as i64);
         self.partitions.set(topics.iter().map(|topic| topic.partitions.len() as i64).sum());
-        self.request_memory.set(parts.request_budget.reserved_bytes() as i64);
+        self.request_memory
+            .set((parts.request_budget.reserved_bytes() + parts.decoded_budget.reserved_bytes()) as i64);
         self.fetch_sessions.set(parts.sessions.count() as i64);
         self.storage.take(parts.storage.metrics());
         let mut out = String::new();

@@ -33,8 +33,8 @@ pub trait Disk: Send + Sync {
     /// Takes a lock file, creating it if need be. `WouldBlock` when somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<DiskLock>;
 
-    /// Bytes that may still be written to the file system holding this path.
-    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// How large the file system holding this path is.
+    fn space(&self, path: &Path) -> io::Result<Space>;
 }
 
 /// An open file. Reads and writes name their position, so that one handle serves many threads.
@@ -67,6 +67,14 @@ pub trait File: Send + Sync {
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
+}
+
+/// Room in a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub total: u64,
+    /// What may still be written.
+    pub free: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

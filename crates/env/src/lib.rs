@@ -6,6 +6,7 @@
 
 mod clock;
 mod disk;
+mod heap;
 mod net;
 mod random;
 mod real_disk;
@@ -15,7 +16,8 @@ mod task;
 mod tests;
 
 pub use clock::{Clock, SystemClock};
-pub use disk::{Disk, DiskEntry, DiskLock, File, read_exact_at, read_file, replace_file};
+pub use disk::{Disk, DiskEntry, DiskLock, File, Space, read_exact_at, read_file, replace_file};
+pub use heap::{release_freed_memory, reuse_freed_memory};
 pub use net::listen;
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;

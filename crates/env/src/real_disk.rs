@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{FallocateFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::disk::{Disk, DiskEntry, DiskLock, File};
+use crate::disk::{Disk, DiskEntry, DiskLock, File, Space};
 
 /// The machine's file system, through plain system calls.
 #[derive(Default)]
@@ -92,9 +92,10 @@ impl Disk for RealDisk {
         Ok(DiskLock::new(fd))
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+    fn space(&self, path: &Path) -> io::Result<Space> {
         let stat = retry(|| rustix::fs::statvfs(path))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+        Ok(Space { total: bytes(stat.f_blocks), free: bytes(stat.f_bavail) })
     }
 }
 

@@ -115,7 +115,8 @@ fn a_lock_is_held_by_one() {
         assert_eq!(disk.lock(&root.join("lock")).err().unwrap().kind(), ErrorKind::WouldBlock);
         drop(lock);
         disk.lock(&root.join("lock")).unwrap();
-        assert!(disk.free_bytes(root).unwrap() > 0);
+        let space = disk.space(root).unwrap();
+        assert!(space.free > 0 && space.free <= space.total);
     });
 }
 
@@ -194,7 +195,7 @@ fn a_full_disk_refuses_and_recovers() {
     let disk = SimDisk::new(1);
     disk.set_capacity(Some(100));
     let path = written(&disk, "a", &[1; 80]);
-    assert_eq!(disk.free_bytes(&path).unwrap(), 20);
+    assert_eq!(disk.space(&path).unwrap().free, 20);
     let file = disk.create(Path::new("/b")).unwrap();
     assert_eq!(file.write_at(&[1; 30], 0).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(file.allocate(0, 30).unwrap_err().kind(), ErrorKind::StorageFull);

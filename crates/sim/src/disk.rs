@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use env::{Disk, DiskEntry, DiskLock, File};
+use env::{Disk, DiskEntry, DiskLock, File, Space};
 
 /// Honest until the switch is on.
 pub struct LyingDisk(pub Arc<dyn Disk>, pub Arc<AtomicBool>);
@@ -57,8 +57,8 @@ impl Disk for LyingDisk {
         self.0.lock(path)
     }
 
-    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        self.0.free_bytes(path)
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.0.space(path)
     }
 }
 

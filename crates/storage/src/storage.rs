@@ -3,7 +3,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use env::{Clock, Disk, DiskLock, Random};
+use env::{Clock, Disk, DiskLock, Random, Space};
 use model::{Offset, PartitionId};
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
@@ -126,6 +126,12 @@ impl Storage {
 
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// How large the file system of the data directory is. May block.
+    pub fn space(&self) -> io::Result<Space> {
+        let site = self.inner.sites.first().expect("a storage has at least one shard");
+        site.disk.space(&site.options.data_dir)
     }
 
     pub fn partition(&self, id: PartitionId) -> Option<Arc<Partition>> {

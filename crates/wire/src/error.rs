@@ -18,6 +18,8 @@ pub enum DecodeError {
     NotUtf8 { field: &'static str, offset: usize },
     #[error("{field} at offset {offset} has {length} elements, more than an array may have (1000000)")]
     ArrayTooLong { field: &'static str, offset: usize, length: usize },
+    #[error("{field} at offset {offset} makes the message take more memory than the {allowed} bytes it may")]
+    TooMuchMemory { field: &'static str, offset: usize, allowed: usize },
     #[error("the variable-length number at offset {offset} does not end within 32 bits")]
     Varint { offset: usize },
     #[error("{message} at offset {offset}: {count} tagged fields, more than allowed (10000)")]

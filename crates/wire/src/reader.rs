@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use model::TopicId;
 
+use crate::tagged::TaggedField;
 use crate::{DecodeError, Part, Records, Str, TaggedFields};
 
 /// The most elements an array may have, as in Kafka 4.4's readers.
@@ -28,12 +29,34 @@ pub struct Reader {
     at: usize,
     /// Where reading stops: the end of the data, or of the tagged field being read.
     end: usize,
+    /// Bytes that arrays and unknown tagged fields take in memory so far, and may take.
+    memory: usize,
+    memory_max: usize,
 }
 
 impl Reader {
     pub fn new(data: Bytes) -> Reader {
         let end = data.len();
-        Reader { data, at: 0, end }
+        Reader { data, at: 0, end, memory: 0, memory_max: usize::MAX }
+    }
+
+    /// Refuses messages whose arrays and unknown tagged fields together take more memory than this. (Strings, bytes
+    /// and records share the input's.)
+    pub fn with_memory_max(self, bytes: usize) -> Reader {
+        Reader { memory_max: bytes, ..self }
+    }
+
+    /// What has been read takes so many bytes of memory, beside the input itself.
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    fn charge(&mut self, field: &'static str, offset: usize, bytes: usize) -> Result<(), DecodeError> {
+        self.memory += bytes;
+        if self.memory > self.memory_max {
+            return Err(DecodeError::TooMuchMemory { field, offset, allowed: self.memory_max });
+        }
+        Ok(())
     }
 
     /// The number of bytes not read yet. After a complete message, anything but 0 is for the caller to judge.
@@ -227,10 +250,13 @@ impl Reader {
         self.check_array(field, offset, length, T::LEAST_SIZE)?;
         // What is reserved ahead takes no more memory than the bytes that are there; an array whose
         // elements are larger in memory than on the wire grows as they really arrive.
-        let mut array: Vec<T> = Vec::with_capacity(step(length, |n| n <= self.remaining() / size_of::<T>()));
+        let first = step(length, |n| n <= self.remaining() / size_of::<T>());
+        self.charge(field, offset, first * size_of::<T>())?;
+        let mut array: Vec<T> = Vec::with_capacity(first);
         while array.len() < length {
             if array.len() == array.capacity() {
                 let next = step(length, |n| n.div_ceil(2) <= array.len());
+                self.charge(field, offset, (next - array.len()) * size_of::<T>())?;
                 array.reserve_exact(next - array.len());
             }
             array.push(T::read(self, version, flexible)?);
@@ -301,6 +327,7 @@ impl Reader {
             least = u64::from(tag) + 1;
             let outer = std::mem::replace(&mut self.end, end);
             if !known(self, tag)? {
+                self.charge(message, offset, size_of::<TaggedField>())?;
                 let bytes = self.take_shared(self.remaining())?;
                 unknown.push(tag, bytes);
             }

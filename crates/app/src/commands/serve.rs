@@ -20,6 +20,8 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let options = settings.options();
     logging::start(&options.log_format, &options.log_level)?;
     check_listen(&options)?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    env::reuse_freed_memory(threads);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
     runtime.block_on(serve(settings, options))
 }

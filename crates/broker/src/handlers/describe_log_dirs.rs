@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use settings::BrokerOptions;
+use storage::Storage;
+use tracing::warn;
 use wire::describe_log_dirs::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic};
 use wire::{DescribeLogDirsRequest, DescribeLogDirsResponse, Str};
 
@@ -11,6 +13,7 @@ use crate::topics::Topics;
 pub async fn handle(
     request: DescribeLogDirsRequest,
     topics: &Topics,
+    storage: &Storage,
     options: &BrokerOptions,
 ) -> DescribeLogDirsResponse {
     let mut wanted: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
@@ -39,7 +42,21 @@ pub async fn handle(
             });
         }
     }
+    let space = {
+        let storage = storage.clone();
+        env::run_blocking(move || storage.space()).await
+    };
+    // Kafka's "unknown" is -1.
+    let (total_bytes, usable_bytes) = match space {
+        Ok(space) => (space.total as i64, space.free as i64),
+        Err(error) => {
+            warn!(%error, "cannot tell how much room is left");
+            (-1, -1)
+        }
+    };
     let result = DescribeLogDirsResult {
+        total_bytes,
+        usable_bytes,
         log_dir: options.data_dir.as_str().into(),
         topics: described,
         ..Default::default()

@@ -9,13 +9,11 @@ use wire::{ErrorCode, Header, Reader, Request, Str};
 
 use crate::Parts;
 use crate::handlers::{api_versions, produce};
+use crate::net::frame::SMALL_REQUEST_BYTES;
+use crate::net::memory::{MemoryBudget, Reservation};
 use crate::net::{Begun, Ends, Frame, Outcome, Service, Work};
 
 pub use table::advertised;
-
-/// Largest request that carries no records. Decoded, such a request may take many times its size
-/// (`wire::MEMORY_PER_BYTE_MAX`), where the records of a Produce are shared, not copied.
-const PLAIN_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Who asks, and in which version.
 #[derive(Clone, Debug)]
@@ -53,12 +51,10 @@ impl Service for Requests {
             Err(error) => return refuse(format!("unreadable request header: {error}")),
         };
         let Some(api) = header.api() else { return refuse(format!("unknown API key {}", header.api_key)) };
-        if api != wire::ApiKey::Produce && size > PLAIN_REQUEST_BYTES_MAX {
-            return refuse(format!("{} of {size} bytes; {PLAIN_REQUEST_BYTES_MAX} are allowed", api.name()));
-        }
         let caller =
             Caller { ends: self.ends, client_id: header.client_id.clone(), version: header.api_version };
         let broker = self.broker.clone();
+        let body = body.with_memory_max(broker.options.request_decoded_bytes_max as usize);
         let metered = Metered { api, began, broker: broker.clone(), request_bytes: size };
         match api {
             wire::ApiKey::ApiVersions if !table::serves(api, caller.version) => {
@@ -69,8 +65,10 @@ impl Service for Requests {
                 refuse(format!("{} version {} is not served", api.name(), caller.version))
             }
             wire::ApiKey::Produce => {
-                let request = match decode::<wire::ProduceRequest>(body, caller.version) {
-                    Ok(request) => request,
+                let decoded =
+                    decode::<wire::ProduceRequest>(body, caller.version, &broker.decoded_budget).await;
+                let (request, decoded) = match decoded {
+                    Ok(decoded) => decoded,
                     Err(outcome) => return Begun::Exclusive(Box::pin(async move { outcome })),
                 };
                 let acks = request.acks;
@@ -78,7 +76,7 @@ impl Service for Requests {
                 let reservation = frame.reservation;
                 Begun::Pipelined(Box::pin(async move {
                     let response = produced.await;
-                    drop(reservation);
+                    drop((reservation, decoded));
                     metered.done(match acks {
                         0 => produce::without_acks(&response),
                         _ => respond(&header, header.api_version, &response),
@@ -100,10 +98,25 @@ fn refuse(reason: String) -> Begun {
     Begun::Exclusive(Box::pin(async move { Outcome::Close(reason) }))
 }
 
-fn decode<R: Request>(mut body: Reader, version: i16) -> Result<R, Outcome> {
-    let malformed = |why: String| Outcome::Close(format!("malformed {} version {version}: {why}", R::NAME));
-    let request = R::decode(&mut body, version).map_err(|error| malformed(error.to_string()))?;
-    Ok(request)
+/// The request, and the place it takes in the memory budget: decoded, a request may be many times its size
+/// (`wire::MEMORY_PER_BYTE_MAX`).
+async fn decode<R: Request>(
+    mut body: Reader,
+    version: i16,
+    budget: &MemoryBudget,
+) -> Result<(R, Option<Reservation>), Outcome> {
+    let request = R::decode(&mut body, version).map_err(|error| {
+        let limit = match error {
+            wire::DecodeError::TooMuchMemory { .. } => "; levada.request.decoded.bytes.max sets the limit",
+            _ => "",
+        };
+        Outcome::Close(format!("malformed {} version {version}: {error}{limit}", R::NAME))
+    })?;
+    let reservation = match body.memory() {
+        ..=SMALL_REQUEST_BYTES => None,
+        memory => Some(budget.reserve(memory).await),
+    };
+    Ok((request, reservation))
 }
 
 fn respond<R: wire::Response>(header: &Header, version: i16, response: &R) -> Outcome {

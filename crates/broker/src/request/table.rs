@@ -28,8 +28,8 @@ macro_rules! apis {
         pub async fn answer(api: ApiKey, header: Header, body: Reader, caller: Caller, broker: &Parts) -> Outcome {
             match api {
                 $(ApiKey::$api => {
-                    let $request = match decode(body, caller.version) {
-                        Ok(request) => request,
+                    let ($request, _decoded) = match decode(body, caller.version, &broker.decoded_budget).await {
+                        Ok(decoded) => decoded,
                         Err(outcome) => return outcome,
                     };
                     let ($caller, $broker) = (&caller, broker);
@@ -57,7 +57,7 @@ apis! {
     OffsetForLeaderEpoch 2..=4 => |r, _c, b| offset_for_leader_epoch::handle(r, &b.topics);
     DescribeConfigs 1..=4 => |r, c, b| describe_configs::handle(r, c, &b.node, &b.topics, &b.cluster);
     AlterConfigs 0..=2 => |r, _c, b| alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
-    DescribeLogDirs 1..=5 => |r, _c, b| describe_log_dirs::handle(r, &b.topics, &b.options);
+    DescribeLogDirs 1..=5 => |r, _c, b| describe_log_dirs::handle(r, &b.topics, &b.storage, &b.options);
     CreatePartitions 0..=3 => |r, _c, b| create_partitions::handle(r, &b.topics, &b.cluster);
     IncrementalAlterConfigs 0..=1 => |r, _c, b| incremental_alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
     OffsetDelete 0..=0 => |r, _c, b| offset_delete::handle(r, &b.topics, &b.offsets);

@@ -1,5 +1,5 @@
 use tokio::io::AsyncWriteExt;
-use wire::{ApiKey, MetadataRequest};
+use wire::{ApiKey, MetadataRequest, OffsetFetchRequest};
 
 use crate::harness::*;
 
@@ -89,15 +89,18 @@ async fn half_open_connections_end_and_idle_ones_stay_for_ten_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_without_records_may_not_be_large() {
+async fn a_request_that_decodes_to_too_much_is_refused_and_a_large_one_served() {
     let server = Server::start().await;
+    // A little more than the limit has room for: three bytes each, and no more than an array may have.
+    let count = (64 << 20) / size_of::<wire::offset_fetch::OffsetFetchRequestGroup>() + 1;
+    assert!(count < wire::ARRAY_ELEMENTS_MAX);
+    let request = OffsetFetchRequest { groups: vec![Default::default(); count], ..Default::default() };
+    let mut client = server.connect();
+    client.is_open_after(8, &request).await;
+    assert!(client.frame().await.is_none());
     let name = "x".repeat(32_000);
     let topic =
         wire::metadata::MetadataRequestTopic { name: Some(name.as_str().into()), ..Default::default() };
     let request = MetadataRequest { topics: Some(vec![topic; 150]), ..Default::default() };
-    let frame = wire::encode_request(1, None, 1, &request).unwrap().to_bytes();
-    assert!(frame.len() > 4 * 1024 * 1024);
-    let mut client = server.connect();
-    client.stream.write_all(&frame).await.unwrap();
-    assert!(client.frame().await.is_none());
+    assert!(!server.connect().ask(1, &request).await.topics.is_empty());
 }

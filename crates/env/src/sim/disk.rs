@@ -3,7 +3,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::disk::{Disk, DiskEntry, DiskLock, File};
+use crate::disk::{Disk, DiskEntry, DiskLock, File, Space};
 use crate::random::{Random, SeededRandom};
 
 const SECTOR_BYTES: usize = 512;
@@ -336,10 +336,11 @@ impl Disk for SimDisk {
         }))
     }
 
-    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+    fn space(&self, _path: &Path) -> io::Result<Space> {
         let world = self.world();
         world.check_alive()?;
-        Ok(world.capacity.map_or(1 << 40, |capacity| capacity.saturating_sub(world.used_bytes())))
+        let total = world.capacity.unwrap_or(1 << 40);
+        Ok(Space { total, free: total.saturating_sub(world.used_bytes()) })
     }
 }
 

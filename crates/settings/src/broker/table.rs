@@ -206,7 +206,12 @@ broker_options! {
     /// Storage threads, each with its own write-ahead log. Partitions keep the one they were created on.
     storage_shards: u16 = "levada.storage.shards", int_between(1, 64), "1", ReadOnly;
 
-    /// Memory for requests that are being read, answered or waited on; beyond it, connections wait to be read.
+    /// Most memory that one request may take once it is decoded, beside its bytes as they came (which produced records
+    /// stay in); a larger one closes its connection. About 600,000 partitions in one request.
+    request_decoded_bytes_max: u32 = "levada.request.decoded.bytes.max", int(64 * 1024), "67108864", ReadOnly;
+
+    /// Memory for requests that are being read, answered or waited on; beyond it, connections wait to be read. Half of it
+    /// is for their bytes as they come, half for what they take beside that once they are decoded.
     memory_request_bytes_max: u64 = "levada.memory.request.bytes.max", long(MIB), "268435456", ReadOnly;
 
     /// Memory for the newest batches, from which consumers at the end of a partition are served.

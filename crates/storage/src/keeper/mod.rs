@@ -160,7 +160,7 @@ impl Keeper {
         }
         self.tick_due = clock + TICK;
         let options = &self.site.options;
-        let free = self.site.disk.free_bytes(&options.data_dir)?;
+        let free = self.site.disk.space(&options.data_dir)?.free;
         let is_full = self.site.disk_full.load(Ordering::Acquire);
         if free < options.disk_free_bytes_min {
             if !is_full {
