@@ -41,12 +41,16 @@ enum Kind {
 const KIB: usize = 1024;
 
 pub const MEASURES: &[Measure] = &[
-    measure("single record, 1 client", Kind::Single, 1, 1, 1_000),
-    measure("single record, 64 clients", Kind::Single, 16, 64, 48_000),
+    measure("single record, 1 client, 1 partition", Kind::Single, 1, 1, 2_000),
+    measure("single record, 16 clients, 1 partition", Kind::Single, 1, 16, 16_000),
+    measure("single record, 16 clients, 16 partitions", Kind::Single, 16, 16, 16_000),
+    measure("single record, 64 clients, 16 partitions", Kind::Single, 16, 64, 48_000),
     measure("Java 64 KiB batches, 1 partition", Kind::Java(64 * KIB), 1, 1, 300_000),
     measure("Java 64 KiB batches, 16 partitions", Kind::Java(64 * KIB), 16, 1, 300_000),
+    measure("Java default batching (16 KiB), 16 partitions", Kind::Java(16 * KIB), 16, 1, 300_000),
     measure("librdkafka 1 MiB batches, 1 producer, 1 partition", Kind::Rdkafka(KIB * KIB), 1, 1, 600_000),
     measure("librdkafka 1 MiB batches, 1 producer, 16 partitions", Kind::Rdkafka(KIB * KIB), 16, 1, 600_000),
+    measure("librdkafka 1 MiB batches, 16 producers, 1 partition", Kind::Rdkafka(KIB * KIB), 1, 16, 600_000),
     measure(
         "librdkafka 1 MiB batches, 16 producers, 16 partitions",
         Kind::Rdkafka(KIB * KIB),
