@@ -49,6 +49,10 @@ impl Broker {
             .await
             .map_err(|why| anyhow!("the cluster metadata cannot be loaded: {why}"))?;
         env::spawn(release_memory(broker.clone()));
+        env::spawn({
+            let broker = broker.clone();
+            async move { broker.load_groups().await }
+        });
         let (shutdown, stopped) = watch::channel(false);
         let serving = env::spawn({
             let broker = broker.clone();

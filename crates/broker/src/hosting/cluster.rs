@@ -21,7 +21,7 @@ const PARTITION: PartitionId = PartitionId { topic: TopicId::CLUSTER_METADATA, i
 
 #[derive(Clone)]
 pub struct Cluster {
-    host: Host<Metadata>,
+    host: Host<Metadata, Follower>,
     shared: Arc<Shared>,
 }
 
@@ -79,7 +79,9 @@ impl Cluster {
             random,
             producer_ids: Mutex::default(),
         });
-        let host = Host::start(storage, log, clock, Follower { shared: shared.clone() }).await?;
+        let host =
+            Host::start(storage, log, &*clock, Metadata::default(), Follower { shared: shared.clone() })
+                .await?;
         Ok(Cluster { host, shared })
     }
 
@@ -235,6 +237,7 @@ fn difference<'a>(
 }
 
 /// Brings storage, the directory and the settings in line with committed metadata.
+#[derive(Clone)]
 struct Follower {
     shared: Arc<Shared>,
 }

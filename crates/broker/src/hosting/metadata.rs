@@ -7,7 +7,7 @@ use wire::metadata_records::{
 };
 use wire::{DecodeError, Message, Stored, stored};
 
-use super::host::Hosted;
+use super::host::{Entry, Hosted};
 use crate::NODE_ID;
 
 /// Kafka's numbers of config resources.
@@ -15,7 +15,7 @@ const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
 
 impl Hosted for Metadata {
-    fn encode(record: &Record) -> (Option<Bytes>, Option<Bytes>) {
+    fn encode(record: &Record) -> Option<Entry> {
         let value = match record {
             Record::TopicCreated { name, id } => {
                 encode(&TopicRecord { name: name.as_str().into(), topic_id: *id, ..Default::default() })
@@ -50,7 +50,7 @@ impl Hosted for Metadata {
                 ..Default::default()
             }),
         };
-        (None, Some(value))
+        Some((None, Some(value)))
     }
 
     fn decode(_: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Record>, DecodeError> {

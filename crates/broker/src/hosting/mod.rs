@@ -1,9 +1,10 @@
 //! Runs the coordinators' machines over internal topics.
 
+mod groups;
 mod host;
 mod metadata;
-mod offsets;
 mod transactional_ids;
+mod waiters;
 
 mod cluster;
 mod coordinator;
@@ -13,7 +14,9 @@ mod tests;
 
 pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
 pub use coordinator::Coordinator;
+pub use groups::{GroupHost, subscription};
 pub use host::HostError;
+pub use waiters::Waiters;
 
 /// Why the records of our own machines always encode.
 const ENCODES: &str = "the strings of a record came over the same protocol";
