@@ -167,6 +167,10 @@ impl Machine for Metadata {
     fn apply(&mut self, record: &Record) {
         match record {
             Record::TopicCreated { name, id } => {
+                // Only where the removal of the older one was lost.
+                if let Some(older) = self.topics.get(name) {
+                    self.names.remove(&older.id);
+                }
                 let topic = Topic { name: name.clone(), id: *id, partitions: 0, configs: BTreeMap::new() };
                 self.topics.insert(name.clone(), topic);
                 self.names.insert(*id, name.clone());
@@ -200,6 +204,13 @@ impl Machine for Metadata {
 }
 
 impl Metadata {
+    /// So many records are missing in the log here. Each may have been a block of producer ids: whoever has ids of it
+    /// still uses them, and nobody else may get them.
+    pub fn lose(&mut self, records: i64) {
+        self.next_producer_id =
+            self.next_producer_id.saturating_add(records.saturating_mul(PRODUCER_ID_BLOCK));
+    }
+
     /// In the order of names.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.values()
