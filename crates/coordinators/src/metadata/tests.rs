@@ -138,12 +138,12 @@ fn producer_ids_of_lost_allocations_are_not_given_again() {
         decision.reply
     };
     let mut whole = Metadata::default();
-    let given: Vec<Reply> = (0..4).map(|_| allocate(&mut whole)).collect();
+    (0..4).for_each(|_| drop(allocate(&mut whole)));
     // Of four allocations the last two are lost.
     let mut state = Metadata::default();
     state.apply(&Record::ProducerIdsAllocated { next: 2 * PRODUCER_ID_BLOCK });
     state.lose(2);
-    assert!(!given.contains(&allocate(&mut state)));
+    assert_eq!(allocate(&mut state), allocate(&mut whole.clone()));
     // One that survived says more than what was lost before it.
     let mut state = Metadata::default();
     state.lose(3);

@@ -47,8 +47,8 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
         if scan(&slots, shard, &empty).map_err(failed("reading the write-ahead log in"))?.is_empty() {
             return Ok(None);
         }
-        let reason = "the checkpoint is missing although there is a write-ahead log".to_owned();
-        return Err(OpenError::Unreadable { path: directory.display().to_string(), reason });
+        let reason = "it is missing although there is a write-ahead log".to_owned();
+        return Err(OpenError::Checkpoint { path: directory.display().to_string(), reason });
     };
     let found = scan(&slots, shard, &record).map_err(failed("reading the write-ahead log in"))?;
     let is_clean = record.is_clean && found.is_empty();

@@ -246,6 +246,38 @@ fn a_missing_segment_is_told() {
 }
 
 #[test]
+fn a_missing_segment_is_stepped_over_once_its_loss_is_accepted() {
+    let (mut bench, contents) = filled(small_options(), 60);
+    bench.close();
+    for path in bench.paths(".log") {
+        let disk = bench.disk.fork();
+        env::Disk::remove(&disk, &path).unwrap();
+        let random = std::sync::Arc::new(env::SeededRandom::new(3));
+        let shared = std::sync::Arc::new(disk.clone());
+        let repaired = repair(bench.options.clone(), shared, bench.clock.clone(), random, true).unwrap();
+        let [(damaged, ranges)] = &repaired.accepted[..] else { panic!("{path:?}: {repaired:?}") };
+        let mut bench = reopened(&bench, disk);
+        for turn in 0..2 {
+            for (id, expected) in &contents {
+                let is_lost = |offset: &Offset| {
+                    id == damaged && ranges.iter().any(|(first, last)| first <= offset && offset <= last)
+                };
+                let mut rest: Vec<_> = expected
+                    .iter()
+                    .filter(|(offset, _)| !is_lost(offset))
+                    .map(|(offset, _)| *offset)
+                    .collect();
+                bench.append(*id, batch(&[b"next"])).unwrap();
+                rest.extend((0..=turn).map(|number| expected.last().unwrap().0.plus(1 + number)));
+                let found: Vec<_> = bench.read_all(*id).into_iter().map(|(offset, _)| offset).collect();
+                assert_eq!(found, rest, "{path:?} {id}");
+            }
+            bench = bench.reopen();
+        }
+    }
+}
+
+#[test]
 fn a_damaged_partition_stays_so_until_its_loss_is_accepted() {
     let (bench, contents) = filled(small_options(), 60);
     let bench = bench.reopen();
@@ -314,8 +346,8 @@ fn an_unreadable_checkpoint_is_refused_and_can_be_made_anew() {
         let is_newer =
             |error: &OpenError| matches!(error, OpenError::Newer { .. }) && (4..8).contains(&position);
         match opened {
-            Err(error @ (OpenError::Unreadable { .. } | OpenError::Newer { .. })) => {
-                assert!(matches!(error, OpenError::Unreadable { .. }) || is_newer(&error));
+            Err(error @ (OpenError::Checkpoint { .. } | OpenError::Newer { .. })) => {
+                assert!(matches!(error, OpenError::Checkpoint { .. }) || is_newer(&error));
             }
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("opened with a damaged checkpoint"),
