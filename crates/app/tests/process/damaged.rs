@@ -16,7 +16,6 @@ fn run(command: &[&str], data: &Path) -> (String, bool) {
     let Output { status, stdout, stderr } =
         levada(&[command, &["--data-dir", data.to_str().unwrap()]].concat());
     let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    println!("{command:?}: {status}\n{text}");
     (text, status.success())
 }
 
@@ -250,18 +249,27 @@ fn without_any_metadata_partitions_are_named_by_id_and_come_back_all_the_same() 
         stop(server);
     }
 
-    // The checkpoint as well: then not even the partitions are known before the repair.
-    let path = data.join("shard-0/checkpoint");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[40] ^= 1;
-    fs::write(&path, bytes).unwrap();
-    let (report, is_sound) = run(&["verify"], data);
-    assert!(!is_sound && report.contains("--accept-loss"));
-    assert!(Server::refusal(data).contains("--accept-loss"));
-    assert!(run(&["repair", "--accept-loss"], data).1);
-    assert!(run(&["verify"], data).1);
-    let server = Server::start(data, &[]);
-    let mut client = Client::connect(&server.kafka).unwrap();
-    assert_eq!(client.read_all(&recovered, 0).unwrap().len(), 3);
-    server.stop();
+    // The checkpoint as well, and then the write-ahead log with it: not even the partitions are known before the
+    // repair.
+    let shard = data.join("shard-0");
+    let flip_in_checkpoint = || {
+        let mut bytes = fs::read(shard.join("checkpoint")).unwrap();
+        bytes[40] ^= 1;
+        fs::write(shard.join("checkpoint"), bytes).unwrap();
+    };
+    let lose_the_shard = || fs::remove_dir_all(&shard).unwrap();
+    for harm in [&flip_in_checkpoint as &dyn Fn(), &lose_the_shard] {
+        harm();
+        for command in [&["verify"][..], &["repair"]] {
+            let (said, is_sound) = run(command, data);
+            assert!(!is_sound && said.contains("--accept-loss"), "{said}");
+        }
+        assert!(Server::refusal(data).contains("--accept-loss"));
+        assert!(run(&["repair", "--accept-loss"], data).1);
+        assert!(run(&["verify"], data).1);
+        let server = Server::start(data, &[]);
+        let mut client = Client::connect(&server.kafka).unwrap();
+        assert_eq!(client.read_all(&recovered, 0).unwrap().len(), 3);
+        server.stop();
+    }
 }

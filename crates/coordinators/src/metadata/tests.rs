@@ -138,7 +138,9 @@ fn producer_ids_of_lost_allocations_are_not_given_again() {
         decision.reply
     };
     let mut whole = Metadata::default();
-    (0..4).for_each(|_| drop(allocate(&mut whole)));
+    for _ in 0..4 {
+        allocate(&mut whole);
+    }
     // Of four allocations the last two are lost.
     let mut state = Metadata::default();
     state.apply(&Record::ProducerIdsAllocated { next: 2 * PRODUCER_ID_BLOCK });

@@ -365,6 +365,25 @@ fn an_unreadable_checkpoint_is_refused_and_can_be_made_anew() {
 }
 
 #[test]
+fn a_lost_shard_takes_no_partition_with_it() {
+    let (mut bench, contents) = filled(small_options(), 60);
+    bench.close();
+    let disk = bench.disk.fork();
+    for path in disk.files().keys().filter(|path| path.starts_with("/data/shard-0")) {
+        env::Disk::remove(&disk, path).unwrap();
+    }
+    for _ in 0..2 {
+        let opened = Bench::open(disk.clone(), bench.clock.clone(), bench.options.clone(), 5);
+        assert!(matches!(opened.map(|_| ()), Err(OpenError::Checkpoint { .. })));
+    }
+    let random = std::sync::Arc::new(env::SeededRandom::new(3));
+    let shared = std::sync::Arc::new(disk.clone());
+    repair(bench.options.clone(), shared, bench.clock.clone(), random, true).unwrap();
+    let mut bench = reopened(&bench, disk);
+    assert!(!check_honest(&mut bench, &contents, None));
+}
+
+#[test]
 fn a_lost_checkpoint_is_made_anew_also_from_segments_alone() {
     let (bench, contents) = filled(small_options(), 60);
     let bench = bench.reopen();
