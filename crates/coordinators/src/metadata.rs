@@ -25,6 +25,7 @@ pub struct Metadata {
     /// By the broker's id, or "" for all brokers.
     broker_configs: BTreeMap<String, BTreeMap<String, String>>,
     next_producer_id: i64,
+    lost_records: i64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -207,8 +208,14 @@ impl Metadata {
     /// So many records are missing in the log here. Each may have been a block of producer ids: whoever has ids of it
     /// still uses them, and nobody else may get them.
     pub fn lose(&mut self, records: i64) {
+        self.lost_records += records;
         self.next_producer_id =
             self.next_producer_id.saturating_add(records.saturating_mul(PRODUCER_ID_BLOCK));
+    }
+
+    /// Whether what it says may be older than what was decided.
+    pub fn has_lost_records(&self) -> bool {
+        self.lost_records > 0
     }
 
     /// In the order of names.

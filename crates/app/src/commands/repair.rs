@@ -56,8 +56,8 @@ fn repair(data_dir: &Path) -> anyhow::Result<()> {
     }
     if verify::stops_the_broker(&repaired.found) {
         line(
-            "the metadata has lost records: topics whose names went with them will be served as recovered-<topic id>, \
-             and settings that were changed by them are what they were before",
+            "the metadata has lost records: topics whose names went with them will be served as recovered-<topic id>; \
+             where settings went with them, topics keep their records as long as before until they are set again",
         )?;
     }
     Ok(())

@@ -10,7 +10,7 @@ use model::{PartitionId, ProducerId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use settings::broker::Scope;
 use settings::{BrokerSettings, TopicOverrides};
-use storage::{ChangeError, LogConfig, Partition, Storage};
+use storage::{LogConfig, Partition, Storage};
 use tracing::{error, info, warn};
 
 use super::host::{Effects, Host, HostError, LoadError};
@@ -69,7 +69,11 @@ impl Cluster {
         random: Arc<dyn Random>,
         settings: BrokerSettings,
     ) -> Result<Cluster, LoadError> {
-        let log = open_log(&storage).await.map_err(|error| LoadError::Unreadable(error.to_string()))?;
+        let created = match storage.partition(PARTITION) {
+            Some(log) => Ok(log),
+            None => storage.create(PARTITION, metadata_log()).await,
+        };
+        let log = created.map_err(|error| LoadError::Unreadable(error.to_string()))?;
         let shared = Arc::new(Shared {
             storage: storage.clone(),
             topics,
@@ -245,17 +249,6 @@ impl Cluster {
     }
 }
 
-async fn open_log(storage: &Storage) -> Result<Arc<Partition>, ChangeError> {
-    let Some(log) = storage.partition(PARTITION) else {
-        return storage.create(PARTITION, metadata_log()).await;
-    };
-    // A checkpoint that was made anew has forgotten it.
-    if *log.config() != metadata_log() {
-        storage.configure(PARTITION, metadata_log()).await?;
-    }
-    Ok(log)
-}
-
 /// Tells what became of partitions that the metadata did not know.
 fn report_placed(id: TopicId, topic: Option<Arc<Topic>>, error: Option<String>) {
     match (topic, error) {
@@ -275,6 +268,24 @@ fn report_placed(id: TopicId, topic: Option<Arc<Topic>>, error: Option<String>) 
 /// Metadata is kept for ever and always synced.
 fn metadata_log() -> LogConfig {
     LogConfig { delete: false, ..LogConfig::default() }
+}
+
+/// Makes `config` keep at least what the one before it kept; says whether that changed it.
+fn keep_as_before(config: &mut LogConfig, before: &LogConfig) -> bool {
+    // None is for ever.
+    fn longer<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+        Some(one?.max(other?))
+    }
+    let kept = LogConfig {
+        delete: config.delete && before.delete,
+        compact: config.compact && before.compact,
+        retention: longer(config.retention, before.retention),
+        retention_bytes: longer(config.retention_bytes, before.retention_bytes),
+        ..config.clone()
+    };
+    let keeps_more = kept != *config;
+    *config = kept;
+    keeps_more
 }
 
 fn scope_name(scope: Scope, settings: &BrokerSettings) -> String {
@@ -305,7 +316,7 @@ impl Effects<Metadata> for Follower {
     async fn loaded(&mut self, state: &Metadata) {
         self.follow_settings(state);
         for topic in state.topics() {
-            self.follow_topic(topic).await;
+            self.follow_topic(topic, state.has_lost_records()).await;
         }
         for topic in self.shared.topics.all() {
             if state.topic_by_id(topic.id).is_none() {
@@ -336,7 +347,7 @@ impl Effects<Metadata> for Follower {
         }
         for id in touched.difference(&removed) {
             if let Some(topic) = state.topic_by_id(*id) {
-                self.follow_topic(topic).await;
+                self.follow_topic(topic, false).await;
             }
         }
         let mut partitions = Vec::new();
@@ -362,8 +373,9 @@ impl Follower {
         *self.shared.settings.write() = Arc::new(settings);
     }
 
-    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory.
-    async fn follow_topic(&self, topic: &metadata::Topic) {
+    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory. A
+    /// config that `may_be_stale` makes no partition keep less than before.
+    async fn follow_topic(&self, topic: &metadata::Topic, may_be_stale: bool) {
         let stored = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let (overrides, problems) = TopicOverrides::restore(stored);
         for problem in problems {
@@ -372,11 +384,16 @@ impl Follower {
         let settings = self.shared.settings.read().clone();
         let config = log_config(&settings::TopicConfig::new(&overrides, &settings));
         let mut partitions = Vec::new();
+        let mut keeps_more = false;
         for index in 0..topic.partitions {
             let id = PartitionId { topic: topic.id, index };
             let ready = match self.shared.storage.partition(id) {
                 Some(partition) => {
-                    self.shared.storage.configure(id, config.clone()).await.map(|()| partition)
+                    let mut config = config.clone();
+                    if may_be_stale {
+                        keeps_more |= keep_as_before(&mut config, &partition.config());
+                    }
+                    self.shared.storage.configure(id, config).await.map(|()| partition)
                 }
                 None => self.shared.storage.create(id, config.clone()).await,
             };
@@ -387,6 +404,13 @@ impl Follower {
                     return;
                 }
             }
+        }
+        if keeps_more {
+            warn!(
+                topic = topic.name,
+                "records of the metadata are lost, and perhaps settings of this topic with them: it keeps its records \
+                 as long as before, until retention or cleanup.policy is set"
+            );
         }
         self.shared.topics.put(Topic::new(
             topic.name.as_str().into(),

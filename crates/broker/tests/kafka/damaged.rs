@@ -1,6 +1,7 @@
 //! Records of the metadata that are lost: what is stored of their topics is kept and served.
 
 use std::path::Path;
+use std::time::Duration;
 
 use broker::LoadError;
 use model::{Offset, PartitionId, TopicId};
@@ -128,4 +129,41 @@ async fn metadata_is_kept_for_ever_also_after_its_checkpoint_was_made_anew() {
     let log = server.storage.partition(PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 }).unwrap();
     assert!(!log.config().delete);
     assert_eq!(partitions(&mut server.connect(), "t").await, 1);
+}
+
+async fn set_retention(client: &mut Client, topic: &str, value: &str) {
+    use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+    let config =
+        AlterableConfig { name: "retention.ms".into(), value: Some(value.into()), ..Default::default() };
+    let resource = AlterConfigsResource {
+        resource_type: 2,
+        resource_name: topic.into(),
+        configs: vec![config],
+        ..Default::default()
+    };
+    let request = wire::IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+    assert_eq!(client.ask(1, &request).await.responses[0].error_code, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_settings_are_lost_keeps_its_records_as_long_as_before_until_they_are_set() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let topic = client.create_topic("t", 1, &[]).await;
+    let id = PartitionId { topic, index: 0 };
+    set_retention(&mut client, "t", "-1").await;
+    let stopped = server.stop().await;
+    stopped.damage(METADATA_LOG, b"retention.ms");
+    stopped.repair();
+    let mut server = stopped.start().await;
+    for _ in 0..2 {
+        assert_eq!(server.storage.partition(id).unwrap().config().retention, None);
+        server = server.restart().await;
+    }
+    set_retention(&mut server.connect(), "t", "1000").await;
+    for _ in 0..2 {
+        let retention = server.storage.partition(id).unwrap().config().retention;
+        assert_eq!(retention, Some(Duration::from_secs(1)));
+        server = server.restart().await;
+    }
 }

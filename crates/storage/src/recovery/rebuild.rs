@@ -67,7 +67,7 @@ fn rebuild_partition(parts: &Parts, id: PartitionId) -> io::Result<PartitionReco
     let start = bases.first().copied().unwrap_or(Offset::ZERO);
     let mut record = PartitionRecord {
         id,
-        config: LogConfig::default(),
+        config: LogConfig::unknown(),
         start,
         end: start,
         epochs: Epochs::new(),

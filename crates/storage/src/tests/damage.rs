@@ -381,6 +381,8 @@ fn a_lost_shard_takes_no_partition_with_it() {
     repair(bench.options.clone(), shared, bench.clock.clone(), random, true).unwrap();
     let mut bench = reopened(&bench, disk);
     assert!(!check_honest(&mut bench, &contents, None));
+    // By what retention is not known, so by none.
+    assert!(contents.keys().all(|id| !bench.partition(*id).config().delete));
 }
 
 #[test]
