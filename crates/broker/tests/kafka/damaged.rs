@@ -31,6 +31,12 @@ async fn producer_id(client: &mut Client) -> i64 {
     answer.producer_id
 }
 
+async fn delete_topic(client: &mut Client, id: TopicId) {
+    let topic = wire::delete_topics::DeleteTopicState { topic_id: id, ..Default::default() };
+    let request = wire::DeleteTopicsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
+    assert_eq!(client.ask(6, &request).await.responses[0].error_code, 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_topic_that_the_metadata_has_lost_is_served_under_a_new_name_and_kept_for_ever() {
     let server = Server::start().await;
@@ -98,9 +104,7 @@ async fn what_an_interrupted_deletion_left_is_deleted_and_what_nobody_deleted_is
     let mut client = server.connect();
     let deleted = client.create_topic("deleted", 1, &[]).await;
     let grown = client.create_topic("grown", 1, &[]).await;
-    let topic = wire::delete_topics::DeleteTopicState { topic_id: deleted, ..Default::default() };
-    let request = wire::DeleteTopicsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
-    assert_eq!(client.ask(6, &request).await.responses[0].error_code, 0);
+    delete_topic(&mut client, deleted).await;
     let stopped = server.stop().await;
     let storage = stopped.open_storage();
     let orphans = [(deleted, 0), (grown, 2)].map(|(topic, index)| PartitionId { topic, index });
@@ -129,6 +133,22 @@ async fn metadata_is_kept_for_ever_also_after_its_checkpoint_was_made_anew() {
     let log = server.storage.partition(PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 }).unwrap();
     assert!(!log.config().delete);
     assert_eq!(partitions(&mut server.connect(), "t").await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_whose_removal_is_lost_is_there_again_and_empty() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let id = client.create_topic("t", 1, &[]).await;
+    assert_eq!(client.produce("t", 0, batch(&["a"])).await.error_code, 0);
+    delete_topic(&mut client, id).await;
+    let stopped = server.stop().await;
+    // RemoveTopicRecord: frame version 1, its number 9, version 0, the topic's id.
+    stopped.damage(METADATA_LOG, &[&[1, 9, 0][..], &id.0].concat());
+    stopped.repair();
+    let server = stopped.start().await;
+    let answer = server.connect().fetch("t", 0, 0).await;
+    assert_eq!((answer.error_code, answer.high_watermark), (0, 0));
 }
 
 async fn set_retention(client: &mut Client, topic: &str, value: &str) {
