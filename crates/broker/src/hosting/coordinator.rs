@@ -94,7 +94,7 @@ where
         let started = cell.get_or_try_init(|| async {
             Host::start(self.storage.clone(), log, &*self.clock, self.empty.clone(), E::default())
                 .await
-                .map_err(HostError::Unreadable)
+                .map_err(|error| HostError::Unreadable(error.to_string()))
         });
         started.await.cloned()
     }

@@ -8,6 +8,7 @@ mod waiters;
 
 mod cluster;
 mod coordinator;
+mod orphans;
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,8 @@ mod tests;
 pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
 pub use coordinator::Coordinator;
 pub use groups::{GroupHost, subscription};
-pub use host::HostError;
+pub use host::{HostError, LoadError};
+pub use metadata::{Fate, TopicNames};
 pub use waiters::Waiters;
 
 /// Why the records of our own machines always encode.
