@@ -1,5 +1,3 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use coordinators::metadata::{self, Metadata, Resource};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
