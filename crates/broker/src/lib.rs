@@ -175,6 +175,7 @@ fn group_options(options: &BrokerOptions) -> groups::Options {
         session_timeout_max: options.group_session_timeout_max,
         members_max: options.group_members_max as usize,
         initial_rebalance_delay: options.group_initial_rebalance_delay,
+        consumer_session_timeout: options.group_consumer_session_timeout,
         offsets_retention: options.offsets_retention,
         offsets_check_interval: options.offsets_retention_check_interval,
     }

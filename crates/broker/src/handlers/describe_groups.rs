@@ -31,7 +31,10 @@ pub async fn handle(
 async fn describe(name: Str, caller: &Caller, groups: &Coordinator) -> DescribedGroup {
     let wanted = name.to_string();
     let found = match groups.of(&name).await {
-        Ok(host) => host.query(move |groups| groups.group(&wanted).map(described)).await,
+        Ok(host) => {
+            let is_classic = |group: &&groups::Group| group.consumer.is_none();
+            host.query(move |groups| groups.group(&wanted).filter(is_classic).map(described)).await
+        }
         Err(error) => Err(error),
     };
     match found {

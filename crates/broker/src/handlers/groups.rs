@@ -62,6 +62,11 @@ pub fn code(reject: Reject) -> ErrorCode {
         Reject::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
         Reject::NonEmptyGroup => ErrorCode::NonEmptyGroup,
         Reject::GroupNotFound => ErrorCode::GroupIdNotFound,
+        Reject::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        Reject::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        Reject::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
+        Reject::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+        Reject::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
     }
 }
 

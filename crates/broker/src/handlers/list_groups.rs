@@ -9,8 +9,9 @@ use super::describe_groups::state_name;
 use super::groups::Coordinator;
 use crate::error::of_host;
 
-/// The type of groups whose members agree among themselves.
+/// The types of groups: those whose members agree among themselves, and those of the newer consumer protocol.
 const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 
 pub async fn handle(request: ListGroupsRequest, groups: &Coordinator) -> ListGroupsResponse {
     match list(groups).await {
@@ -42,6 +43,15 @@ async fn list(groups: &Coordinator) -> Result<Vec<ListedGroup>, i16> {
 }
 
 fn describe(name: &str, group: &Group) -> ListedGroup {
+    if let Some(consumer) = &group.consumer {
+        return ListedGroup {
+            group_id: name.into(),
+            protocol_type: CONSUMER.into(),
+            group_state: consumer.state_name().into(),
+            group_type: CONSUMER.into(),
+            ..Default::default()
+        };
+    }
     let classic = group.classic.as_ref();
     let protocol_type = classic.and_then(|classic| classic.protocol_type.as_deref());
     ListedGroup {

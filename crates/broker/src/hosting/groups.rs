@@ -46,6 +46,7 @@ impl Hosted for Groups {
                 let value = classic.as_ref().map(|classic| value_of(&group_value(classic), GROUP_VERSION));
                 Some((Some(key_of(&key)), value))
             }
+            Record::Consumer { group, fact } => super::consumer_groups::encode(group, fact),
             Record::Seen { .. }
             | Record::Answered { .. }
             | Record::Looked { .. }
@@ -66,7 +67,7 @@ impl Hosted for Groups {
                 };
                 Some(Record::Classic { group: key.group.to_string(), classic, is_durable: true })
             }
-            _ => None,
+            _ => super::consumer_groups::decode(key, value)?,
         })
     }
 
@@ -95,11 +96,11 @@ pub fn subscription(protocol_type: &str, metadata: &Bytes) -> Option<BTreeSet<St
     Some(subscription.topics.iter().map(ToString::to_string).collect())
 }
 
-fn key_of<K: Stored>(key: &K) -> Bytes {
+pub(super) fn key_of<K: Stored>(key: &K) -> Bytes {
     stored::encode_key(key).expect(super::ENCODES)
 }
 
-fn value_of<V: Message>(value: &V, version: i16) -> Bytes {
+pub(super) fn value_of<V: Message>(value: &V, version: i16) -> Bytes {
     stored::encode_with_version_prefix(value, version).expect(super::ENCODES)
 }
 

@@ -1,5 +1,6 @@
 //! Runs the coordinators' machines over internal topics.
 
+mod consumer_groups;
 mod groups;
 mod host;
 mod metadata;
@@ -14,6 +15,7 @@ mod orphans;
 mod tests;
 
 pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
+pub use consumer_groups::assignment;
 pub use coordinator::Coordinator;
 pub use groups::{GroupHost, subscription};
 pub use host::{HostError, LoadError};

@@ -61,6 +61,9 @@ apis! {
     LeaveGroup 0..=5 => |r, c, b| leave_group::handle(r, c, &b.groups);
     DescribeGroups 0..=6 => |r, c, b| describe_groups::handle(r, c, &b.groups);
     ListGroups 0..=5 => |r, _c, b| list_groups::handle(r, &b.groups);
+    ConsumerGroupHeartbeat 0..=1 =>
+        |r, c, b| consumer_group_heartbeat::handle(r, c, &b.groups, &b.topics, &b.options, &*b.random);
+    ConsumerGroupDescribe 0..=1 => |r, _c, b| consumer_group_describe::handle(r, &b.groups, &b.topics);
     DeleteGroups 0..=3 => |r, _c, b| delete_groups::handle(r, &b.groups);
     DescribeConfigs 1..=4 => |r, c, b| describe_configs::handle(r, c, &b.node, &b.topics, &b.cluster);
     AlterConfigs 0..=2 => |r, _c, b| alter_configs::handle(r, &b.node, &b.topics, &b.cluster);

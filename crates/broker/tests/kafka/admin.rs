@@ -107,7 +107,8 @@ fn default_request(key: ApiKey, version: i16) -> bytes::Bytes {
         CreatePartitions: CreatePartitionsRequest, IncrementalAlterConfigs: IncrementalAlterConfigsRequest,
         JoinGroup: JoinGroupRequest, SyncGroup: SyncGroupRequest, Heartbeat: HeartbeatRequest,
         LeaveGroup: LeaveGroupRequest, DescribeGroups: DescribeGroupsRequest, ListGroups: ListGroupsRequest,
-        DeleteGroups: DeleteGroupsRequest, OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
+        ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest,
+        ConsumerGroupDescribe: ConsumerGroupDescribeRequest, DeleteGroups: DeleteGroupsRequest, OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
         DescribeProducers: DescribeProducersRequest, ListConfigResources: ListConfigResourcesRequest,
         DescribeTopicPartitions: DescribeTopicPartitionsRequest,
     }

@@ -1,13 +1,15 @@
 //! Groups: who their members are, and how far they have got.
 //!
 //! One machine per partition of `__consumer_offsets`. A group is *simple* (it only commits offsets), or has members
-//! under the classic protocol ([`classic`]).
+//! under the classic protocol ([`classic`]) or
+//! under the newer one of consumers ([`consumer`]).
 //!
 //! Not every fact outlives the process. Who is joining just now, or was heard of when, is folded like everything else
 //! but never written: after a restart the members simply come again, as they do in Kafka. [`Record::is_durable`] tells
 //! which is which.
 
 pub mod classic;
+pub mod consumer;
 mod offsets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +20,7 @@ use machine::{Decision, Machine};
 use model::{Timestamp, TopicId};
 
 use classic::{Answer, Classic, Join, Leaver, Sync};
+use consumer::{Beat, Beaten, Consumer, Fact};
 pub use offsets::{Commit, Committed, Offsets, TopicPartition};
 
 #[cfg(test)]
@@ -33,6 +36,8 @@ pub struct Options {
     pub members_max: usize,
     /// How long the first rebalance of an empty group waits for more members.
     pub initial_rebalance_delay: Duration,
+    /// Session timeout under the newer protocol, for groups that nobody has told another yet.
+    pub consumer_session_timeout: Duration,
     /// Offsets that nobody uses are forgotten after this.
     pub offsets_retention: Duration,
     /// How often they are looked for.
@@ -54,6 +59,8 @@ pub struct Group {
     pub offsets: Offsets,
     /// None: the group is simple, nobody ever joined it.
     pub classic: Option<Arc<Classic>>,
+    /// A group of consumers under the newer protocol; then it is not a classic one.
+    pub consumer: Option<Arc<Consumer>>,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +78,7 @@ pub enum Command {
         leavers: Vec<Leaver>,
     },
     Commit(Commit),
+    ConsumerHeartbeat(Beat),
     /// Forgets these offsets of one group.
     DeleteOffsets {
         group: String,
@@ -106,7 +114,11 @@ pub enum Record {
         classic: Option<Arc<Classic>>,
         is_durable: bool,
     },
-    /// A member was heard of.
+    Consumer {
+        group: String,
+        fact: Fact,
+    },
+    /// A classic member was heard of.
     Seen {
         group: String,
         member: String,
@@ -133,6 +145,7 @@ pub enum Reply {
     /// The answer comes with a record [`Record::Answered`].
     Waits,
     Now(Answer),
+    Beaten(Beaten),
     /// One per leaver.
     Left(Vec<Result<(), Reject>>),
     /// Partitions that were left alone because the group reads their topic.
@@ -156,6 +169,11 @@ pub enum Reject {
     GroupNotFound,
     /// A commit with a generation, into a group that does not exist.
     UnknownGeneration,
+    FencedMemberEpoch,
+    StaleMemberEpoch,
+    UnreleasedInstanceId,
+    UnsupportedAssignor,
+    InvalidRegularExpression,
 }
 
 impl Record {
@@ -163,6 +181,7 @@ impl Record {
         match self {
             Record::OffsetCommitted { .. } | Record::OffsetForgotten { .. } => true,
             Record::Classic { is_durable, .. } => *is_durable,
+            Record::Consumer { fact, .. } => fact.is_durable(),
             Record::Seen { .. }
             | Record::Answered { .. }
             | Record::Looked { .. }
@@ -175,6 +194,7 @@ impl Record {
             Record::OffsetCommitted { group, .. }
             | Record::OffsetForgotten { group, .. }
             | Record::Classic { group, .. }
+            | Record::Consumer { group, .. }
             | Record::Seen { group, .. }
             | Record::Answered { group, .. }
             | Record::Looked { group } => Some(group),
@@ -191,12 +211,35 @@ impl Machine for Groups {
 
     fn decide(&self, command: Command, now: Timestamp) -> Result<Decision<Self>, Reject> {
         match command {
-            Command::Join(join) => classic::join(self, join, now),
+            Command::Join(join) => {
+                let name = join.group.clone();
+                let consumer = self.consumer(&name);
+                if consumer.is_some_and(|consumer| !consumer.members.is_empty()) {
+                    return Err(Reject::InconsistentGroupProtocol);
+                }
+                let mut decision = classic::join(self, join, now)?;
+                if let Some(consumer) = consumer {
+                    let gone = |fact| Record::Consumer { group: name.clone(), fact };
+                    decision.records.splice(0..0, consumer.tombstones().into_iter().map(gone));
+                }
+                Ok(decision)
+            }
             Command::Sync(sync) => classic::sync(self, sync, now),
             Command::Heartbeat { group, generation, member, instance } => {
                 classic::heartbeat(self, &group, generation, &member, instance.as_deref(), now)
             }
             Command::Leave { group, leavers } => classic::leave(self, &group, &leavers, now),
+            Command::ConsumerHeartbeat(beat) => {
+                let empty_classic = self.empty_classic(&beat.group)?;
+                let group = beat.group.clone();
+                let mut decision = consumer::heartbeat(self, beat, now)?;
+                // A classic group whose members are gone becomes what the first newcomer wants it to be.
+                if empty_classic {
+                    let gone = Record::Classic { group, classic: None, is_durable: true };
+                    decision.records.insert(0, gone);
+                }
+                Ok(decision)
+            }
             Command::Commit(commit) => offsets::commit(self, commit, now),
             Command::DeleteOffsets { group, partitions } => offsets::delete(self, &group, partitions),
             Command::TopicDeleted { id } => Ok(offsets::topic_deleted(self, id)),
@@ -225,6 +268,12 @@ impl Machine for Groups {
                     group.classic = None;
                 }
             }
+            Record::Consumer { group: name, fact } => {
+                if !self.take_in(name, fact) {
+                    // The earlier time stays, as for classic members.
+                    return;
+                }
+            }
             Record::Seen { group, member, at } => {
                 if let Some(classic) = self.groups.get_mut(group).and_then(|group| group.classic.as_mut()) {
                     Arc::make_mut(classic).seen(member, *at);
@@ -237,7 +286,9 @@ impl Machine for Groups {
             Record::OffsetsChecked { at } => self.offsets_checked_at = *at,
         }
         if let Some(name) = record.group() {
-            let is_nothing = |group: &Group| group.classic.is_none() && group.offsets.is_empty();
+            let is_nothing = |group: &Group| {
+                group.classic.is_none() && group.consumer.is_none() && group.offsets.is_empty()
+            };
             if self.groups.get(name).is_some_and(is_nothing) {
                 self.groups.remove(name);
             }
@@ -278,8 +329,53 @@ impl Groups {
         self.groups.get(group)?.classic.as_ref()
     }
 
+    fn consumer(&self, group: &str) -> Option<&Arc<Consumer>> {
+        self.groups.get(group)?.consumer.as_ref()
+    }
+
+    /// Whether this is a classic group without members; refuses one with members.
+    fn empty_classic(&self, group: &str) -> Result<bool, Reject> {
+        match self.classic(group) {
+            None => Ok(false),
+            Some(classic) if classic.is_empty() => Ok(true),
+            Some(_) => Err(Reject::GroupNotFound),
+        }
+    }
+
+    /// Says whether it matters for when the group is due.
+    fn take_in(&mut self, name: &str, fact: &Fact) -> bool {
+        // A fact that ends something must not begin it.
+        let ends = matches!(
+            fact,
+            Fact::GroupGone
+                | Fact::MemberGone { .. }
+                | Fact::TargetEpochGone
+                | Fact::TargetGone { .. }
+                | Fact::CurrentGone { .. }
+                | Fact::ExpressionGone { .. }
+        );
+        if ends && self.consumer(name).is_none() {
+            return false;
+        }
+        let group = self.groups.entry(name.to_string()).or_default();
+        let consumer = group.consumer.get_or_insert_default();
+        if !Arc::make_mut(consumer).apply(fact) {
+            group.consumer = None;
+        }
+        match fact {
+            Fact::Seen { member, revoke_until, .. } => {
+                let known = self.due.get(name);
+                let due = self.consumer(name).and_then(|group| group.due_at_of(member));
+                revoke_until.is_some() || known.is_none_or(|known| due.is_some_and(|due| due < *known))
+            }
+            _ => true,
+        }
+    }
+
     fn schedule(&mut self, name: &str) {
-        let next = self.classic(name).and_then(|classic| classic.due_at());
+        let classic = self.classic(name).and_then(|classic| classic.due_at());
+        let consumer = self.consumer(name).and_then(|consumer| consumer.due_at());
+        let next = classic.or(consumer);
         if let Some(at) = self.due.remove(name) {
             self.due_order.remove(&(at, name.to_string()));
         }
@@ -298,6 +394,9 @@ impl Groups {
                 let classic = Some(Arc::new(classic));
                 records.push(Record::Classic { group: name.clone(), classic, is_durable: false });
             }
+            if group.consumer.is_some() {
+                records.extend(consumer::started(self, name, self.options.consumer_session_timeout, now));
+            }
         }
         Decision::new(records, Reply::Done)
     }
@@ -305,8 +404,10 @@ impl Groups {
     fn wake(&self, now: Timestamp) -> Decision<Self> {
         let mut records = Vec::new();
         for (_, name) in self.due_order.iter().take_while(|(at, _)| *at <= now) {
-            let classic = self.classic(name).expect("only classic groups are due");
-            records.extend(classic::expire(&self.options, name, classic, now));
+            match self.classic(name) {
+                Some(classic) => records.extend(classic::expire(&self.options, name, classic, now)),
+                None => records.extend(consumer::expire(self, name, now)),
+            }
         }
         let check_at = classic::after(self.offsets_checked_at, self.options.offsets_check_interval);
         if check_at <= now {
@@ -318,7 +419,8 @@ impl Groups {
 
     fn delete_group(&self, name: &str) -> Result<Decision<Self>, Reject> {
         let group = self.groups.get(name).ok_or(Reject::GroupNotFound)?;
-        if group.classic.as_ref().is_some_and(|classic| !classic.is_empty()) {
+        let has_consumers = group.consumer.as_ref().is_some_and(|consumer| !consumer.members.is_empty());
+        if has_consumers || group.classic.as_ref().is_some_and(|classic| !classic.is_empty()) {
             return Err(Reject::NonEmptyGroup);
         }
         Ok(Decision::new(self.tombstones(name, group), Reply::Done))
@@ -333,6 +435,10 @@ impl Groups {
         let mut records: Vec<Record> = group.offsets.keys().map(forget).collect();
         if group.classic.is_some() {
             records.push(Record::Classic { group: name.to_string(), classic: None, is_durable: true });
+        }
+        if let Some(consumer) = &group.consumer {
+            let gone = |fact| Record::Consumer { group: name.to_string(), fact };
+            records.extend(consumer.tombstones().into_iter().map(gone));
         }
         records
     }

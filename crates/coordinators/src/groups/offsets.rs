@@ -42,6 +42,15 @@ pub struct Commit {
 pub(super) fn commit(groups: &Groups, commit: Commit, now: Timestamp) -> Result<Decision<Groups>, Reject> {
     let Commit { group: name, generation, member, instance, offsets } = commit;
     let mut records = Vec::new();
+    if let Some(consumer) = groups.consumer(&name) {
+        // An administrator sets the offsets of a group whose consumers are gone.
+        if !(consumer.members.is_empty() && generation < 0) {
+            consumer.check_commit(&member, generation, instance.as_deref())?;
+        }
+        let committed =
+            |(partition, committed)| Record::OffsetCommitted { group: name.clone(), partition, committed };
+        return Ok(Decision::new(offsets.into_iter().map(committed).collect(), Reply::Done));
+    }
     match groups.classic(&name) {
         // Nobody ever joined it: whoever commits is a consumer that assigns its partitions itself.
         None if generation < 0 => {}
@@ -75,8 +84,10 @@ pub(super) fn delete(
     if classic.is_some_and(|classic| !classic.is_consumers()) {
         return Err(Reject::NonEmptyGroup);
     }
-    let is_read =
-        |partition: &TopicPartition| classic.is_some_and(|classic| classic.subscribes(&partition.topic));
+    let is_read = |partition: &TopicPartition| {
+        classic.is_some_and(|classic| classic.subscribes(&partition.topic))
+            || group.consumer.as_ref().is_some_and(|consumer| consumer.subscribes(&partition.topic))
+    };
     let (subscribed, free): (Vec<_>, Vec<_>) = partitions.into_iter().partition(is_read);
     let forget = |partition| Record::OffsetForgotten { group: name.to_string(), partition };
     let held = free.into_iter().filter(|partition| group.offsets.contains_key(partition));
@@ -98,8 +109,9 @@ pub(super) fn expired(groups: &Groups, now: Timestamp) -> Vec<Record> {
     let mut records = Vec::new();
     for (name, group) in groups.groups() {
         let old = old(group, groups, now);
-        let is_over = group.classic.as_ref().is_some_and(|classic| classic.is_empty());
-        if old.len() == group.offsets.len() && (is_over || group.classic.is_none()) {
+        let is_over = group.classic.as_ref().is_none_or(|classic| classic.is_empty())
+            && group.consumer.as_ref().is_none_or(|consumer| consumer.members.is_empty());
+        if old.len() == group.offsets.len() && is_over {
             records.extend(groups.tombstones(name, group));
             continue;
         }
@@ -114,6 +126,9 @@ pub(super) fn expired(groups: &Groups, now: Timestamp) -> Vec<Record> {
 fn old(group: &Group, groups: &Groups, now: Timestamp) -> Vec<TopicPartition> {
     let retention = groups.options.offsets_retention;
     let is_old = |partition: &TopicPartition, committed: &Committed| {
+        if group.consumer.as_ref().is_some_and(|consumer| consumer.subscribes(&partition.topic)) {
+            return false;
+        }
         let since = match &group.classic {
             None => committed.committed_at,
             Some(classic) if classic.is_empty() => classic.since.max(committed.committed_at),

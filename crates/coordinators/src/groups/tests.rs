@@ -1,4 +1,5 @@
 mod classic;
+mod consumer;
 mod offsets;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ fn options() -> Options {
         session_timeout_max: Duration::from_secs(1800),
         members_max: 1000,
         initial_rebalance_delay: Duration::ZERO,
+        consumer_session_timeout: Duration::from_secs(45),
         offsets_retention: Duration::from_secs(7 * 24 * 3600),
         offsets_check_interval: Duration::from_secs(600),
     }

@@ -155,13 +155,13 @@ broker_options! {
     group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms", int(0), "0", ReadOnly;
 
     /// Session timeout of members under the newer group protocol (KIP-848).
-    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly, not_yet;
+    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly;
 
     /// Heartbeat interval that the broker gives to members under the newer group protocol.
-    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly, not_yet;
+    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly;
 
     /// Most members of a group under the newer protocol.
-    group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly, not_yet;
+    group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly;
 
     /// Partitions of `__consumer_offsets`; counts when the topic is created.
     offsets_topic_partitions: i32 = "offsets.topic.num.partitions", int(1), "50", ReadOnly;

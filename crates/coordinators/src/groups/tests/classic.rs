@@ -11,7 +11,7 @@ pub fn after(at: Timestamp, seconds: u64) -> Timestamp {
 }
 
 /// A member that subscribes to `t`, by the id that it would be given.
-fn join(fresh: &str) -> Join {
+pub fn join(fresh: &str) -> Join {
     let protocol = |name: &str| Protocol {
         name: name.into(),
         metadata: Bytes::from(format!("{name} of {fresh}")),
