@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coordinators::groups::classic::{Classic, Member, Protocol};
+use coordinators::groups::consumer::{self, Assignment, Fact};
 use coordinators::groups::{self, Committed, Groups, TopicPartition};
 use coordinators::transactional_ids::{self, Producer, TransactionalIds};
 use machine::Machine;
@@ -54,6 +55,7 @@ fn every_record_comes_back_from_kafkas_formats() {
         stable,
         groups::Record::Classic { group: "g".into(), classic: None, is_durable: true },
     ]);
+    round_trips::<Groups>(consumer_facts());
     let producer = Producer {
         id: ProducerId(1000),
         epoch: ProducerEpoch(4),
@@ -84,6 +86,45 @@ fn stable() -> Arc<Classic> {
     Arc::new(Classic::stored(name("consumer"), 7, name("range"), name("place-1"), Timestamp(9), members))
 }
 
+/// One of each fact of a group under the newer protocol.
+fn consumer_facts() -> Vec<groups::Record> {
+    let member = || "m".to_string();
+    let expression = || "a.*".to_string();
+    let assigned = Assignment::from([(TopicId([4; 16]), BTreeSet::from([0, 3]))]);
+    let metadata = consumer::Metadata {
+        instance: Some("i".into()),
+        rack: Some("r".into()),
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        topics: BTreeSet::from(["t".to_string()]),
+        expression: Some(expression()),
+        rebalance_timeout: Duration::from_secs(60),
+        assignor: Some("range".into()),
+    };
+    let current = consumer::Current {
+        epoch: 5,
+        previous_epoch: 4,
+        state: consumer::MemberState::UnrevokedPartitions,
+        assigned: assigned.clone(),
+        revoking: Assignment::from([(TopicId([5; 16]), BTreeSet::from([1]))]),
+    };
+    let facts = [
+        Fact::Group { epoch: 5, metadata_hash: -7 },
+        Fact::GroupGone,
+        Fact::Member { member: member(), metadata: Arc::new(metadata) },
+        Fact::MemberGone { member: member() },
+        Fact::TargetEpoch { epoch: 5 },
+        Fact::TargetEpochGone,
+        Fact::Target { member: member(), assignment: Arc::new(assigned) },
+        Fact::TargetGone { member: member() },
+        Fact::Current { member: member(), current },
+        Fact::CurrentGone { member: member() },
+        Fact::Expression { expression: expression(), topics: Arc::new(BTreeSet::from(["t".to_string()])) },
+        Fact::ExpressionGone { expression: expression() },
+    ];
+    facts.into_iter().map(|fact| groups::Record::Consumer { group: "g".into(), fact }).collect()
+}
+
 #[test]
 fn what_ends_with_the_process_is_not_written() {
     let seen = groups::Record::Seen { group: "g".into(), member: "m".into(), at: Timestamp(1) };
@@ -93,7 +134,7 @@ fn what_ends_with_the_process_is_not_written() {
 
 #[test]
 fn records_of_other_kinds_are_passed_over() {
-    assert_eq!(Groups::decode(Some(&[0, 3, 0, 1, b'g']), None).unwrap(), None);
+    assert_eq!(Groups::decode(Some(&[0, 99, 0, 1, b'g']), None).unwrap(), None);
     assert_eq!(Metadata::decode(None, Some(&[1, 27, 0, 0])).unwrap(), None);
 }
 
