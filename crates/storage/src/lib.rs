@@ -6,6 +6,7 @@ mod append;
 mod bell;
 mod checkpoint;
 mod codec;
+mod compaction;
 mod directory;
 mod epochs;
 mod keeper;

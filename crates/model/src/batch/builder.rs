@@ -129,7 +129,12 @@ impl BatchBuilder {
     }
 }
 
-fn write_record(out: &mut Vec<u8>, offset_delta: i32, timestamp_delta: i64, record: NewRecord<'_>) {
+pub(super) fn write_record(
+    out: &mut Vec<u8>,
+    offset_delta: i32,
+    timestamp_delta: i64,
+    record: NewRecord<'_>,
+) {
     let mut length = 1 + zigzag_len(timestamp_delta) + zigzag_len(offset_delta.into());
     length += nullable_len(record.key) + nullable_len(record.value) + zigzag_len(record.headers.len() as i64);
     for (key, value) in record.headers {

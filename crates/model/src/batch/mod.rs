@@ -24,6 +24,7 @@
 mod builder;
 mod header;
 mod records;
+mod retain;
 #[cfg(test)]
 mod tests;
 
