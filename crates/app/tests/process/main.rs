@@ -1,7 +1,8 @@
-//! The real binary, from outside: killed under load, and with more connections than it has use for.
+//! The real binary, from outside: killed under load, with damaged data, and with more connections than it has use for.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test is its own outside")]
 
 mod client;
+mod damaged;
 mod killed;
 mod many;
 mod server;
