@@ -11,7 +11,7 @@ use model::{BatchHeader, Offset, PartitionId};
 use crate::directory::{self, PARTITIONS};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::recovery::{Examined, Extent, Parts, Rebuilt, examine, extents, log_files};
+use crate::recovery::{Examined, Extent, Parts, Rebuilt, examine, extents, gaps, log_files};
 use crate::segment::{IndexFiles, Step, Walk, file_stem};
 use crate::storage::OpenError;
 
@@ -147,18 +147,20 @@ fn report_partition(id: PartitionId, rebuilt: &Rebuilt, examined: &Examined) -> 
         accepted: state.damage.accepted_ranges(),
         bad_indexes: Vec::new(),
     };
-    let mut reached = Offset::ZERO;
-    for extent in extents(rebuilt, &directory, &on_disk, site)? {
-        reached = extent.end;
+    let extents = extents(rebuilt, &directory, &on_disk, site)?;
+    for (first, last) in gaps(rebuilt, &extents) {
+        for (first, last) in state.damage.unknown(first, last) {
+            report.lose(first, last);
+        }
+    }
+    for extent in &extents {
         if extent.exists {
-            report_segment(&mut report, &*site.disk, &directory, &extent)?;
+            report_segment(&mut report, &*site.disk, &directory, extent)?;
         } else {
             report.lose(extent.base, extent.end.plus(-1));
         }
     }
-    if let Some(direct) = rebuilt.direct {
-        report.lose(reached.max(rebuilt.synced.end), direct.end.plus(-1));
-    }
+    report.damaged.sort_unstable();
     Ok(report)
 }
 

@@ -25,8 +25,9 @@ impl Partition {
         up_to: Offset,
     ) -> Result<Read, ReadError> {
         let mut position = from;
-        // Each round ends, or goes on at a later offset, or has learnt of damage; the bound is for the case that
-        // files vanish while we look.
+        let mut mended = None;
+        // Each round ends, or goes on at a later offset, or has learnt of damage, or has made an index anew; the bound
+        // is for the case that files vanish while we look.
         for _ in 0..ROUNDS_MAX {
             let plan = self.plan(position, bytes_max, up_to)?;
             match plan {
@@ -57,12 +58,15 @@ impl Partition {
                             }
                             position = end;
                         }
-                        Ok(SegmentRead::BadIndex) => self.mend_index(&segment)?,
-                        Ok(SegmentRead::Corrupt) => self.assess(&segment)?,
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.miss(&segment),
-                        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                            self.assess(&segment)?
+                        Ok(SegmentRead::Corrupt) if self.find_damage(&segment)? => {}
+                        // Where the log is right, the index has led astray.
+                        Ok(SegmentRead::BadIndex | SegmentRead::Corrupt) => {
+                            if mended.replace(segment.base) == Some(segment.base) {
+                                break;
+                            }
+                            self.mend_index(&segment)?;
                         }
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.miss(&segment),
                         Err(error) => return Err(error.into()),
                     }
                 }

@@ -33,7 +33,7 @@ use crate::storage::OpenError;
 pub(crate) use examine::{Examined, examine};
 pub(crate) use rebuild::rebuild_checkpoint;
 pub(crate) use replay::Rebuilt;
-pub(crate) use segments::{Extent, extents, log_files};
+pub(crate) use segments::{Extent, extents, gaps, log_files};
 pub(crate) use verdict::Verdict;
 
 /// A shard, ready to go on.

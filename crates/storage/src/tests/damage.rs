@@ -62,7 +62,9 @@ fn readable(bench: &Bench, id: PartitionId) -> (Vec<(Offset, Vec<u8>)>, Vec<(Off
                 from = read.next_offset;
             }
             Err(ReadError::Corrupt { offset }) => {
-                let Health::Damaged(ranges) = partition.health() else { panic!("corrupt but healthy") };
+                let Health::Damaged(ranges) = partition.health() else {
+                    panic!("corrupt at {offset:?} but healthy")
+                };
                 let range = ranges.iter().find(|(first, last)| *first <= offset && offset <= *last);
                 from = range.expect("a corrupt offset lies in a damaged range").1.plus(1);
             }
@@ -242,6 +244,84 @@ fn a_missing_segment_is_told() {
         env::Disk::remove(&disk, &path).unwrap();
         let mut bench = reopened(&bench, disk);
         assert!(check_honest(&mut bench, &contents, None), "{path:?}");
+    }
+}
+
+/// One partition of large batches, over several segments that no checkpoint knows yet; then the process ends.
+fn killed_with_segments() -> (Bench, Contents, (PartitionId, Offset)) {
+    let mut bench = Bench::new(small_options());
+    let id = id(1, 0);
+    bench.create(id, config());
+    bench.advance(Duration::from_secs(1));
+    for number in 0..16 {
+        bench.append(id, numbered(number, 2500)).unwrap();
+    }
+    let contents = Contents::from([(id, bench.read_all(id))]);
+    bench.disk.crash(Survival::Everything);
+    (bench, contents, (id, Offset(15)))
+}
+
+#[test]
+fn any_segment_that_is_missing_after_a_crash_is_told() {
+    let (bench, mut contents, last) = killed_with_segments();
+    let logs = bench.paths(".log");
+    assert!(logs.len() > 2, "{logs:?}");
+    for path in &logs {
+        let disk = bench.disk.fork();
+        env::Disk::remove(&disk, path).unwrap();
+        let random = std::sync::Arc::new(env::SeededRandom::new(3));
+        let shared = std::sync::Arc::new(disk.clone());
+        let report = verify(bench.options.clone(), shared, bench.clock.clone(), random).unwrap();
+        assert!(!report.is_sound(), "{path:?}: {report:#?}");
+        let mut bench = reopened(&bench, disk);
+        assert!(check_honest(&mut bench, &contents, Some(last)), "{path:?}");
+    }
+    contents.get_mut(&last.0).unwrap().pop();
+    for path in &logs {
+        let disk = bench.disk.fork();
+        env::Disk::remove(&disk, path).unwrap();
+        check_mends(&bench, disk, &contents, path);
+    }
+}
+
+fn cut(disk: &SimDisk, path: &Path, length: u64) {
+    env::Disk::open(disk, path).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn of_a_segment_that_was_cut_the_rest_is_served() {
+    let (mut bench, contents) = filled(small_options(), 60);
+    bench.close();
+    for path in bench.paths(".log") {
+        let length = bench.file(&path).len() as u64;
+        for cut_at in (0..length).step_by(601) {
+            let disk = bench.disk.fork();
+            cut(&disk, &path, cut_at);
+            let mut reopened = reopened(&bench, disk.fork());
+            assert!(check_honest(&mut reopened, &contents, None), "{path:?} {cut_at}");
+            let id = *contents.keys().find(|id| path.to_string_lossy().contains(&id.to_string())).unwrap();
+            let (records, _) = readable(&reopened, id);
+            let intact = model::batch::batches(bench.file(&path)[..cut_at as usize].to_vec().into());
+            for batch in intact.map_while(Result::ok) {
+                let is_served = records.iter().any(|(offset, _)| *offset == batch.header().base_offset);
+                assert!(is_served, "{path:?} {cut_at} {:?}", batch.header().base_offset);
+            }
+            check_mends(&bench, disk, &contents, &(&path, cut_at));
+        }
+    }
+    let (bench, contents, last) = killed_with_segments();
+    for path in bench.paths(".log") {
+        let length = bench.file(&path).len() as u64;
+        let batches: Vec<_> = model::batch::batches(bench.file(&path).into()).map_while(Result::ok).collect();
+        let is_newest = batches.last().unwrap().header().last_offset() == last.1;
+        let before: usize = batches[..batches.len() - 1].iter().map(|batch| batch.size_bytes()).sum();
+        for cut_at in (0..length).step_by(601) {
+            let disk = bench.disk.fork();
+            cut(&disk, &path, cut_at);
+            let mut bench = reopened(&bench, disk);
+            let is_damaged = check_honest(&mut bench, &contents, Some(last));
+            assert!(is_damaged || is_newest && cut_at >= before as u64, "{path:?} {cut_at}");
+        }
     }
 }
 
