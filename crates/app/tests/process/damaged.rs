@@ -180,6 +180,30 @@ fn damaged_records_are_told_by_name_the_rest_is_served_and_a_repair_makes_it_wri
 }
 
 #[test]
+fn after_a_repair_a_reader_gets_to_the_end_where_the_newest_records_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let server = Server::start(data, &[]);
+    create_topic(&server, &["cut", "-p", "1", "--set", "segment.bytes=1048576"]);
+    let mut client = Client::connect(&server.kafka).unwrap();
+    let id = client.topic_id("cut").unwrap();
+    // Three segments of one record.
+    produce(&mut client, "cut", 0, (0..3).map(|number| format!("cut-{number}-{}", "x".repeat(600_000))));
+    server.stop();
+    let segments = files(&data.join(format!("partitions/{id}-0")), "log");
+    fs::remove_file(segments.last().unwrap()).unwrap();
+    assert!(run(&["repair", "--accept-loss"], data).1);
+    let server = Server::start(data, &[]);
+    for (from, count) in [("beginning", 2), ("2", 0)] {
+        let arguments = ["consume", "cut", "--from", from, "--until-end", "--bootstrap", &server.kafka];
+        let output = levada(&arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), count, "from {from}");
+    }
+    server.stop();
+}
+
+#[test]
 fn with_damaged_metadata_it_says_what_to_do_and_a_repair_keeps_every_topics_records() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();

@@ -70,6 +70,14 @@ impl Damage {
         self.lost.iter().any(|lost| lost.first <= offset && offset <= lost.last)
     }
 
+    /// Whether all of these offsets were given up.
+    pub fn is_given_up(&self, mut first: Offset, end: Offset) -> bool {
+        while let Some(lost) = self.accepted.iter().find(|lost| lost.first <= first && first <= lost.last) {
+            first = lost.last.plus(1);
+        }
+        first >= end
+    }
+
     /// The first lost offset after this one.
     pub fn next_after(&self, offset: Offset) -> Option<Offset> {
         self.lost.iter().map(|lost| lost.first).find(|first| *first > offset)

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use env::read_exact_at;
-use model::{BatchHeader, Offset};
+use model::batch::BatchBuilder;
+use model::{BatchHeader, Compression, Offset};
 
 use super::damage::Lost;
 use super::state::{LogState, Pending};
@@ -86,10 +87,11 @@ impl Partition {
         if state.damage.holds(from) {
             return Err(ReadError::Corrupt { offset: from });
         }
-        let mut up_to = up_to.min(state.end);
-        if let Some(lost) = state.damage.next_after(from) {
-            up_to = up_to.min(lost);
+        let end = state.damage.next_after(from).map_or(state.end, |lost| lost.min(state.end));
+        if from < end && end <= up_to && state.damage.is_given_up(from, end) {
+            return Ok(Plan::Done(step_over(&state, from, end)));
         }
+        let up_to = up_to.min(end);
         if from >= up_to {
             return Ok(Plan::Done(Read { next_offset: from, ..Read::default() }));
         }
@@ -257,6 +259,22 @@ impl LogState {
             return Some(self.segments[after - 1].clone());
         }
         self.segments.get(after).cloned()
+    }
+}
+
+/// A batch without records over offsets that were given up, where no batch behind them shows that they are missing:
+/// readers would wait for them for ever. Compaction leaves such batches in Kafka, so that clients know them.
+fn step_over(state: &LogState, from: Offset, end: Offset) -> Read {
+    let last_delta = i32::try_from(end.0 - 1 - from.0).unwrap_or(i32::MAX);
+    let batch = BatchBuilder::new(Compression::None)
+        .base_offset(from)
+        .leader_epoch(state.epochs.at(from))
+        .reaching(last_delta)
+        .build();
+    Read {
+        bytes: batch.size_bytes(),
+        next_offset: batch.header().next_offset(),
+        chunks: vec![batch.into_bytes()],
     }
 }
 

@@ -358,6 +358,47 @@ fn a_missing_segment_is_stepped_over_once_its_loss_is_accepted() {
 }
 
 #[test]
+fn readers_get_to_the_end_where_the_newest_records_were_given_up() {
+    let (mut bench, contents) = filled(small_options(), 60);
+    bench.close();
+    let logs = bench.paths(".log");
+    let last = |path: &&PathBuf| logs.iter().all(|other| other.parent() != path.parent() || other <= *path);
+    for path in logs.iter().filter(last) {
+        let disk = bench.disk.fork();
+        env::Disk::remove(&disk, path).unwrap();
+        let random = std::sync::Arc::new(env::SeededRandom::new(3));
+        let shared = std::sync::Arc::new(disk.clone());
+        let repaired = repair(bench.options.clone(), shared, bench.clock.clone(), random, true).unwrap();
+        let [(id, ranges)] = &repaired.accepted[..] else { panic!("{path:?}: {repaired:?}") };
+        let [(first, last)] = ranges[..] else { panic!("{ranges:?}") };
+        let mut bench = reopened(&bench, disk);
+        for turn in 0..2 {
+            let partition = bench.partition(*id);
+            let end = partition.offsets().high_watermark;
+            assert_eq!(end, last.plus(1));
+            for from in [first, last] {
+                let read = partition.read(from, 1, end).unwrap();
+                let batch = model::Batch::parse(read.chunks.concat().into()).expect("one right batch");
+                assert_eq!((batch.header().base_offset, batch.header().next_offset()), (from, end));
+                assert_eq!((batch.header().record_count, read.next_offset), (0, end));
+                // One whose end lies beyond what the reader may see is not for it.
+                assert!(partition.read(from, 1, last).unwrap().chunks.is_empty());
+            }
+            assert_eq!(bench.read_all(*id).len() as i64, contents[id].len() as i64 - (last.0 - first.0 + 1));
+            if turn == 0 {
+                bench = bench.reopen();
+            }
+        }
+        // A batch behind them shows the gap by itself.
+        bench.append(*id, batch(&[b"next"])).unwrap();
+        let partition = bench.partition(*id);
+        let read = partition.read(first, 1, partition.offsets().high_watermark).unwrap();
+        let batch = model::Batch::parse(read.chunks.concat().into()).unwrap();
+        assert_eq!(batch.header().base_offset, last.plus(1));
+    }
+}
+
+#[test]
 fn a_damaged_partition_stays_so_until_its_loss_is_accepted() {
     let (bench, contents) = filled(small_options(), 60);
     let bench = bench.reopen();
