@@ -125,13 +125,16 @@ fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyh
 
 /// Adds what to do, where something can be done.
 pub fn advise(error: OpenError, data_dir: &std::path::Path) -> anyhow::Error {
-    if !matches!(error, OpenError::Checkpoint { .. }) {
-        return error.into();
-    }
+    let how = match error {
+        OpenError::Checkpoint { .. } => "It can be made anew from segments and write-ahead log",
+        OpenError::Identity { .. } => {
+            "Restore it from a copy if you can. A new one gives the cluster another id"
+        }
+        error => return error.into(),
+    };
     let data_dir = data_dir.display();
     anyhow!(
-        "{error}. It can be made anew from segments and write-ahead log: keep a copy of {data_dir}, then say \
-         `levada repair --data-dir {data_dir} --accept-loss`"
+        "{error}. {how}: keep a copy of {data_dir}, then say `levada repair --data-dir {data_dir} --accept-loss`"
     )
 }
 
