@@ -73,11 +73,16 @@ impl Broker {
         let storage = self.storage.clone();
         Arc::new(move || {
             let closed = storage.partitions().iter().any(|partition| partition.health() == Health::Closed);
-            match closed {
-                false => Readiness::Ready,
-                true => {
-                    Readiness::NotYet("the log is closed after a failed sync; restart the process".into())
-                }
+            if closed {
+                return Readiness::NotYet(
+                    "the log is closed after a failed sync; restart the process".into(),
+                );
+            }
+            match storage.damaged_count() {
+                0 => Readiness::Ready,
+                count => Readiness::ReadyExcept(format!(
+                    "{count} partitions are damaged and take no records; stop the broker and say `levada verify`"
+                )),
             }
         })
     }

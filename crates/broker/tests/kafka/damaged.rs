@@ -187,3 +187,30 @@ async fn a_topic_whose_settings_are_lost_keeps_its_records_as_long_as_before_unt
         server = server.restart().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn damaged_partitions_are_counted_from_the_start_on_once_they_are_known() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("harmed", 1, &[]).await;
+    client.create_topic("whole", 1, &[]).await;
+    for topic in ["harmed", "whole"] {
+        assert_eq!(client.produce(topic, 0, batch(&["of the topic"])).await.error_code, 0);
+    }
+    assert_eq!(client.produce("harmed", 0, batch(&["the other"])).await.error_code, 0);
+    let stopped = server.stop().await;
+    stopped.damage("partitions", b"the other");
+    let shown = |server: &Server, count: u32| {
+        let text = server.broker.metrics_text();
+        assert!(text.contains(&format!("levada_storage_damaged_partitions {count}\n")), "{text}");
+    };
+    let server = stopped.start().await;
+    shown(&server, 0);
+    assert_ne!(server.connect().fetch("harmed", 0, 1).await.error_code, 0);
+    shown(&server, 1);
+    let server = server.restart().await;
+    shown(&server, 1);
+    let stopped = server.stop().await;
+    stopped.repair();
+    shown(&stopped.start().await, 0);
+}
