@@ -110,8 +110,10 @@ impl Broker {
 
 /// Why the broker cannot start with this storage, and what to do.
 fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyhow::Error {
-    let broker::LoadError::Damaged { offset } = error else {
-        return anyhow!("the cluster metadata cannot be loaded: {error}");
+    let offset = match error {
+        broker::LoadError::Damaged { offset } => offset,
+        broker::LoadError::Lost => return refuse("the cluster metadata is lost", data_dir),
+        other => return anyhow!("the cluster metadata cannot be loaded: {other}"),
     };
     let log = storage.partition(PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 });
     let ranges = match log.map(|log| log.health()) {
@@ -119,12 +121,19 @@ fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyh
         _ => vec![(*offset, *offset)],
     };
     let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first} to {last}")).collect();
-    anyhow!(
-        "cannot start: the cluster metadata is damaged, offsets {} of __cluster_metadata cannot be read. See all that \
-         is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of {data_dir}; or keep a copy of it as it \
-         is, and give the lost records up with `levada repair --data-dir {data_dir} --accept-loss`: then the broker \
-         starts, and serves topics whose names are lost as recovered-<topic id>",
+    let what = format!(
+        "the cluster metadata is damaged, offsets {} of __cluster_metadata cannot be read",
         ranges.join(", ")
+    );
+    refuse(&what, data_dir)
+}
+
+fn refuse(what: &str, data_dir: &str) -> anyhow::Error {
+    anyhow!(
+        "cannot start: {what}. See all that is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of \
+         {data_dir}; or keep a copy of it as it is, and give the lost records up with `levada repair --data-dir \
+         {data_dir} --accept-loss`: then the broker starts, and serves topics whose names are lost as \
+         recovered-<topic id>"
     )
 }
 

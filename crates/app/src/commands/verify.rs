@@ -173,9 +173,11 @@ pub fn offsets((first, last): &(Offset, Offset)) -> String {
 
 /// Whether the broker starts.
 pub fn stops_the_broker(report: &Report) -> bool {
-    let metadata =
-        report.partitions.iter().filter(|partition| partition.id.topic == TopicId::CLUSTER_METADATA);
-    metadata.into_iter().any(|partition| !partition.damaged.is_empty())
+    let mut partitions = report.partitions.iter();
+    match partitions.find(|partition| partition.id.topic == TopicId::CLUSTER_METADATA) {
+        Some(metadata) => !metadata.damaged.is_empty(),
+        None => report.partitions.iter().any(PartitionReport::is_damaged),
+    }
 }
 
 fn consequences(report: &Report, data_dir: &Path) -> String {

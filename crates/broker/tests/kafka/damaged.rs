@@ -214,3 +214,27 @@ async fn damaged_partitions_are_counted_from_the_start_on_once_they_are_known() 
     stopped.repair();
     shown(&stopped.start().await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_left_of_the_metadata_it_is_not_begun_anew_before_a_repair() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let id = client.create_topic("lost", 1, &[]).await;
+    assert_eq!(client.produce("lost", 0, batch(&["a"])).await.error_code, 0);
+    assert_eq!(client.produce("lost", 0, batch(&["damaged"])).await.error_code, 0);
+    let stopped = server.stop().await;
+    stopped.damage("partitions", b"damaged");
+    let storage = stopped.open_storage();
+    let log = storage.partition(PartitionId { topic: id, index: 0 }).unwrap();
+    assert!(log.read(Offset(1), 100, Offset(2)).is_err());
+    storage.delete(vec![PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 }]).await.unwrap();
+    storage.close().await;
+    for _ in 0..2 {
+        let refusal = stopped.refusal().await;
+        assert!(matches!(refusal, LoadError::Lost), "{refusal}");
+    }
+    stopped.repair();
+    let server = stopped.start().await;
+    let found = server.connect().fetch(&format!("recovered-{id}"), 0, 0).await;
+    assert_eq!(values(&found), [(0, "a".to_string())]);
+}
