@@ -255,18 +255,30 @@ pub struct ConsumeArgs {
     pub broker: BrokerArgs,
 }
 
+/// Which folder; found as `serve` finds it.
+#[derive(Debug, Clone, Args)]
+pub struct DataArgs {
+    /// The folder of a broker that is not running [default: data] (log.dirs)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// The broker's settings in TOML [default: levada.toml, if there is one]
+    #[arg(long, value_name = "FILE", env = settings::load::CONFIG_FILE_VARIABLE)]
+    pub config: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The folder of a broker that is not running
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+    /// Show empty partitions too
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct RepairArgs {
-    /// The folder of a broker that is not running
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Say that you know: records that cannot be read are given up
     #[arg(long)]
     pub accept_loss: bool,

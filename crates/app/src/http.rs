@@ -3,7 +3,7 @@
 //! ```text
 //! GET /metrics   200, OpenMetrics text
 //! GET /healthz   200 as long as the process answers
-//! GET /readyz    200 when it serves Kafka, else 503 and why not
+//! GET /readyz    200 when it serves Kafka, and what somebody should look after; else 503 and why not
 //! ```
 
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use axum::routing::get;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
     Ready,
+    /// It can, but not all of it.
+    ReadyExcept(String),
     NotYet(String),
 }
 
@@ -45,6 +47,7 @@ async fn metrics(State(parts): State<Parts>) -> Response {
 async fn ready(State(parts): State<Parts>) -> Response {
     match (parts.readiness)() {
         Readiness::Ready => "ready\n".into_response(),
+        Readiness::ReadyExcept(what) => format!("ready, except: {what}\n").into_response(),
         Readiness::NotYet(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }

@@ -77,11 +77,16 @@ impl Broker {
         let storage = self.storage.clone();
         Arc::new(move || {
             let closed = storage.partitions().iter().any(|partition| partition.health() == Health::Closed);
-            match closed {
-                false => Readiness::Ready,
-                true => {
-                    Readiness::NotYet("the log is closed after a failed sync; restart the process".into())
-                }
+            if closed {
+                return Readiness::NotYet(
+                    "the log is closed after a failed sync; restart the process".into(),
+                );
+            }
+            match storage.damaged_count() {
+                0 => Readiness::Ready,
+                count => Readiness::ReadyExcept(format!(
+                    "{count} partitions are damaged and take no records; stop the broker and say `levada verify`"
+                )),
             }
         })
     }
@@ -109,8 +114,10 @@ impl Broker {
 
 /// Why the broker cannot start with this storage, and what to do.
 fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyhow::Error {
-    let broker::LoadError::Damaged { offset } = error else {
-        return anyhow!("the cluster metadata cannot be loaded: {error}");
+    let offset = match error {
+        broker::LoadError::Damaged { offset } => offset,
+        broker::LoadError::Lost => return refuse("the cluster metadata is lost", data_dir),
+        other => return anyhow!("the cluster metadata cannot be loaded: {other}"),
     };
     let log = storage.partition(PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 });
     let ranges = match log.map(|log| log.health()) {
@@ -118,24 +125,34 @@ fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyh
         _ => vec![(*offset, *offset)],
     };
     let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first} to {last}")).collect();
-    anyhow!(
-        "cannot start: the cluster metadata is damaged, offsets {} of __cluster_metadata cannot be read. See all that \
-         is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of {data_dir}; or keep a copy of it as it \
-         is, and give the lost records up with `levada repair --data-dir {data_dir} --accept-loss`: then the broker \
-         starts, and serves topics whose names are lost as recovered-<topic id>",
+    let what = format!(
+        "the cluster metadata is damaged, offsets {} of __cluster_metadata cannot be read",
         ranges.join(", ")
+    );
+    refuse(&what, data_dir)
+}
+
+fn refuse(what: &str, data_dir: &str) -> anyhow::Error {
+    anyhow!(
+        "cannot start: {what}. See all that is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of \
+         {data_dir}; or keep a copy of it as it is, and give the lost records up with `levada repair --data-dir \
+         {data_dir} --accept-loss`: then the broker starts, and serves topics whose names are lost as \
+         recovered-<topic id>"
     )
 }
 
 /// Adds what to do, where something can be done.
 pub fn advise(error: OpenError, data_dir: &std::path::Path) -> anyhow::Error {
-    if !matches!(error, OpenError::Checkpoint { .. }) {
-        return error.into();
-    }
+    let how = match error {
+        OpenError::Checkpoint { .. } => "It can be made anew from segments and write-ahead log",
+        OpenError::Identity { .. } => {
+            "Restore it from a copy if you can. A new one gives the cluster another id"
+        }
+        error => return error.into(),
+    };
     let data_dir = data_dir.display();
     anyhow!(
-        "{error}. It can be made anew from segments and write-ahead log: keep a copy of {data_dir}, then say \
-         `levada repair --data-dir {data_dir} --accept-loss`"
+        "{error}. {how}: keep a copy of {data_dir}, then say `levada repair --data-dir {data_dir} --accept-loss`"
     )
 }
 

@@ -57,6 +57,7 @@ struct StorageCounters {
     stalls: Counter<u64, AtomicU64>,
     disk_full: Counter<u64, AtomicU64>,
     damaged_batches: Counter<u64, AtomicU64>,
+    damaged_partitions: Gauge,
     pending_bytes: Gauge,
 }
 
@@ -107,6 +108,8 @@ impl Metrics {
         registry.register("stalls", "Times producing waited for rolling up", storage.stalls.clone());
         registry.register("disk_full", "Appends refused because the disk is full", storage.disk_full.clone());
         registry.register("damaged_batches", "Batches found damaged", storage.damaged_batches.clone());
+        let help = "Partitions that are read-only, because records of them are known to be damaged";
+        registry.register("damaged_partitions", help, storage.damaged_partitions.clone());
         registry.register("pending_bytes", "Bytes waiting to be rolled up", storage.pending_bytes.clone());
     }
 
@@ -138,6 +141,7 @@ impl Metrics {
             .set((parts.request_budget.reserved_bytes() + parts.decoded_budget.reserved_bytes()) as i64);
         self.fetch_sessions.set(parts.sessions.count() as i64);
         self.storage.take(parts.storage.metrics());
+        self.storage.damaged_partitions.set(parts.storage.damaged_count() as i64);
         let mut out = String::new();
         text::encode(&mut out, &self.registry.lock()).expect("a string takes everything");
         out

@@ -1,11 +1,13 @@
 //! A shard's state at some point of its log, so that recovery reads only what came after.
 //!
 //! ```text
-//! magic "LvCP" · format u32 · CRC32C of the body u32 · length of the body u64 · body
+//! magic "LvCP" · format u32 · CRC32C of all the rest u32 · length of the body u64 · body
 //! ```
 //!
+//! In every format from 2 on; in format 1 the checksum was that of the body alone, and no deleted partitions were told.
+//!
 //! The body holds, in the encoding of `codec`: whether the shard was closed cleanly, which files of the
-//! write-ahead log are needed still, and of each partition: config, log start and end, leader epochs, producers,
+//! write-ahead log are needed still, which deleted partitions may have left their folders, and of each partition: config, log start and end, leader epochs, producers,
 //! aborted transactions, damage, and its segments as far as they are synced.
 //!
 //! Each partition's record was taken at its own moment. That is enough: replay applies to a partition only frames
@@ -21,7 +23,6 @@ use env::{Disk, read_file, replace_file};
 use model::{Offset, PartitionId};
 
 use crate::codec::{Decoder, Encoder, Malformed};
-use crate::directory::FORMAT;
 use crate::epochs::Epochs;
 use crate::options::LogConfig;
 use crate::partition::{Damage, Partition, Synced};
@@ -32,7 +33,11 @@ use crate::storage::OpenError;
 const NAME: &str = "checkpoint";
 const RESERVE: &str = "reserve";
 const MAGIC: [u8; 4] = *b"LvCP";
+/// The format this code writes; it reads all before it.
+const FORMAT: u32 = 2;
 const HEADER_BYTES: usize = 20;
+/// Where the checksum stands.
+const CRC_BYTES: std::ops::Range<usize> = 8..12;
 const BYTES_MAX: usize = 2 << 30;
 
 /// What is not about a single partition.
@@ -50,6 +55,8 @@ pub(crate) struct ShardRecord {
     /// The records of partitions hold the effects of every group up to this one.
     pub covered_group: u64,
     pub voids: Vec<Void>,
+    /// Deleted partitions whose folders may be there still. Only such folders are removed.
+    pub deleted: Vec<PartitionId>,
 }
 
 /// What a recovery has cut: groups from this number on in files up to that one.
@@ -96,14 +103,23 @@ pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoin
     if magic != MAGIC {
         return Err(unreadable("not a checkpoint"));
     }
+    let body = &bytes[HEADER_BYTES..];
+    let is_right = match format {
+        1 => crc == crc32c::crc32c(body),
+        _ => crc == checksum(&bytes),
+    };
+    if body.len() as u64 != length || !is_right {
+        return Err(unreadable("damaged (wrong checksum)"));
+    }
     if format > FORMAT {
         return Err(OpenError::Newer { path: path.display().to_string(), found: format, known: FORMAT });
     }
-    let body = &bytes[HEADER_BYTES..];
-    if body.len() as u64 != length || crc32c::crc32c(body) != crc {
-        return Err(unreadable("damaged (wrong checksum)"));
-    }
-    Checkpoint::decode(body).map(Some).map_err(|Malformed(reason)| unreadable(reason))
+    Checkpoint::decode(body, format).map(Some).map_err(|Malformed(reason)| unreadable(reason))
+}
+
+/// Of everything but itself.
+fn checksum(bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_BYTES.start]), &bytes[CRC_BYTES.end..])
 }
 
 /// Puts a checkpoint in the place of the one before. On a full disk the reserve makes room.
@@ -111,9 +127,11 @@ pub(crate) fn publish(disk: &dyn Disk, directory: &Path, body: &[u8]) -> io::Res
     let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
     bytes.extend_from_slice(&MAGIC);
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
-    bytes.extend_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    bytes.extend_from_slice(&[0; CRC_BYTES.end - CRC_BYTES.start]);
     bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
     bytes.extend_from_slice(body);
+    let crc = checksum(&bytes);
+    bytes[CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
     let path = directory.join(NAME);
     match replace_file(disk, &path, &bytes) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => {
@@ -152,9 +170,10 @@ impl ShardRecord {
             out.u64(void.file_max);
             out.u64(void.group_min);
         });
+        out.list(self.deleted.iter(), |out, id| out.partition(*id));
     }
 
-    fn decode(from: &mut Decoder<'_>) -> Result<ShardRecord, Malformed> {
+    fn decode(from: &mut Decoder<'_>, format: u32) -> Result<ShardRecord, Malformed> {
         Ok(ShardRecord {
             is_clean: from.bool()?,
             first_file: from.u64()?,
@@ -163,6 +182,7 @@ impl ShardRecord {
             synced_group: from.u64()?,
             covered_group: from.u64()?,
             voids: from.list(|from| Ok(Void { file_max: from.u64()?, group_min: from.u64()? }))?,
+            deleted: if format == 1 { Vec::new() } else { from.list(Decoder::partition)? },
         })
     }
 }
@@ -244,9 +264,9 @@ impl PartitionRecord {
 }
 
 impl Checkpoint {
-    fn decode(body: &[u8]) -> Result<Checkpoint, Malformed> {
+    fn decode(body: &[u8], format: u32) -> Result<Checkpoint, Malformed> {
         let mut from = Decoder::new(body);
-        let shard = ShardRecord::decode(&mut from)?;
+        let shard = ShardRecord::decode(&mut from, format)?;
         let mut partitions = Vec::new();
         while from.bool()? {
             partitions.push(PartitionRecord::decode(&mut from)?);

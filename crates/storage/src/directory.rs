@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock                      held while a process uses the directory
-//! levada.properties         format version, cluster id, directory id
+//! levada.properties         format version, cluster id, directory id, number of shards
 //! shard-0/                  one shard
 //!     checkpoint            state as of some group (see `checkpoint`)
 //!     reserve               room set aside for writing a checkpoint on a full disk
@@ -22,30 +22,40 @@ pub(crate) const PARTITIONS: &str = "partitions";
 const LOCK: &str = "lock";
 const PROPERTIES: &str = "levada.properties";
 /// The format this code writes and reads.
-pub(crate) const FORMAT: u32 = 1;
+const FORMAT: u32 = 1;
 
 /// The directory's identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub cluster_id: String,
     pub directory_id: String,
+    /// How many shards there are at least: whose folder is not there has lost it. 0: not known.
+    pub shards: u32,
 }
 
 pub(crate) fn shard_dir(data_dir: &Path, shard: u32) -> PathBuf {
     data_dir.join(format!("shard-{shard}"))
 }
 
-/// The shards there are, in order. The first is there as soon as anything is, so it is among them also when it is lost.
-pub(crate) fn shards(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<u32>> {
-    let mut shards: Vec<u32> = disk
-        .list(data_dir)?
-        .iter()
-        .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse().ok())
-        .chain([0])
-        .collect();
-    shards.sort_unstable();
-    shards.dedup();
-    Ok(shards)
+/// How many shards there are, also those whose folders are lost, and how many of them have been opened once: the last
+/// one may be in the making. They are made in order.
+pub(crate) fn shards(disk: &dyn Disk, data_dir: &Path, identity: &Identity) -> io::Result<(u32, u32)> {
+    let entries = disk.list(data_dir)?;
+    let numbers = entries.iter().filter_map(|entry| entry.name.strip_prefix("shard-")?.parse::<u32>().ok());
+    let last = numbers.max().unwrap_or(0);
+    Ok((identity.shards.max(last + 1), identity.shards.max(last)))
+}
+
+/// Whether anything is stored here.
+pub(crate) fn holds_data(disk: &dyn Disk, data_dir: &Path) -> io::Result<bool> {
+    match disk.list(data_dir) {
+        Ok(entries) => {
+            Ok(entries.iter().any(|entry| entry.name.starts_with("shard-"))
+                || has_partitions(disk, data_dir)?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether there are partitions' folders.
@@ -72,28 +82,48 @@ pub(crate) fn lock(disk: &dyn Disk, data_dir: &Path) -> Result<DiskLock, OpenErr
 
 /// Reads who the directory is, or makes it somebody.
 pub(crate) fn identify(disk: &dyn Disk, random: &dyn Random, data_dir: &Path) -> Result<Identity, OpenError> {
-    if let Some(identity) = read_identity(disk, data_dir)? {
-        return Ok(identity);
+    match read_identity(disk, data_dir)? {
+        Some(identity) => Ok(identity),
+        None => new_identity(disk, random, data_dir),
     }
-    let identity = Identity { cluster_id: fresh_id(random), directory_id: fresh_id(random) };
-    let text = format!(
-        "# Identity of a Levada data directory. Do not edit.\nformat={FORMAT}\ncluster.id={}\ndirectory.id={}\n",
-        identity.cluster_id, identity.directory_id
-    );
-    replace_file(disk, &data_dir.join(PROPERTIES), text.as_bytes())
+}
+
+/// Makes the directory somebody new.
+pub(crate) fn new_identity(
+    disk: &dyn Disk,
+    random: &dyn Random,
+    data_dir: &Path,
+) -> Result<Identity, OpenError> {
+    let identity = Identity { cluster_id: fresh_id(random), directory_id: fresh_id(random), shards: 0 };
+    write_identity(disk, data_dir, &identity)
         .map_err(|source| OpenError::Io { doing: format!("writing {PROPERTIES}"), source })?;
     Ok(identity)
 }
 
-/// None when the directory is new.
+pub(crate) fn write_identity(disk: &dyn Disk, data_dir: &Path, identity: &Identity) -> io::Result<()> {
+    let text = format!(
+        "# Identity of a Levada data directory. Do not edit.\nformat={FORMAT}\ncluster.id={}\ndirectory.id={}\n\
+         shards={}\n",
+        identity.cluster_id, identity.directory_id, identity.shards
+    );
+    replace_file(disk, &data_dir.join(PROPERTIES), text.as_bytes())
+}
+
+/// None when the directory is new; an error when it is not, but does not say who it is.
 pub(crate) fn read_identity(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Identity>, OpenError> {
     const BYTES_MAX: usize = 64 * 1024;
     let path = data_dir.join(PROPERTIES);
     let unreadable =
-        |reason: &str| OpenError::Unreadable { path: path.display().to_string(), reason: reason.to_owned() };
+        |reason: &str| OpenError::Identity { path: path.display().to_string(), reason: reason.to_owned() };
     let bytes = match read_file(disk, &path, BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let listing = |source| OpenError::Io { doing: format!("listing {}", data_dir.display()), source };
+            return match holds_data(disk, data_dir).map_err(listing)? {
+                true => Err(unreadable("it is missing although there is data")),
+                false => Ok(None),
+            };
+        }
         Err(source) => return Err(OpenError::Io { doing: format!("reading {}", path.display()), source }),
     };
     let text = String::from_utf8(bytes).map_err(|_| unreadable("not text"))?;
@@ -110,6 +140,8 @@ pub(crate) fn read_identity(disk: &dyn Disk, data_dir: &Path) -> Result<Option<I
     Ok(Some(Identity {
         cluster_id: value("cluster.id").ok_or_else(|| unreadable("no cluster.id"))?,
         directory_id: value("directory.id").ok_or_else(|| unreadable("no directory.id"))?,
+        shards: value("shards")
+            .map_or(Ok(0), |shards| shards.parse().map_err(|_| unreadable("the number of shards is none")))?,
     }))
 }
 

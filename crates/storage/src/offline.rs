@@ -25,13 +25,14 @@ pub fn read_offline(
     mut each: impl FnMut(&Batch),
 ) -> Result<(), OpenError> {
     let data_dir = options.data_dir.clone();
+    let Some(identity) = directory::read_identity(&*disk, &data_dir)? else { return Ok(()) };
     let _lock = directory::lock(&*disk, &data_dir)?;
     let failed =
         |source: io::Error| OpenError::Io { doing: format!("reading {}", data_dir.display()), source };
-    let shards = directory::shards(&*disk, &data_dir).map_err(failed)?;
-    let parts =
-        Parts { options: Arc::new(options), disk, clock, random, metrics: Arc::new(Metrics::default()) };
-    for shard in shards {
+    let (shards, shards_known) = directory::shards(&*disk, &data_dir, &identity).map_err(failed)?;
+    let metrics = Arc::new(Metrics::default());
+    let parts = Parts { options: Arc::new(options), disk, clock, random, metrics, shards_known };
+    for shard in 0..shards {
         let Some(examined) = examine(&parts, shard)? else { continue };
         if examined.replay.partitions.contains_key(&id) {
             return read_partition(&examined, id, &mut each).map_err(failed);

@@ -3,7 +3,6 @@
 //! What is lost stays lost: repairing records that an operator knows it. Readers step over those offsets from
 //! then on, the partition takes appends again, and a new leader epoch tells clients that something is missing.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use env::{Clock, Disk, Random};
@@ -12,7 +11,7 @@ use model::{Offset, PartitionId};
 use crate::options::Options;
 use crate::recovery::{Parts, rebuild_checkpoint};
 use crate::storage::{OpenError, Storage};
-use crate::verify::{Report, verify};
+use crate::verify::{Report, absent, verify};
 use crate::{directory, metrics::Metrics};
 
 /// What a repair found and did.
@@ -20,6 +19,8 @@ use crate::{directory, metrics::Metrics};
 pub struct Repaired {
     /// The directory before.
     pub found: Report,
+    /// What said whose data this is was lost: the directory has a new cluster id.
+    pub has_new_identity: bool,
     /// Checkpoints that were unreadable and were made anew from segments and log: topic configs and some producers'
     /// sequences are lost with them.
     pub rebuilt_checkpoints: Vec<u32>,
@@ -39,22 +40,45 @@ pub fn repair(
     accept_loss: bool,
 ) -> Result<Repaired, OpenError> {
     let mut rebuilt_checkpoints = Vec::new();
+    let mut has_new_identity = false;
     if accept_loss {
+        let read = directory::read_identity(&*disk, &options.data_dir);
+        if let Ok(None) = read {
+            return Err(absent(&options.data_dir));
+        }
         let lock = directory::lock(&*disk, &options.data_dir)?;
+        let identity = match read {
+            Err(OpenError::Identity { .. }) => {
+                has_new_identity = true;
+                directory::new_identity(&*disk, &*random, &options.data_dir)?
+            }
+            read => read?.expect("it was there just now"),
+        };
+        let (shards, shards_known) =
+            directory::shards(&*disk, &options.data_dir, &identity).map_err(|source| OpenError::Io {
+                doing: format!("listing {}", options.data_dir.display()),
+                source,
+            })?;
         let parts = Parts {
             options: Arc::new(options.clone()),
             disk: disk.clone(),
             clock: clock.clone(),
             random: random.clone(),
             metrics: Arc::new(Metrics::default()),
+            shards_known,
         };
-        rebuilt_checkpoints = rebuild_unreadable(&parts, &options.data_dir)?;
+        rebuilt_checkpoints = rebuild_unreadable(&parts, shards)?;
         drop(lock);
     }
     let found = verify(options.clone(), disk.clone(), clock.clone(), random.clone())?;
     let (storage, shards) = Storage::open(options, disk, clock, random)?;
-    let mut repaired =
-        Repaired { found, rebuilt_checkpoints, rebuilt_indexes: Vec::new(), accepted: Vec::new() };
+    let mut repaired = Repaired {
+        found,
+        has_new_identity,
+        rebuilt_checkpoints,
+        rebuilt_indexes: Vec::new(),
+        accepted: Vec::new(),
+    };
     for report in &repaired.found.partitions {
         let Some(partition) = storage.partition(report.id) else { continue };
         if !report.damaged.is_empty() {
@@ -78,15 +102,13 @@ fn unreadable(id: PartitionId, error: &dyn std::error::Error) -> OpenError {
     OpenError::Unreadable { path: format!("partition {id}"), reason: error.to_string() }
 }
 
-fn rebuild_unreadable(parts: &Parts, data_dir: &Path) -> Result<Vec<u32>, OpenError> {
-    let shards = directory::shards(&*parts.disk, data_dir)
-        .map_err(|source| OpenError::Io { doing: format!("listing {}", data_dir.display()), source })?;
+fn rebuild_unreadable(parts: &Parts, shards: u32) -> Result<Vec<u32>, OpenError> {
     let mut rebuilt = Vec::new();
-    for shard in &shards {
-        match crate::recovery::examine(parts, *shard) {
+    for shard in 0..shards {
+        match crate::recovery::examine(parts, shard) {
             Err(OpenError::Checkpoint { .. }) => {
-                rebuild_checkpoint(parts, *shard, &shards)?;
-                rebuilt.push(*shard);
+                rebuild_checkpoint(parts, shard, shards)?;
+                rebuilt.push(shard);
             }
             other => drop(other?),
         }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -42,6 +42,8 @@ pub(crate) struct Site {
     pub disk_full: AtomicBool,
     /// Deleted partitions whose files are still there.
     pub graveyard: Mutex<Vec<Arc<Partition>>>,
+    /// Deleted partitions whose folders may be there still, whatever the next crash takes back.
+    pub deleted: Mutex<BTreeSet<PartitionId>>,
     /// Partitions to be rolled up out of turn, because large batches wait for it.
     pub early_roll_up: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
     /// Partitions whose log start moved: segments may lie below it.
@@ -57,7 +59,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub fn new(shard: u32, parts: &Parts, wal: Wal) -> Site {
-        let Parts { options, disk, clock, random, metrics } = parts.clone();
+        let Parts { options, disk, clock, random, metrics, .. } = parts.clone();
         Site {
             shard,
             queue: Queue::new(options.queue_requests_max, options.queue_bytes_max),
@@ -77,6 +79,7 @@ impl Site {
             direct_bytes: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             graveyard: Mutex::new(Vec::new()),
+            deleted: Mutex::default(),
             early_roll_up: Mutex::default(),
             sweep: Mutex::new(Vec::new()),
             retention_wanted: AtomicBool::new(false),

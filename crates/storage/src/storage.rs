@@ -1,7 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use env::{Clock, Disk, DiskLock, Random, Space};
 use model::{Offset, PartitionId};
@@ -13,9 +14,9 @@ use crate::directory::{self, Identity, PARTITIONS};
 use crate::keeper::remove_directory;
 use crate::metrics::Metrics;
 use crate::options::{LogConfig, Options};
-use crate::partition::Partition;
+use crate::partition::{Health, Partition};
 use crate::queue::{Change, Request, RequestKind, Reservation};
-use crate::recovery::{Parts, Recovered, recover};
+use crate::recovery::{Parts, Recovered, holds_batches, recover, take_up};
 use crate::shard::Shard;
 use crate::site::Site;
 
@@ -51,6 +52,9 @@ pub enum OpenError {
     Newer { path: String, found: u32, known: u32 },
     #[error("{path} is not readable: {reason}")]
     Unreadable { path: String, reason: String },
+    /// A repair that accepts losses makes the directory somebody new.
+    #[error("{path}, which says whose data this is, is not readable: {reason}")]
+    Identity { path: String, reason: String },
     /// A repair that accepts losses makes it anew.
     #[error("the checkpoint in {path} is not readable: {reason}")]
     Checkpoint { path: String, reason: String },
@@ -90,24 +94,36 @@ impl Storage {
     ) -> Result<(Storage, Vec<Shard>), OpenError> {
         let lock = directory::lock(&*disk, &options.data_dir)?;
         let held = Arc::new(Held { _lock: lock });
-        let identity = directory::identify(&*disk, &*random, &options.data_dir)?;
+        let mut identity = directory::identify(&*disk, &*random, &options.data_dir)?;
         let shards = options.shards.max(1);
-        let found = directory::shards(&*disk, &options.data_dir).map_err(|source| OpenError::Io {
-            doing: format!("listing {}", options.data_dir.display()),
-            source,
-        })?;
-        let count = found.last().map_or(0, |last| *last as usize + 1).max(shards);
+        let failed = |doing: &str| {
+            let doing = format!("{doing} {}", options.data_dir.display());
+            move |source| OpenError::Io { doing, source }
+        };
+        let (there, shards_known) =
+            directory::shards(&*disk, &options.data_dir, &identity).map_err(failed("listing"))?;
+        let count = there.max(shards as u32);
         let metrics = Arc::new(Metrics::default());
-        let parts = Parts { options: Arc::new(options), disk, clock, random, metrics: metrics.clone() };
-        let recovered: Vec<Recovered> =
-            (0..count as u32).map(|shard| recover(&parts, shard)).collect::<Result<_, _>>()?;
+        let parts = Parts {
+            options: Arc::new(options.clone()),
+            disk,
+            clock,
+            random,
+            metrics: metrics.clone(),
+            shards_known,
+        };
+        let mut recovered: Vec<Recovered> =
+            (0..count).map(|shard| recover(&parts, shard)).collect::<Result<_, _>>()?;
+        if identity.shards < count {
+            identity.shards = count;
+            directory::write_identity(&*parts.disk, &options.data_dir, &identity)
+                .map_err(failed("writing levada.properties in"))?;
+        }
+        place_leftovers(&parts, &mut recovered, shards).map_err(failed("looking for leftovers in"))?;
         let partitions: Arc<Partitions> = Arc::default();
         for shard in &recovered {
             let each = shard.partitions.iter().map(|partition| (partition.id(), partition.clone()));
             partitions.write().extend(each);
-        }
-        if recovered.iter().all(|shard| shard.is_trustworthy) {
-            remove_leftovers(&parts, &partitions);
         }
         let sites = recovered.iter().map(|shard| shard.site.clone()).collect();
         let shards_to_run =
@@ -144,6 +160,12 @@ impl Storage {
     /// All partitions, ordered by id.
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
         self.inner.partitions.read().values().cloned().collect()
+    }
+
+    /// How many partitions are read-only because they are known to be damaged.
+    pub fn damaged_count(&self) -> usize {
+        let partitions = self.inner.partitions.read();
+        partitions.values().filter(|partition| matches!(partition.health(), Health::Damaged(_))).count()
     }
 
     /// Waits for room in the queue of the partition's shard: the back-pressure of producing.
@@ -259,11 +281,15 @@ impl Storage {
     }
 
     fn shard_for_new(&self, id: PartitionId) -> usize {
-        let mut bytes = [0; 20];
-        bytes[..16].copy_from_slice(&id.topic.0);
-        bytes[16..].copy_from_slice(&id.index.to_le_bytes());
-        crc32c::crc32c(&bytes) as usize % self.inner.shards
+        shard_for(id, self.inner.shards)
     }
+}
+
+fn shard_for(id: PartitionId, shards: usize) -> usize {
+    let mut bytes = [0; 20];
+    bytes[..16].copy_from_slice(&id.topic.0);
+    bytes[16..].copy_from_slice(&id.index.to_le_bytes());
+    crc32c::crc32c(&bytes) as usize % shards
 }
 
 fn ask(
@@ -287,21 +313,45 @@ fn ask(
     }
 }
 
-/// Directories of partitions that no longer exist: deleted, but the process ended before their files were gone.
-fn remove_leftovers(parts: &Parts, partitions: &Partitions) {
+/// Folders of partitions that no shard knows: removes those of deleted ones, whose removal the process did not live to
+/// see, and takes the others up again, because nobody has asked for their records to go.
+fn place_leftovers(parts: &Parts, recovered: &mut [Recovered], shards: usize) -> io::Result<()> {
     let directory = parts.options.data_dir.join(PARTITIONS);
-    let Ok(entries) = parts.disk.list(&directory) else { return };
-    let known = partitions.read();
-    for entry in entries {
+    let known: BTreeSet<PartitionId> =
+        recovered.iter().flat_map(|shard| &shard.partitions).map(|partition| partition.id()).collect();
+    let is_trustworthy = recovered.iter().all(|shard| shard.is_trustworthy);
+    let mut removed = Vec::new();
+    for entry in parts.disk.list(&directory)? {
         let Some(id) = directory::parse_partition_dir(&entry.name) else { continue };
-        if known.contains_key(&id) {
+        if known.contains(&id) {
             continue;
         }
-        match remove_directory(&*parts.disk, &directory.join(&entry.name)) {
-            Ok(()) => tracing::info!(partition = %id, "removed what was left of a deleted partition"),
-            Err(error) => {
-                tracing::warn!(partition = %id, %error, "cannot remove what is left of a deleted partition")
+        let is_deleted = recovered.iter().any(|shard| shard.site.deleted.lock().contains(&id));
+        if is_deleted || is_trustworthy && !holds_batches(parts, id)? {
+            match remove_directory(&*parts.disk, &directory.join(&entry.name)) {
+                Ok(()) => {
+                    tracing::info!(partition = %id, "removed what was left of a deleted partition");
+                    removed.push(id);
+                }
+                Err(error) => {
+                    tracing::warn!(partition = %id, %error, "cannot remove what is left of a deleted partition")
+                }
             }
+        } else if !is_deleted {
+            let shard = &mut recovered[shard_for(id, shards)];
+            tracing::error!(
+                partition = %id,
+                "nothing but its folder tells of this partition: read-only until `levada repair --accept-loss`"
+            );
+            shard.partitions.push(Arc::new(take_up(parts, id, &shard.site)?));
+            shard.site.news.store(true, Ordering::Release);
         }
     }
+    if !removed.is_empty() {
+        parts.disk.sync_dir(&directory)?;
+        for shard in recovered {
+            shard.site.deleted.lock().retain(|id| !removed.contains(id));
+        }
+    }
+    Ok(())
 }

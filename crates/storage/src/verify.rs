@@ -1,6 +1,6 @@
 //! Looking at a storage directory without changing it: `levada verify`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +11,12 @@ use model::{BatchHeader, Offset, PartitionId};
 use crate::directory::{self, PARTITIONS};
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::recovery::{Examined, Extent, Parts, Rebuilt, examine, extents, log_files};
+use crate::partition::Pending;
+use crate::recovery::{
+    Examined, Extent, Parts, Rebuilt, examine, extents, found_by_folder, gaps, holds_batches, log_files,
+};
 use crate::segment::{IndexFiles, Step, Walk, file_stem};
+use crate::site::Site;
 use crate::storage::OpenError;
 
 /// What was found in a storage directory.
@@ -22,7 +26,7 @@ pub struct Report {
     pub shards: Vec<ShardReport>,
     /// By id.
     pub partitions: Vec<PartitionReport>,
-    /// Directories of partitions that do not exist (any more); the next start removes them.
+    /// Folders of deleted partitions; the next start removes them.
     pub leftovers: Vec<String>,
 }
 
@@ -47,11 +51,15 @@ pub struct PartitionReport {
     /// Batches in segments, and batches still in the write-ahead log.
     pub batches: u64,
     pub pending_batches: u64,
+    /// Records in all of them.
+    pub records: u64,
     pub bytes: u64,
     /// Lost offsets: first and last.
     pub damaged: Vec<(Offset, Offset)>,
     /// Records may be missing at the end.
     pub is_tail_suspect: bool,
+    /// Nothing but its folder tells of it.
+    pub is_only_folder: bool,
     /// Losses accepted by an earlier repair.
     pub accepted: Vec<(Offset, Offset)>,
     /// Base offsets of segments whose index does not fit; it is built anew when it is used.
@@ -62,10 +70,7 @@ impl Report {
     /// Nothing that was acknowledged is lost.
     pub fn is_sound(&self) -> bool {
         self.shards.iter().all(|shard| shard.damaged_groups.is_empty())
-            && self
-                .partitions
-                .iter()
-                .all(|partition| partition.damaged.is_empty() && !partition.is_tail_suspect)
+            && !self.partitions.iter().any(PartitionReport::is_damaged)
     }
 }
 
@@ -77,40 +82,63 @@ pub fn verify(
     random: Arc<dyn Random>,
 ) -> Result<Report, OpenError> {
     let data_dir = options.data_dir.clone();
-    let absent = || OpenError::Unreadable {
-        path: data_dir.display().to_string(),
-        reason: "not a storage directory".to_owned(),
-    };
-    let identity = directory::read_identity(&*disk, &data_dir)?.ok_or_else(absent)?;
+    let identity = directory::read_identity(&*disk, &data_dir)?.ok_or_else(|| absent(&data_dir))?;
     let _lock = directory::lock(&*disk, &data_dir)?;
     let failed =
         |source: io::Error| OpenError::Io { doing: format!("reading {}", data_dir.display()), source };
-    let shards = directory::shards(&*disk, &data_dir).map_err(failed)?;
-    let parts =
-        Parts { options: Arc::new(options), disk, clock, random, metrics: Arc::new(Metrics::default()) };
+    let (shards, shards_known) = directory::shards(&*disk, &data_dir, &identity).map_err(failed)?;
+    let metrics = Arc::new(Metrics::default());
+    let parts = Parts { options: Arc::new(options), disk, clock, random, metrics, shards_known };
+    let mut site = None;
+    let mut deleted = BTreeSet::new();
+    let mut is_trustworthy = true;
     let mut report = Report {
         cluster_id: identity.cluster_id,
         shards: Vec::new(),
         partitions: Vec::new(),
         leftovers: Vec::new(),
     };
-    for shard in shards {
+    for shard in 0..shards {
         let Some(examined) = examine(&parts, shard)? else { continue };
         report.shards.push(report_shard(shard, &examined));
         for (id, rebuilt) in &examined.replay.partitions {
-            report.partitions.push(report_partition(*id, rebuilt, &examined).map_err(failed)?);
+            report.partitions.push(report_partition(*id, rebuilt, &examined.site).map_err(failed)?);
+        }
+        deleted.extend(examined.replay.deleted);
+        is_trustworthy &= examined.verdict.is_whole();
+        site = Some(examined.site);
+    }
+    let known: BTreeSet<PartitionId> = report.partitions.iter().map(|partition| partition.id).collect();
+    let folders = match site {
+        Some(_) => parts.disk.list(&data_dir.join(PARTITIONS)).map_err(failed)?,
+        None => Vec::new(),
+    };
+    for entry in folders {
+        let Some(id) = directory::parse_partition_dir(&entry.name) else { continue };
+        if known.contains(&id) {
+            continue;
+        }
+        let is_left =
+            deleted.contains(&id) || is_trustworthy && !holds_batches(&parts, id).map_err(failed)?;
+        match &site {
+            Some(site) if !is_left => {
+                let rebuilt = found_by_folder(&parts, id).map_err(failed)?;
+                let found = report_partition(id, &rebuilt, site).map_err(failed)?;
+                report.partitions.push(PartitionReport { is_only_folder: true, ..found });
+            }
+            _ => report.leftovers.push(entry.name),
         }
     }
     report.partitions.sort_by_key(|partition| partition.id);
-    let known: BTreeMap<PartitionId, ()> =
-        report.partitions.iter().map(|partition| (partition.id, ())).collect();
-    for entry in parts.disk.list(&data_dir.join(PARTITIONS)).map_err(failed)? {
-        let id = directory::parse_partition_dir(&entry.name);
-        if id.is_none_or(|id| !known.contains_key(&id)) {
-            report.leftovers.push(entry.name);
-        }
-    }
     Ok(report)
+}
+
+/// There is no storage.
+pub(crate) fn absent(data_dir: &Path) -> OpenError {
+    OpenError::Unreadable {
+        path: data_dir.display().to_string(),
+        reason: "not a storage directory".to_owned(),
+    }
 }
 
 fn report_shard(shard: u32, examined: &Examined) -> ShardReport {
@@ -129,11 +157,11 @@ fn report_shard(shard: u32, examined: &Examined) -> ShardReport {
     }
 }
 
-fn report_partition(id: PartitionId, rebuilt: &Rebuilt, examined: &Examined) -> io::Result<PartitionReport> {
-    let site = &examined.site;
+fn report_partition(id: PartitionId, rebuilt: &Rebuilt, site: &Site) -> io::Result<PartitionReport> {
     let directory = site.partitions_dir().join(id.to_string());
     let on_disk = log_files(&*site.disk, &directory)?;
     let state = &rebuilt.state;
+    let pending_records = |pending: &Pending| u64::from(pending.last_offset_delta.unsigned_abs()) + 1;
     let mut report = PartitionReport {
         id,
         log_start: state.start,
@@ -141,24 +169,28 @@ fn report_partition(id: PartitionId, rebuilt: &Rebuilt, examined: &Examined) -> 
         segments: 0,
         batches: 0,
         pending_batches: state.pending.len() as u64,
+        records: state.pending.iter().map(pending_records).sum(),
         bytes: state.pending_bytes,
         damaged: state.damage.ranges(),
         is_tail_suspect: state.damage.tail_suspect,
+        is_only_folder: false,
         accepted: state.damage.accepted_ranges(),
         bad_indexes: Vec::new(),
     };
-    let mut reached = Offset::ZERO;
-    for extent in extents(rebuilt, &directory, &on_disk, site)? {
-        reached = extent.end;
+    let extents = extents(rebuilt, &directory, &on_disk, site)?;
+    for (first, last) in gaps(rebuilt, &extents) {
+        for (first, last) in state.damage.unknown(first, last) {
+            report.lose(first, last);
+        }
+    }
+    for extent in &extents {
         if extent.exists {
-            report_segment(&mut report, &*site.disk, &directory, &extent)?;
+            report_segment(&mut report, &*site.disk, &directory, extent)?;
         } else {
             report.lose(extent.base, extent.end.plus(-1));
         }
     }
-    if let Some(direct) = rebuilt.direct {
-        report.lose(reached.max(rebuilt.synced.end), direct.end.plus(-1));
-    }
+    report.damaged.sort_unstable();
     Ok(report)
 }
 
@@ -177,6 +209,7 @@ fn report_segment(
         match step? {
             Step::Batch { position, header } => {
                 report.batches += 1;
+                report.records += u64::from(header.record_count.unsigned_abs());
                 index.compare(position, &header);
             }
             Step::Gap { first, last } | Step::Damage { first, last, .. } => report.lose(first, last),
@@ -189,6 +222,11 @@ fn report_segment(
 }
 
 impl PartitionReport {
+    /// Records of it are lost, or may be.
+    pub fn is_damaged(&self) -> bool {
+        !self.damaged.is_empty() || self.is_tail_suspect
+    }
+
     fn lose(&mut self, first: Offset, last: Offset) {
         let first = first.max(self.log_start);
         let covers = |known: &(Offset, Offset)| known.0 <= first && last <= known.1;

@@ -4,22 +4,24 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
+use super::serve::data_dir;
 use super::verify::{self, Names};
 use crate::cli::RepairArgs;
 use crate::output::line;
 use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
+    let data_dir = data_dir(&arguments.data)?;
     match arguments.accept_loss {
-        true => repair(&arguments.data_dir),
-        false => explain(&arguments.data_dir),
+        true => repair(&data_dir),
+        false => explain(&data_dir),
     }
 }
 
 /// What a repair would give up. Changes nothing.
 fn explain(data_dir: &Path) -> anyhow::Result<()> {
     let report = verify::look(data_dir)?;
-    verify::print(&report, &Names::read(data_dir))?;
+    verify::print(&report, &Names::read(data_dir), data_dir, false)?;
     if report.is_sound() {
         return line("no record is damaged: there is nothing to give up");
     }
@@ -37,7 +39,14 @@ fn repair(data_dir: &Path) -> anyhow::Result<()> {
         .map_err(|error| advise(error, data_dir))
         .with_context(|| format!("cannot repair {}", data_dir.display()))?;
     let names = Names::read(data_dir);
-    verify::print(&repaired.found, &names)?;
+    verify::print(&repaired.found, &names, data_dir, false)?;
+    if repaired.has_new_identity {
+        line(&format!(
+            "levada.properties was lost: the cluster has a new id, {}, by which clients and tools may take it for \
+             another one",
+            repaired.found.cluster_id
+        ))?;
+    }
     for shard in &repaired.rebuilt_checkpoints {
         line(&format!(
             "checkpoint {shard} was unreadable and is built anew from segments and write-ahead log"

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::cli::ServeArgs;
+use crate::cli::{DataArgs, ServeArgs};
 use crate::{http, logging, wiring};
 
 /// Read if it is there and no other file is named.
@@ -71,6 +71,14 @@ async fn open_http(
         }
     });
     Ok(Some(address))
+}
+
+/// The folder that a broker of these settings keeps everything in.
+pub fn data_dir(arguments: &DataArgs) -> anyhow::Result<PathBuf> {
+    let DataArgs { data_dir, config } = arguments.clone();
+    let arguments = ServeArgs { data_dir, config, ..ServeArgs::default() };
+    let settings = read_settings(&arguments, std::env::vars().collect())?;
+    Ok(settings.options().data_dir.into())
 }
 
 /// Puts file, environment and flags together.

@@ -7,14 +7,15 @@ use broker::{Fate, TopicNames};
 use model::{Offset, PartitionId, TopicId};
 use storage::{PartitionReport, Report};
 
+use super::serve::data_dir;
 use crate::cli::VerifyArgs;
 use crate::output::line;
 use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
-    let data_dir = &arguments.data_dir;
+    let data_dir = &data_dir(&arguments.data)?;
     let report = look(data_dir)?;
-    print(&report, &Names::read(data_dir))?;
+    print(&report, &Names::read(data_dir), data_dir, arguments.all)?;
     ensure!(report.is_sound(), "{}", consequences(&report, data_dir));
     Ok(())
 }
@@ -67,8 +68,9 @@ impl Names {
 
 const METADATA: &str = "__cluster_metadata";
 
-/// What was found, a line each.
-pub fn print(report: &Report, names: &Names) -> anyhow::Result<()> {
+/// What was found, a line each; of partitions that are empty only with `all`.
+pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyhow::Result<()> {
+    line(&format!("data directory {}", std::path::absolute(data_dir)?.display()))?;
     line(&format!("cluster {}", report.cluster_id))?;
     if let Some(error) = &names.error {
         line(&format!("{METADATA} cannot be read ({error}): partitions are named by topic id"))?;
@@ -83,7 +85,8 @@ pub fn print(report: &Report, names: &Names) -> anyhow::Result<()> {
             line(&format!("  DAMAGED: groups {from} to {to}"))?;
         }
     }
-    for partition in &report.partitions {
+    let is_shown = |partition: &&PartitionReport| all || partition.is_damaged() || !is_empty(partition);
+    for partition in report.partitions.iter().filter(is_shown) {
         line(&format!(
             "partition {}: {}, {} batches in {} segments, {} in the write-ahead log, {} bytes",
             names.of(partition.id),
@@ -101,19 +104,52 @@ pub fn print(report: &Report, names: &Names) -> anyhow::Result<()> {
     for leftover in &report.leftovers {
         line(&format!("leftover {leftover}: of a deleted partition, the next start removes it"))?;
     }
-    Ok(())
+    let hidden = report.partitions.iter().filter(|partition| !is_shown(partition)).count();
+    if hidden > 0 {
+        line(&format!("{hidden} empty partitions are not shown here; --all shows them"))?;
+    }
+    line(&summary(report, names))
+}
+
+/// Everything in one line.
+fn summary(report: &Report, names: &Names) -> String {
+    let records: u64 = report.partitions.iter().map(|partition| partition.records).sum();
+    let counts = format!("{} partitions, {records} records", report.partitions.len());
+    if report.is_sound() {
+        return format!("{counts}, no damage");
+    }
+    let partitions = report.partitions.iter().filter(|partition| partition.is_damaged());
+    let mut damaged: Vec<String> = partitions.map(|partition| names.of(partition.id)).collect();
+    let logs = report.shards.iter().filter(|shard| !shard.damaged_groups.is_empty());
+    damaged.extend(logs.map(|shard| format!("write-ahead log {}", shard.shard)));
+    let more = damaged.len().saturating_sub(NAMED_MAX);
+    damaged.truncate(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{counts}, DAMAGED: {}{more}", damaged.join(", "))
+}
+
+/// How many the summary names.
+const NAMED_MAX: usize = 20;
+
+fn is_empty(partition: &PartitionReport) -> bool {
+    partition.log_start >= partition.log_end
 }
 
 fn extent(partition: &PartitionReport) -> String {
-    match partition.log_start < partition.log_end {
-        true => offsets(&(partition.log_start, partition.log_end.plus(-1))),
-        false => format!("empty at offset {}", partition.log_end),
+    match is_empty(partition) {
+        true => format!("empty at offset {}", partition.log_end),
+        false => offsets(&(partition.log_start, partition.log_end.plus(-1))),
     }
 }
 
 fn damage(partition: &PartitionReport) -> anyhow::Result<()> {
     for range in &partition.damaged {
         line(&format!("  DAMAGED: {} lost (folder partitions/{})", offsets(range), partition.id))?;
+    }
+    if partition.is_only_folder {
+        line(
+            "  nothing but its folder tells of this partition: what the write-ahead log knew of it is lost",
+        )?;
     }
     if partition.is_tail_suspect {
         line(&format!("  DAMAGED: records may be missing at the end (folder partitions/{})", partition.id))?;
@@ -137,9 +173,11 @@ pub fn offsets((first, last): &(Offset, Offset)) -> String {
 
 /// Whether the broker starts.
 pub fn stops_the_broker(report: &Report) -> bool {
-    let metadata =
-        report.partitions.iter().filter(|partition| partition.id.topic == TopicId::CLUSTER_METADATA);
-    metadata.into_iter().any(|partition| !partition.damaged.is_empty())
+    let mut partitions = report.partitions.iter();
+    match partitions.find(|partition| partition.id.topic == TopicId::CLUSTER_METADATA) {
+        Some(metadata) => !metadata.damaged.is_empty(),
+        None => report.partitions.iter().any(PartitionReport::is_damaged),
+    }
 }
 
 fn consequences(report: &Report, data_dir: &Path) -> String {

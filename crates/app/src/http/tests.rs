@@ -37,5 +37,7 @@ async fn health_and_readiness_are_two_questions() {
     let answer = ask("/readyz", not_yet).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("recovering"), "{answer}");
     assert!(ask("/readyz", Readiness::Ready).await.starts_with("HTTP/1.1 200"));
+    let answer = ask("/readyz", Readiness::ReadyExcept("2 partitions".to_owned())).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("ready, except: 2 partitions"), "{answer}");
     assert!(ask("/", Readiness::Ready).await.starts_with("HTTP/1.1 404"));
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use wire::ErrorCode;
 
@@ -177,6 +177,109 @@ fn damaged_records_are_told_by_name_the_rest_is_served_and_a_repair_makes_it_wri
         stop(server);
     }
     assert!(run(&["verify"], data).1);
+}
+
+#[test]
+fn after_a_repair_a_reader_gets_to_the_end_where_the_newest_records_are_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let server = Server::start(data, &[]);
+    create_topic(&server, &["cut", "-p", "1", "--set", "segment.bytes=1048576"]);
+    let mut client = Client::connect(&server.kafka).unwrap();
+    let id = client.topic_id("cut").unwrap();
+    // Three segments of one record.
+    produce(&mut client, "cut", 0, (0..3).map(|number| format!("cut-{number}-{}", "x".repeat(600_000))));
+    server.stop();
+    let segments = files(&data.join(format!("partitions/{id}-0")), "log");
+    fs::remove_file(segments.last().unwrap()).unwrap();
+    assert!(run(&["repair", "--accept-loss"], data).1);
+    let server = Server::start(data, &[]);
+    for (from, count) in [("beginning", 2), ("2", 0)] {
+        let arguments = ["consume", "cut", "--from", from, "--until-end", "--bootstrap", &server.kafka];
+        let output = levada(&arguments);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), count, "from {from}");
+    }
+    server.stop();
+}
+
+#[test]
+fn the_folder_is_found_as_the_broker_finds_it_and_a_report_fits_on_a_screen() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("its data");
+    let server = Server::start(&data, &[]);
+    create_topic(&server, &["orders", "-p", "1"]);
+    create_topic(&server, &["empty", "-p", "50"]);
+    let mut client = Client::connect(&server.kafka).unwrap();
+    let id = client.topic_id("orders").unwrap();
+    produce(&mut client, "orders", 0, numbered("orders", 10));
+    server.stop();
+    fs::write(folder.path().join("levada.toml"), "\"log.dirs\" = \"its data\"\n").unwrap();
+    fs::write(folder.path().join("other.toml"), "\"log.dirs\" = \"its data\"\n").unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let say = |directory: &Path, variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
+        let output =
+            command.args(arguments).envs(variables.iter().copied()).current_dir(directory).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (text, output.status.success())
+    };
+    let path = data.to_str().unwrap();
+    let config = folder.path().join("other.toml");
+    let ways: [(&Path, &[(&str, &str)], &[&str]); 4] = [
+        (folder.path(), &[], &["verify"]),
+        (folder.path(), &[("LEVADA_CONFIG", config.to_str().unwrap())], &["repair"]),
+        (folder.path(), &[], &["verify", "--config", config.to_str().unwrap()]),
+        (elsewhere.path(), &[("LEVADA_LOG_DIRS", path)], &["verify"]),
+    ];
+    for (directory, variables, arguments) in ways {
+        let (report, is_sound) = say(directory, variables, arguments);
+        assert!(is_sound, "{arguments:?}: {report}");
+        assert_eq!(report.lines().next().unwrap(), format!("data directory {path}"), "{arguments:?}");
+    }
+
+    let (report, _) = run(&["verify"], &data);
+    assert!(report.lines().count() < 10, "{report}");
+    assert!(report.contains("50 empty partitions are not shown"), "{report}");
+    // Of the records of the metadata nothing else is said here.
+    assert!(report.lines().last().unwrap().starts_with("52 partitions, "), "{report}");
+    assert!(report.ends_with(" records, no damage\n"), "{report}");
+    let (report, _) = run(&["verify", "--all"], &data);
+    assert!(report.contains("partition empty-49: empty at offset 0"), "{report}");
+
+    flip(&data.join(format!("partitions/{id}-0")), "log", b"orders-4");
+    let (report, is_sound) = run(&["verify"], &data);
+    assert!(!is_sound && report.contains(" records, DAMAGED: orders-0\n"), "{report}");
+
+    let typo = elsewhere.path().join("typo");
+    for command in [&["verify"][..], &["repair"], &["repair", "--accept-loss"]] {
+        let (said, is_done) = run(command, &typo);
+        assert!(!is_done && said.contains("not a storage directory"), "{said}");
+        assert!(!typo.exists(), "{command:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_does_not_say_whose_it_is_gets_a_new_cluster_id_only_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let server = Server::start(data, &[]);
+    create_topic(&server, &["kept", "-p", "1"]);
+    let mut client = Client::connect(&server.kafka).unwrap();
+    produce(&mut client, "kept", 0, numbered("kept", 3));
+    server.stop();
+    fs::remove_file(data.join("levada.properties")).unwrap();
+    for said in [Server::refusal(data), run(&["verify"], data).0, run(&["repair"], data).0] {
+        assert!(said.contains("it is missing although there is data"), "{said}");
+        assert!(said.contains("--accept-loss"), "{said}");
+    }
+    assert!(!data.join("levada.properties").exists());
+    let (said, is_done) = run(&["repair", "--accept-loss"], data);
+    assert!(is_done && said.contains("the cluster has a new id"), "{said}");
+    let server = Server::start(data, &[]);
+    let mut client = Client::connect(&server.kafka).unwrap();
+    assert_eq!(client.read_all("kept", 0).unwrap().len(), 3);
+    server.stop();
 }
 
 #[test]

@@ -71,6 +71,8 @@ impl Cluster {
     ) -> Result<Cluster, LoadError> {
         let created = match storage.partition(PARTITION) {
             Some(log) => Ok(log),
+            // A new broker has none yet. After a repair nothing is damaged any more, and a new one is begun.
+            None if storage.damaged_count() > 0 => return Err(LoadError::Lost),
             None => storage.create(PARTITION, metadata_log()).await,
         };
         let log = created.map_err(|error| LoadError::Unreadable(error.to_string()))?;

@@ -97,6 +97,9 @@ pub enum LoadError {
     /// Nothing is loaded as long as the operator has not said that the records may be given up.
     #[error("the record at offset {offset} is damaged")]
     Damaged { offset: Offset },
+    /// The same where nothing is left of the log but damaged partitions beside it.
+    #[error("nothing is left of it, and partitions are damaged")]
+    Lost,
     #[error("{0}")]
     Unreadable(String),
 }

@@ -187,3 +187,54 @@ async fn a_topic_whose_settings_are_lost_keeps_its_records_as_long_as_before_unt
         server = server.restart().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn damaged_partitions_are_counted_from_the_start_on_once_they_are_known() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("harmed", 1, &[]).await;
+    client.create_topic("whole", 1, &[]).await;
+    for topic in ["harmed", "whole"] {
+        assert_eq!(client.produce(topic, 0, batch(&["of the topic"])).await.error_code, 0);
+    }
+    assert_eq!(client.produce("harmed", 0, batch(&["the other"])).await.error_code, 0);
+    let stopped = server.stop().await;
+    stopped.damage("partitions", b"the other");
+    let shown = |server: &Server, count: u32| {
+        let text = server.broker.metrics_text();
+        assert!(text.contains(&format!("levada_storage_damaged_partitions {count}\n")), "{text}");
+    };
+    let server = stopped.start().await;
+    shown(&server, 0);
+    assert_ne!(server.connect().fetch("harmed", 0, 1).await.error_code, 0);
+    shown(&server, 1);
+    let server = server.restart().await;
+    shown(&server, 1);
+    let stopped = server.stop().await;
+    stopped.repair();
+    shown(&stopped.start().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_left_of_the_metadata_it_is_not_begun_anew_before_a_repair() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let id = client.create_topic("lost", 1, &[]).await;
+    assert_eq!(client.produce("lost", 0, batch(&["a"])).await.error_code, 0);
+    assert_eq!(client.produce("lost", 0, batch(&["damaged"])).await.error_code, 0);
+    let stopped = server.stop().await;
+    stopped.damage("partitions", b"damaged");
+    let storage = stopped.open_storage();
+    let log = storage.partition(PartitionId { topic: id, index: 0 }).unwrap();
+    assert!(log.read(Offset(1), 100, Offset(2)).is_err());
+    storage.delete(vec![PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 }]).await.unwrap();
+    storage.close().await;
+    for _ in 0..2 {
+        let refusal = stopped.refusal().await;
+        assert!(matches!(refusal, LoadError::Lost), "{refusal}");
+    }
+    stopped.repair();
+    let server = stopped.start().await;
+    let found = server.connect().fetch(&format!("recovered-{id}"), 0, 0).await;
+    assert_eq!(values(&found), [(0, "a".to_string())]);
+}

@@ -52,6 +52,12 @@ impl BatchBuilder {
         self
     }
 
+    /// Makes the batch reach beyond its records, as compaction leaves batches whose last records it has removed.
+    pub fn reaching(mut self, last_offset_delta: i32) -> BatchBuilder {
+        self.header.last_offset_delta = last_offset_delta;
+        self
+    }
+
     pub fn producer(mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: i32) -> BatchBuilder {
         self.header.producer_id = id;
         self.header.producer_epoch = epoch;

@@ -26,6 +26,12 @@ impl Epochs {
         self.starts.last().expect("never empty").0
     }
 
+    /// The epoch that an offset belongs to.
+    pub fn at(&self, offset: Offset) -> LeaderEpoch {
+        let after = self.starts.partition_point(|(_, start)| *start <= offset);
+        self.starts[after.saturating_sub(1)].0
+    }
+
     /// A new epoch begins at `end`. Epochs without records leave no entry.
     pub fn begin(&mut self, epoch: LeaderEpoch, end: Offset) {
         if epoch <= self.current() {

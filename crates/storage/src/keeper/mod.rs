@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{PartitionId, Timestamp};
 
 use crate::checkpoint::{self, Body, ShardRecord, Void};
 use crate::directory;
@@ -45,6 +45,8 @@ pub(crate) struct Keeper {
     tick_due: Duration,
     /// Partitions whose log start may have left segments behind.
     sweep: VecDeque<Arc<Partition>>,
+    /// Deleted partitions whose folders are removed, but perhaps not for good.
+    buried: Vec<PartitionId>,
 }
 
 /// A checkpoint waiting for the log to be synced up to it.
@@ -72,6 +74,7 @@ impl Keeper {
             retention_due: now + site.options.retention_check_interval,
             tick_due: now,
             sweep: VecDeque::new(),
+            buried: Vec::new(),
             site,
         }
     }
@@ -229,6 +232,7 @@ impl Keeper {
             synced_group: group,
             covered_group,
             voids,
+            deleted: self.site.deleted.lock().iter().copied().collect(),
         }
     }
 

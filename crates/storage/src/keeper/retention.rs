@@ -87,10 +87,21 @@ impl Keeper {
         partition.remove_dead_segments()
     }
 
-    /// Removes the files of one deleted partition.
+    /// Removes the files of one deleted partition. When all are removed, makes sure that they stay so, and forgets them.
     pub(super) fn bury_one(&mut self) -> io::Result<bool> {
-        let Some(partition) = self.site.graveyard.lock().pop() else { return Ok(false) };
-        remove_directory(&*self.site.disk, &partition.directory)?;
+        if let Some(partition) = self.site.graveyard.lock().pop() {
+            remove_directory(&*self.site.disk, &partition.directory)?;
+            self.buried.push(partition.id());
+            return Ok(true);
+        }
+        if self.buried.is_empty() {
+            return Ok(false);
+        }
+        self.site.disk.sync_dir(&self.site.partitions_dir())?;
+        let mut deleted = self.site.deleted.lock();
+        for id in self.buried.drain(..) {
+            deleted.remove(&id);
+        }
         Ok(true)
     }
 

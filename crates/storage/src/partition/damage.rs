@@ -41,8 +41,41 @@ impl Damage {
         true
     }
 
+    /// Adds what is not known yet of a range.
+    pub fn add_all(&mut self, first: Offset, last: Offset) {
+        for (first, last) in self.unknown(first, last) {
+            self.add(Lost { first, last, spot: None });
+        }
+    }
+
+    /// The parts of a range, first and last, of which it is not known that they are lost.
+    pub fn unknown(&self, mut first: Offset, last: Offset) -> Vec<(Offset, Offset)> {
+        let mut known: Vec<(Offset, Offset)> =
+            self.lost.iter().chain(&self.accepted).map(|lost| (lost.first, lost.last)).collect();
+        known.sort_unstable();
+        let mut unknown = Vec::new();
+        for (from, to) in known.into_iter().filter(|(from, _)| *from <= last) {
+            if from > first {
+                unknown.push((first, from.plus(-1)));
+            }
+            first = first.max(to.plus(1));
+        }
+        if first <= last {
+            unknown.push((first, last));
+        }
+        unknown
+    }
+
     pub fn holds(&self, offset: Offset) -> bool {
         self.lost.iter().any(|lost| lost.first <= offset && offset <= lost.last)
+    }
+
+    /// Whether all of these offsets were given up.
+    pub fn is_given_up(&self, mut first: Offset, end: Offset) -> bool {
+        while let Some(lost) = self.accepted.iter().find(|lost| lost.first <= first && first <= lost.last) {
+            first = lost.last.plus(1);
+        }
+        first >= end
     }
 
     /// The first lost offset after this one.

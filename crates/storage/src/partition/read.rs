@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use env::read_exact_at;
-use model::{BatchHeader, Offset};
+use model::batch::BatchBuilder;
+use model::{BatchHeader, Compression, Offset};
 
 use super::damage::Lost;
 use super::state::{LogState, Pending};
@@ -25,8 +26,9 @@ impl Partition {
         up_to: Offset,
     ) -> Result<Read, ReadError> {
         let mut position = from;
-        // Each round ends, or goes on at a later offset, or has learnt of damage; the bound is for the case that
-        // files vanish while we look.
+        let mut mended = None;
+        // Each round ends, or goes on at a later offset, or has learnt of damage, or has made an index anew; the bound
+        // is for the case that files vanish while we look.
         for _ in 0..ROUNDS_MAX {
             let plan = self.plan(position, bytes_max, up_to)?;
             match plan {
@@ -57,12 +59,15 @@ impl Partition {
                             }
                             position = end;
                         }
-                        Ok(SegmentRead::BadIndex) => self.mend_index(&segment)?,
-                        Ok(SegmentRead::Corrupt) => self.assess(&segment)?,
-                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.miss(&segment),
-                        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                            self.assess(&segment)?
+                        Ok(SegmentRead::Corrupt) if self.find_damage(&segment)? => {}
+                        // Where the log is right, the index has led astray.
+                        Ok(SegmentRead::BadIndex | SegmentRead::Corrupt) => {
+                            if mended.replace(segment.base) == Some(segment.base) {
+                                break;
+                            }
+                            self.mend_index(&segment)?;
                         }
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.miss(&segment),
                         Err(error) => return Err(error.into()),
                     }
                 }
@@ -82,10 +87,11 @@ impl Partition {
         if state.damage.holds(from) {
             return Err(ReadError::Corrupt { offset: from });
         }
-        let mut up_to = up_to.min(state.end);
-        if let Some(lost) = state.damage.next_after(from) {
-            up_to = up_to.min(lost);
+        let end = state.damage.next_after(from).map_or(state.end, |lost| lost.min(state.end));
+        if from < end && end <= up_to && state.damage.is_given_up(from, end) {
+            return Ok(Plan::Done(step_over(&state, from, end)));
         }
+        let up_to = up_to.min(end);
         if from >= up_to {
             return Ok(Plan::Done(Read { next_offset: from, ..Read::default() }));
         }
@@ -253,6 +259,22 @@ impl LogState {
             return Some(self.segments[after - 1].clone());
         }
         self.segments.get(after).cloned()
+    }
+}
+
+/// A batch without records over offsets that were given up, where no batch behind them shows that they are missing:
+/// readers would wait for them for ever. Compaction leaves such batches in Kafka, so that clients know them.
+fn step_over(state: &LogState, from: Offset, end: Offset) -> Read {
+    let last_delta = i32::try_from(end.0 - 1 - from.0).unwrap_or(i32::MAX);
+    let batch = BatchBuilder::new(Compression::None)
+        .base_offset(from)
+        .leader_epoch(state.epochs.at(from))
+        .reaching(last_delta)
+        .build();
+    Read {
+        bytes: batch.size_bytes(),
+        next_offset: batch.header().next_offset(),
+        chunks: vec![batch.into_bytes()],
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use env::{Disk, File};
+use model::{Offset, PartitionId};
 
 use super::replay::{FrameAt, Replay};
 use super::verdict::{Verdict, judge};
@@ -36,7 +37,8 @@ pub(crate) struct Examined {
 
 pub(crate) type Slots = BTreeMap<u32, Arc<dyn File>>;
 
-/// None when there is no shard yet. A shard that has a log but no checkpoint has lost it, which is an error.
+/// None when there is no shard yet. One that was there, or has a log, but has no checkpoint has lost it, which is an
+/// error.
 pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, OpenError> {
     let disk = &*parts.disk;
     let directory = directory::shard_dir(&parts.options.data_dir, shard);
@@ -48,6 +50,9 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
             reason: format!("it is missing although there {beside}"),
         };
         let empty = ShardRecord::default();
+        if shard < parts.shards_known {
+            return Err(missing("was one"));
+        }
         if !scan(&slots, shard, &empty).map_err(failed("reading the write-ahead log in"))?.is_empty() {
             return Err(missing("is a write-ahead log"));
         }
@@ -80,7 +85,7 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
     let site = Arc::new(Site::new(shard, parts, wal));
     site.written_group.store(verdict.next_group - 1, Ordering::Relaxed);
     site.published_group.store(verdict.next_group - 1, Ordering::Relaxed);
-    let mut replay = Replay::new(partitions, record.covered_group);
+    let mut replay = Replay::new(partitions, &record);
     replay_groups(&mut replay, &verdict, &record, &slots, &site).map_err(failed("replaying the log in"))?;
     replay.finish(&site);
     Ok(Some(Examined { record, slots, verdict, files, newest_file, is_clean, site, replay }))
@@ -131,25 +136,46 @@ fn live_files(groups: &[Found]) -> BTreeMap<u64, (u32, u64)> {
 
 /// A group after the proof that names large batches counts only if all of them are whole in their segments.
 fn cut_unfinished_direct(parts: &Parts, slots: &Slots, verdict: &mut Verdict) -> io::Result<()> {
+    while let Some(index) = find_unfinished_direct(parts, slots, verdict)? {
+        verdict.next_group = verdict.groups[index].header.group;
+        verdict.groups.truncate(index);
+        verdict.is_cut = true;
+    }
+    Ok(())
+}
+
+fn find_unfinished_direct(parts: &Parts, slots: &Slots, verdict: &Verdict) -> io::Result<Option<usize>> {
+    let unproven =
+        || verdict.groups.iter().enumerate().filter(|(_, found)| found.header.group > verdict.proof);
+    // What a later group has deleted may be gone from the disk.
+    let mut deleted_up_to: BTreeMap<PartitionId, Offset> = BTreeMap::new();
     let mut body = Vec::new();
-    for index in 0..verdict.groups.len() {
-        let found = verdict.groups[index];
-        if found.header.group <= verdict.proof {
-            continue;
+    for (_, found) in unproven() {
+        read_body(&*slots[&found.slot], &found.header, &mut body)?;
+        for piece in pieces(&body, found.header.file) {
+            let Piece::Frame { frame, .. } = piece else { continue };
+            let up_to = match frame.entry {
+                Entry::Delete => Offset(i64::MAX),
+                Entry::LogStart(start) => start,
+                _ => continue,
+            };
+            let deleted = deleted_up_to.entry(frame.partition).or_default();
+            *deleted = up_to.max(*deleted);
         }
+    }
+    for (index, found) in unproven() {
         read_body(&*slots[&found.slot], &found.header, &mut body)?;
         for piece in pieces(&body, found.header.file) {
             let Piece::Frame { frame, .. } = piece else { continue };
             let Entry::Direct { header, segment, position } = frame.entry else { continue };
-            if !segments::holds(parts, frame.partition, segment, position, &header)? {
-                verdict.next_group = found.header.group;
-                verdict.groups.truncate(index);
-                verdict.is_cut = true;
-                return Ok(());
+            let is_deleted =
+                deleted_up_to.get(&frame.partition).is_some_and(|end| header.next_offset() <= *end);
+            if !is_deleted && !segments::holds(parts, frame.partition, segment, position, &header)? {
+                return Ok(Some(index));
             }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn replay_groups(

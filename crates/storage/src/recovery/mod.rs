@@ -31,9 +31,9 @@ use crate::partition::Partition;
 use crate::site::Site;
 use crate::storage::OpenError;
 pub(crate) use examine::{Examined, examine};
-pub(crate) use rebuild::rebuild_checkpoint;
+pub(crate) use rebuild::{found_by_folder, holds_batches, rebuild_checkpoint, take_up};
 pub(crate) use replay::Rebuilt;
-pub(crate) use segments::{Extent, extents, log_files};
+pub(crate) use segments::{Extent, extents, gaps, log_files};
 pub(crate) use verdict::Verdict;
 
 /// A shard, ready to go on.
@@ -54,6 +54,8 @@ pub(crate) struct Parts {
     pub clock: Arc<dyn Clock>,
     pub random: Arc<dyn Random>,
     pub metrics: Arc<Metrics>,
+    /// So many shards have been there.
+    pub shards_known: u32,
 }
 
 pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError> {
@@ -69,6 +71,7 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
         }
     };
     let Examined { record, slots, verdict, files, newest_file, is_clean, site, replay } = examined;
+    *site.deleted.lock() = replay.deleted_folders(&site).map_err(failed("listing the partitions beside"))?;
     report(shard, &verdict);
     replay.report();
     // What was read may have come from memory that a power cut would lose: make it true before relying on it.
@@ -100,6 +103,7 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
         synced_group: verdict.next_group - 1,
         covered_group: verdict.next_group - 1,
         voids: voids.clone(),
+        deleted: site.deleted.lock().iter().copied().collect(),
     };
     let mut body = Body::new();
     for partition in &partitions {

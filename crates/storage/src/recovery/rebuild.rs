@@ -2,36 +2,37 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use env::read_exact_at;
 use model::{Batch, Offset, PartitionId};
 
 use super::examine::{open_slots, scan};
-use super::{Parts, failed, log_files};
+use super::{Parts, Rebuilt, failed, log_files, segments};
 use crate::checkpoint::{self, Body, PartitionRecord, ShardRecord};
 use crate::directory::{self, PARTITIONS};
 use crate::epochs::Epochs;
 use crate::options::LogConfig;
-use crate::partition::{Damage, Synced};
+use crate::partition::{Damage, Partition, Synced};
 use crate::producers::{Marker, Producers};
 use crate::segment::{Facts, Step, Walk, file_stem};
+use crate::site::Site;
 use crate::storage::OpenError;
 
-/// Writes a checkpoint for a shard by what its partitions' segments hold; `shards` are all there are. Partitions
+/// Writes a checkpoint for a shard by what its partitions' segments hold; `shards` is how many there are. Partitions
 /// that no other shard knows are taken to be this one's. What is in the log since is replayed by the next start.
-pub(crate) fn rebuild_checkpoint(parts: &Parts, shard: u32, shards: &[u32]) -> Result<(), OpenError> {
+pub(crate) fn rebuild_checkpoint(parts: &Parts, shard: u32, shards: u32) -> Result<(), OpenError> {
     let disk = &*parts.disk;
     let data_dir = &parts.options.data_dir;
     let directory = directory::shard_dir(data_dir, shard);
     let failed = |doing: &'static str| failed(doing, &directory);
     disk.create_dir(&directory).map_err(failed("creating"))?;
     let mut foreign = BTreeSet::new();
-    for other in shards.iter().filter(|other| **other != shard) {
-        let checkpoint = checkpoint::read(disk, &directory::shard_dir(data_dir, *other));
-        foreign.extend(
-            checkpoint.ok().flatten().into_iter().flat_map(|held| held.partitions).map(|held| held.id),
-        );
+    for other in (0..shards).filter(|other| *other != shard) {
+        let checkpoint = checkpoint::read(disk, &directory::shard_dir(data_dir, other));
+        let Some(held) = checkpoint.ok().flatten() else { continue };
+        foreign.extend(held.partitions.iter().map(|held| held.id).chain(held.shard.deleted));
     }
     let slots = open_slots(disk, &directory).map_err(failed("opening the write-ahead log in"))?;
     let found =
@@ -58,6 +59,31 @@ pub(crate) fn rebuild_checkpoint(parts: &Parts, shard: u32, shards: &[u32]) -> R
         .map_err(failed("writing the checkpoint in"))?;
     tracing::warn!(shard, "the checkpoint was unreadable and was made anew");
     Ok(())
+}
+
+/// Whether a partition's folder holds anything.
+pub(crate) fn holds_batches(parts: &Parts, id: PartitionId) -> io::Result<bool> {
+    let directory = parts.options.data_dir.join(PARTITIONS).join(id.to_string());
+    for base in log_files(&*parts.disk, &directory)? {
+        if parts.disk.open(&directory.join(file_stem(base)).with_extension("log"))?.len()? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A partition of which only its folder tells: the log has lost it, and what came after with it.
+pub(crate) fn found_by_folder(parts: &Parts, id: PartitionId) -> io::Result<Rebuilt> {
+    let mut rebuilt = Rebuilt::from_record(rebuild_partition(parts, id)?);
+    rebuilt.state.damage.tail_suspect = true;
+    Ok(rebuilt)
+}
+
+/// Goes on with such a partition.
+pub(crate) fn take_up(parts: &Parts, id: PartitionId, site: &Arc<Site>) -> io::Result<Partition> {
+    let partition = segments::resume(id, found_by_folder(parts, id)?, site, true)?;
+    partition.state.lock().begin_epoch();
+    Ok(partition)
 }
 
 fn rebuild_partition(parts: &Parts, id: PartitionId) -> io::Result<PartitionRecord> {

@@ -1,9 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use bytes::Bytes;
 use model::{Batch, BatchHeader, Offset, PartitionId, Timestamp};
 
-use crate::checkpoint::PartitionRecord;
+use crate::checkpoint::{PartitionRecord, ShardRecord};
+use crate::directory;
 use crate::options::LogConfig;
 use crate::partition::{LogState, Lost, Pending, Synced};
 use crate::producers::Marker;
@@ -15,6 +17,8 @@ use crate::wal::format::{Entry, FRAME_HEADER_BYTES, Frame};
 #[derive(Default)]
 pub(crate) struct Replay {
     pub partitions: BTreeMap<PartitionId, Rebuilt>,
+    /// Those of which it is recorded that they were deleted.
+    pub deleted: BTreeSet<PartitionId>,
     losses: Vec<Loss>,
     /// Losses up to this group change nothing: the checkpoint has their effects.
     covered_group: u64,
@@ -67,10 +71,11 @@ pub(crate) struct FrameAt {
 }
 
 impl Replay {
-    pub fn new(records: Vec<PartitionRecord>, covered_group: u64) -> Replay {
+    pub fn new(records: Vec<PartitionRecord>, shard: &ShardRecord) -> Replay {
         let partitions =
             records.into_iter().map(|record| (record.id, Rebuilt::from_record(record))).collect();
-        Replay { partitions, covered_group, ..Replay::default() }
+        let deleted = shard.deleted.iter().copied().collect();
+        Replay { partitions, deleted, covered_group: shard.covered_group, ..Replay::default() }
     }
 
     /// Something that was synced is missing here, in this group or before.
@@ -89,9 +94,11 @@ impl Replay {
             Entry::Create(config) => {
                 let fresh = || Rebuilt::new(LogState::new(config.clone()));
                 self.partitions.entry(id).or_insert_with(fresh).last_seen = self.clock;
+                self.deleted.remove(&id);
                 return;
             }
             Entry::Delete => {
+                self.deleted.insert(id);
                 if let Some(mut rebuilt) = self.partitions.remove(&id) {
                     rebuilt.state.delete(site);
                 }
@@ -157,6 +164,17 @@ impl Replay {
         }
     }
 
+    /// The folders that deleted partitions have left. The others are gone for good.
+    pub fn deleted_folders(&self, site: &Site) -> io::Result<BTreeSet<PartitionId>> {
+        if self.deleted.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        site.disk.sync_dir(&site.partitions_dir())?;
+        let entries = site.disk.list(&site.partitions_dir())?;
+        let there = entries.iter().filter_map(|entry| directory::parse_partition_dir(&entry.name));
+        Ok(there.filter(|id| self.deleted.contains(id) && !self.partitions.contains_key(id)).collect())
+    }
+
     /// Tells the operator.
     pub fn report(&self) {
         for (id, rebuilt) in &self.partitions {
@@ -196,7 +214,7 @@ impl Rebuilt {
         }
     }
 
-    fn from_record(record: PartitionRecord) -> Rebuilt {
+    pub fn from_record(record: PartitionRecord) -> Rebuilt {
         let mut state = LogState::new(record.config);
         state.start = record.start;
         state.end = record.end;

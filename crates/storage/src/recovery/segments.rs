@@ -95,6 +95,26 @@ pub(crate) fn extents(
     Ok(extents)
 }
 
+/// Offsets, first and last, that no segment is left to hold: files are gone, and nothing but the offsets around them
+/// tells of them.
+pub(crate) fn gaps(rebuilt: &Rebuilt, extents: &[Extent]) -> Vec<(Offset, Offset)> {
+    let mut gaps = Vec::new();
+    let mut reached = rebuilt.state.start;
+    for extent in extents {
+        if extent.base > reached {
+            gaps.push((reached, extent.base.plus(-1)));
+        }
+        reached = reached.max(extent.end);
+    }
+    let first = reached.max(rebuilt.synced.end);
+    if let Some(direct) = rebuilt.direct
+        && first < direct.end
+    {
+        gaps.push((first, direct.end.plus(-1)));
+    }
+    gaps
+}
+
 /// Puts a partition's segments right and makes the partition.
 pub(super) fn resume(
     id: PartitionId,
@@ -109,7 +129,11 @@ pub(super) fn resume(
         log_files(&*site.disk, &directory)?
     };
     let extents = extents(&rebuilt, &directory, &on_disk, site)?;
+    let gaps = gaps(&rebuilt, &extents);
     let Rebuilt { mut state, mut synced, direct, .. } = rebuilt;
+    for (first, last) in gaps {
+        state.damage.add_all(first, last);
+    }
     for extent in &extents {
         if !extent.exists {
             let first = extent.base.max(state.start);
@@ -124,12 +148,6 @@ pub(super) fn resume(
     }
     if let Some(direct) = direct {
         let last = state.segments.last().map(|segment| (segment.base, segment.facts()));
-        let reached = last.map_or(Offset::ZERO, |(_, facts)| facts.end);
-        let first = reached.max(synced.end).max(state.start);
-        if first < direct.end {
-            // The segment itself is gone.
-            state.damage.add(Lost { first, last: direct.end.plus(-1), spot: None });
-        }
         let (segment, size) = last.map_or((Offset::ZERO, 0), |(base, facts)| (base, facts.size));
         synced = Synced { end: direct.end, segment, size };
     }

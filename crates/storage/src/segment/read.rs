@@ -75,10 +75,14 @@ impl Segment {
         let facts = self.facts();
         let log = self.log()?;
         let located = self.index.lock().locate(from)?;
-        let mut seeker = Seeker::new(&*log, facts, &known.spots);
+        let mut seeker = Seeker::new(&*log, facts, &known.spots)?;
         let mut position = 0;
         let mut expected = self.base;
         if let Some((last_offset, indexed)) = located {
+            if indexed >= seeker.length {
+                // The log is short, and the index right.
+                return Ok(SegmentRead::Corrupt);
+            }
             position = indexed;
             match seeker.header_at(&mut position)? {
                 Looked::Header(header) if position == indexed && header.last_offset() == last_offset => {
@@ -106,7 +110,7 @@ impl Segment {
             return Ok(SegmentRead::Nothing);
         }
         let wanted = bytes_max.max(header.size_bytes()) as u64;
-        let mut buffer = BytesMut::zeroed(wanted.min(facts.size - position) as usize);
+        let mut buffer = BytesMut::zeroed(wanted.min(seeker.length - position) as usize);
         read_exact_at(&*log, &mut buffer, position)?;
         let mut end = 0;
         let mut next_offset = header.base_offset;
@@ -171,7 +175,7 @@ impl Segment {
         let facts = self.facts();
         let log = self.log()?;
         let indexed = self.index.lock().locate(offset)?;
-        let mut seeker = Seeker::new(&*log, facts, &known.spots);
+        let mut seeker = Seeker::new(&*log, facts, &known.spots)?;
         let mut position = indexed.map_or(0, |(_, position)| position);
         // Of the first batch the last offset is known instead.
         let mut expected = indexed.is_none().then_some(self.base);
@@ -201,6 +205,8 @@ impl Segment {
 struct Seeker<'a> {
     log: &'a dyn File,
     facts: Facts,
+    /// How much of what should be there is there: less than the facts say when the file was cut.
+    length: u64,
     spots: &'a [Spot],
     window: BytesMut,
     window_start: u64,
@@ -213,8 +219,9 @@ enum Looked {
 }
 
 impl<'a> Seeker<'a> {
-    fn new(log: &'a dyn File, facts: Facts, spots: &'a [Spot]) -> Seeker<'a> {
-        Seeker { log, facts, spots, window: BytesMut::new(), window_start: 0 }
+    fn new(log: &'a dyn File, facts: Facts, spots: &'a [Spot]) -> io::Result<Seeker<'a>> {
+        let length = log.len()?.min(facts.size);
+        Ok(Seeker { log, facts, length, spots, window: BytesMut::new(), window_start: 0 })
     }
 
     /// The header at a position, or behind the damaged spot there.
@@ -227,12 +234,12 @@ impl<'a> Seeker<'a> {
         if *position >= self.facts.size {
             return Ok(Looked::End);
         }
-        if *position + HEADER_BYTES as u64 > self.facts.size {
+        if *position + HEADER_BYTES as u64 > self.length {
             return Ok(Looked::Unreadable);
         }
         let held = self.window_start..self.window_start + self.window.len() as u64;
         if *position < held.start || *position + HEADER_BYTES as u64 > held.end {
-            let wanted = LOOK_BYTES.min((self.facts.size - *position) as usize);
+            let wanted = LOOK_BYTES.min((self.length - *position) as usize);
             self.window.resize(wanted, 0);
             read_exact_at(self.log, &mut self.window, *position)?;
             self.window_start = *position;
@@ -240,7 +247,7 @@ impl<'a> Seeker<'a> {
         let bytes = &self.window[(*position - self.window_start) as usize..];
         Ok(match BatchHeader::parse(bytes) {
             Ok(header)
-                if *position + header.size_bytes() as u64 <= self.facts.size
+                if *position + header.size_bytes() as u64 <= self.length
                     && header.next_offset() <= self.facts.end =>
             {
                 Looked::Header(header)

@@ -12,6 +12,8 @@ pub(crate) struct Walk<'a> {
     file: &'a dyn File,
     position: u64,
     size: u64,
+    /// How much of that the file has: less than `size` when it was cut.
+    length: u64,
     /// The offset the next batch should have.
     expected: Offset,
     /// The offset after the last batch of the file.
@@ -45,7 +47,19 @@ pub(crate) enum Step {
 impl<'a> Walk<'a> {
     /// From the start of a file that is known to hold `size` bytes of batches and to end before offset `end`.
     pub fn new(file: &'a dyn File, base: Offset, size: u64, end: Offset, check_crc: bool) -> Walk<'a> {
-        Walk { file, position: 0, size, expected: base, end, check_crc, window: Vec::new(), window_start: 0 }
+        // A file that cannot say how long it is says what is wrong with it when it is read.
+        let length = file.len().map_or(size, |length| length.min(size));
+        Walk {
+            file,
+            position: 0,
+            size,
+            length,
+            expected: base,
+            end,
+            check_crc,
+            window: Vec::new(),
+            window_start: 0,
+        }
     }
 
     /// Begins at a batch's position instead.
@@ -92,7 +106,7 @@ impl<'a> Walk<'a> {
 
     /// The file is over, but offsets that should be in it have not come.
     fn missing_end(&mut self) -> Option<Step> {
-        if self.expected >= self.end || self.size == 0 {
+        if self.expected >= self.end {
             return None;
         }
         let first = self.expected;
@@ -113,7 +127,7 @@ impl<'a> Walk<'a> {
             return Ok((next, header.base_offset));
         }
         let mut position = damaged + 1;
-        while position + HEADER_BYTES as u64 <= self.size {
+        while position + HEADER_BYTES as u64 <= self.length {
             // Look through the window for the magic byte before reading anything more closely.
             let Some(bytes) = self.bytes_at(position, HEADER_BYTES)? else { break };
             if bytes[16] == MAGIC as u8
@@ -132,7 +146,7 @@ impl<'a> Walk<'a> {
         let Ok(header) = BatchHeader::parse(bytes) else { return Ok(None) };
         let fits = header.base_offset >= self.expected
             && header.next_offset() <= self.end
-            && position + header.size_bytes() as u64 <= self.size;
+            && position + header.size_bytes() as u64 <= self.length;
         if !fits {
             return Ok(None);
         }
@@ -146,12 +160,12 @@ impl<'a> Walk<'a> {
     }
 
     fn bytes_at(&mut self, position: u64, count: usize) -> io::Result<Option<&[u8]>> {
-        if position + count as u64 > self.size {
+        if position + count as u64 > self.length {
             return Ok(None);
         }
         let held = self.window_start..self.window_start + self.window.len() as u64;
         if position < held.start || position + count as u64 > held.end {
-            let wanted = count.max(WINDOW_BYTES).min((self.size - position) as usize);
+            let wanted = count.max(WINDOW_BYTES).min((self.length - position) as usize);
             self.window.resize(wanted, 0);
             let filled = self.file.read_at(&mut self.window, position)?;
             self.window.truncate(filled);

@@ -363,6 +363,8 @@ impl Writer {
                     if let Some(segments) = &mut segments {
                         segments.leave_active();
                     }
+                    // Told before it is gone: a checkpoint must find it in one of both.
+                    site.deleted.lock().insert(staged.partition.id());
                     self.partitions.write().remove(&staged.partition.id());
                     site.graveyard.lock().push(staged.partition.clone());
                 }

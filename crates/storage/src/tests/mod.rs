@@ -6,6 +6,7 @@ mod bench;
 mod crash;
 mod damage;
 pub(crate) mod faults;
+mod gone;
 mod model;
 mod threads;
 mod trouble;

@@ -204,7 +204,7 @@ fn a_newer_format_is_refused() {
     assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
     replace_file(&disk, path, b"nonsense").unwrap();
     let error = Bench::open(disk, clock, options, 1).err().unwrap();
-    assert!(matches!(error, OpenError::Unreadable { .. }), "{error}");
+    assert!(matches!(error, OpenError::Identity { .. }), "{error}");
 }
 
 #[test]
