@@ -4,7 +4,7 @@
 //! magic "LvCP" · format u32 · CRC32C of all the rest u32 · length of the body u64 · body
 //! ```
 //!
-//! In every format from 2 on; in format 1 the checksum was that of the body alone, and no deleted partitions were told.
+//! In every format from 2 on (from 3 on with what compaction needs); in format 1 the checksum was that of the body alone, and no deleted partitions were told.
 //!
 //! The body holds, in the encoding of `codec`: whether the shard was closed cleanly, which files of the
 //! write-ahead log are needed still, which deleted partitions may have left their folders, and of each partition: config, log start and end, leader epochs, producers,
@@ -34,7 +34,7 @@ const NAME: &str = "checkpoint";
 const RESERVE: &str = "reserve";
 const MAGIC: [u8; 4] = *b"LvCP";
 /// The format this code writes; it reads all before it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const HEADER_BYTES: usize = 20;
 /// Where the checksum stands.
 const CRC_BYTES: std::ops::Range<usize> = 8..12;
@@ -77,6 +77,8 @@ pub(crate) struct PartitionRecord {
     pub damage: Damage,
     pub synced: Synced,
     pub segments: Vec<(Offset, Facts)>,
+    /// Compacted up to here.
+    pub compacted_end: Offset,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -212,6 +214,7 @@ impl PartitionRecord {
             damage: state.damage.clone(),
             synced,
             segments: segments.collect(),
+            compacted_end: state.compacted_end,
         }
     }
 
@@ -234,10 +237,12 @@ impl PartitionRecord {
             out.timestamp(facts.max_timestamp);
             out.timestamp(facts.appended_at);
             out.timestamp(facts.created_at);
+            out.u32(facts.generation);
         });
+        out.offset(self.compacted_end);
     }
 
-    fn decode(from: &mut Decoder<'_>) -> Result<PartitionRecord, Malformed> {
+    fn decode(from: &mut Decoder<'_>, format: u32) -> Result<PartitionRecord, Malformed> {
         Ok(PartitionRecord {
             id: from.partition()?,
             config: from.config()?,
@@ -256,9 +261,11 @@ impl PartitionRecord {
                     max_timestamp: from.timestamp()?,
                     appended_at: from.timestamp()?,
                     created_at: from.timestamp()?,
+                    generation: if format < 3 { 0 } else { from.u32()? },
                 };
                 Ok((base, facts))
             })?,
+            compacted_end: if format < 3 { Offset::ZERO } else { from.offset()? },
         })
     }
 }
@@ -269,7 +276,7 @@ impl Checkpoint {
         let shard = ShardRecord::decode(&mut from, format)?;
         let mut partitions = Vec::new();
         while from.bool()? {
-            partitions.push(PartitionRecord::decode(&mut from)?);
+            partitions.push(PartitionRecord::decode(&mut from, format)?);
         }
         from.end()?;
         Ok(Checkpoint { shard, partitions })

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 
-use crate::options::LogConfig;
+use crate::options::{CompactionConfig, LogConfig};
+
+/// A bit beside `compact`: the config ends with what concerns compaction, as it does from checkpoint format 3 on.
+const WITH_COMPACTION: u8 = 2;
 
 #[derive(Default)]
 pub(crate) struct Encoder {
@@ -86,7 +89,7 @@ impl Encoder {
 
     pub fn config(&mut self, config: &LogConfig) {
         self.bool(config.delete);
-        self.bool(config.compact);
+        self.u8(WITH_COMPACTION | u8::from(config.compact));
         self.option(config.retention, Encoder::duration);
         self.option(config.retention_bytes, Encoder::u64);
         self.u64(config.segment_bytes);
@@ -96,6 +99,11 @@ impl Encoder {
         self.u32(config.segment_index_bytes);
         self.u64(config.flush_messages);
         self.option(config.flush_interval, Encoder::duration);
+        let compaction = &config.compaction;
+        self.u32(compaction.dirty_permille);
+        self.duration(compaction.delete_retention);
+        self.duration(compaction.lag_min);
+        self.duration(compaction.lag_max);
     }
 }
 
@@ -183,9 +191,14 @@ impl<'a> Decoder<'a> {
     }
 
     pub fn config(&mut self) -> Result<LogConfig, Malformed> {
-        Ok(LogConfig {
-            delete: self.bool()?,
-            compact: self.bool()?,
+        let delete = self.bool()?;
+        let compact = self.u8()?;
+        if compact > WITH_COMPACTION | 1 {
+            return Err(Malformed("not a config"));
+        }
+        let mut config = LogConfig {
+            delete,
+            compact: compact & 1 != 0,
             retention: self.option(Decoder::duration)?,
             retention_bytes: self.option(Decoder::u64)?,
             segment_bytes: self.u64()?,
@@ -195,7 +208,17 @@ impl<'a> Decoder<'a> {
             segment_index_bytes: self.u32()?,
             flush_messages: self.u64()?,
             flush_interval: self.option(Decoder::duration)?,
-        })
+            compaction: CompactionConfig::default(),
+        };
+        if compact & WITH_COMPACTION != 0 {
+            config.compaction = CompactionConfig {
+                dirty_permille: self.u32()?,
+                delete_retention: self.duration()?,
+                lag_min: self.duration()?,
+                lag_max: self.duration()?,
+            };
+        }
+        Ok(config)
     }
 
     pub fn end(self) -> Result<(), Malformed> {

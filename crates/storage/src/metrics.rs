@@ -31,6 +31,9 @@ pub struct Metrics {
     pub disk_full: Counter,
     /// Syncs of groups, by duration.
     pub syncs: Histogram,
+    /// Partitions compacted, and bytes that this has freed.
+    pub compactions: Counter,
+    pub compacted_bytes: Counter,
     /// Batches found damaged.
     pub damaged_batches: Counter,
 }

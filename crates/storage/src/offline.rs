@@ -11,7 +11,7 @@ use crate::directory;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::recovery::{Examined, Parts, examine, extents, log_files};
-use crate::segment::{Step, Walk, file_stem};
+use crate::segment::{Step, Walk};
 use crate::storage::OpenError;
 
 /// Hands over every readable batch of one partition, in order; damaged ones are passed over, and of a partition that
@@ -48,7 +48,8 @@ fn read_partition(examined: &Examined, id: PartitionId, each: &mut impl FnMut(&B
     let on_disk = log_files(&*site.disk, &directory)?;
     let mut reached = Offset::ZERO;
     for extent in extents(rebuilt, &directory, &on_disk, site)?.iter().filter(|extent| extent.exists) {
-        let log = site.disk.open(&directory.join(file_stem(extent.base)).with_extension("log"))?;
+        let log =
+            site.disk.open(&directory.join(extent.known.name(extent.base).stem()).with_extension("log"))?;
         for step in Walk::new(&*log, extent.base, extent.size, extent.end, true) {
             let Step::Batch { position, header } = step? else { continue };
             if let Some(batch) = batch_at(&*log, position, header.size_bytes())? {

@@ -47,6 +47,14 @@ pub struct Options {
     pub checkpoint_reserve_bytes: u64,
     /// Segment files kept open for reading, per shard.
     pub open_segments_max: usize,
+    /// Whether compacted topics are compacted at all (Kafka's `log.cleaner.enable`).
+    pub compacts: bool,
+    /// How often it is looked for something to compact (Kafka's `log.cleaner.backoff.ms`).
+    pub compaction_interval: Duration,
+    /// Memory for the map from keys to their newest offsets (Kafka's `log.cleaner.dedupe.buffer.size`).
+    pub compaction_map_bytes_max: usize,
+    /// A batch that decompresses to more is left as it is.
+    pub compaction_batch_bytes_max: usize,
 }
 
 impl Options {
@@ -70,6 +78,10 @@ impl Options {
             disk_free_bytes_min: 64 * MIB,
             checkpoint_reserve_bytes: 4 * MIB,
             open_segments_max: 512,
+            compacts: true,
+            compaction_interval: Duration::from_secs(15),
+            compaction_map_bytes_max: 128 * MIB as usize,
+            compaction_batch_bytes_max: 256 * MIB as usize,
         }
     }
 }
@@ -106,6 +118,31 @@ pub struct LogConfig {
     pub flush_messages: u64,
     /// `flush.ms`: sync unsynced records after this time. Only with `flush_messages` above 1.
     pub flush_interval: Option<Duration>,
+    pub compaction: CompactionConfig,
+}
+
+/// How a compacted partition is compacted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactionConfig {
+    /// `min.cleanable.dirty.ratio`, in thousandths: it is time when so much of the log was not compacted yet.
+    pub dirty_permille: u32,
+    /// `delete.retention.ms`: how long a tombstone stays after it was first seen.
+    pub delete_retention: Duration,
+    /// `min.compaction.lag.ms`: a record is left alone for so long.
+    pub lag_min: Duration,
+    /// `max.compaction.lag.ms`: after so long it is time, whatever the ratio says.
+    pub lag_max: Duration,
+}
+
+impl Default for CompactionConfig {
+    fn default() -> CompactionConfig {
+        CompactionConfig {
+            dirty_permille: 500,
+            delete_retention: Duration::from_secs(24 * 3600),
+            lag_min: Duration::ZERO,
+            lag_max: Duration::MAX,
+        }
+    }
 }
 
 impl Default for LogConfig {
@@ -122,6 +159,7 @@ impl Default for LogConfig {
             segment_index_bytes: 10 * MIB as u32,
             flush_messages: 1,
             flush_interval: None,
+            compaction: CompactionConfig::default(),
         }
     }
 }
@@ -130,6 +168,11 @@ impl LogConfig {
     /// For a partition whose settings are lost: nothing of it goes until it is configured.
     pub(crate) fn unknown() -> LogConfig {
         LogConfig { delete: false, ..LogConfig::default() }
+    }
+
+    /// The age at which a segment is complete (`segment.ms`; a compacted one in time for `max.compaction.lag.ms`).
+    pub(crate) fn roll_after(&self) -> Duration {
+        if self.compact { self.segment_roll.min(self.compaction.lag_max) } else { self.segment_roll }
     }
 
     /// Whether an append is acknowledged only after it was synced.

@@ -15,7 +15,7 @@ use crate::partition::Pending;
 use crate::recovery::{
     Examined, Extent, Parts, Rebuilt, examine, extents, found_by_folder, gaps, holds_batches, log_files,
 };
-use crate::segment::{IndexFiles, Step, Walk, file_stem};
+use crate::segment::{IndexFiles, Step, Walk};
 use crate::site::Site;
 use crate::storage::OpenError;
 
@@ -200,7 +200,7 @@ fn report_segment(
     directory: &Path,
     extent: &Extent,
 ) -> io::Result<()> {
-    let stem = directory.join(file_stem(extent.base));
+    let stem = directory.join(extent.known.name(extent.base).stem());
     let log = disk.open(&stem.with_extension("log"))?;
     let mut index = IndexFiles::open(disk, &stem, extent.base, extent.size, extent.end)?;
     report.segments += 1;

@@ -50,17 +50,4 @@ impl Batch {
         let header = super::seal(&mut bytes).expect("a rebuilt batch is a batch");
         Batch { header, bytes: bytes.into() }
     }
-
-    /// A batch without records that stands for offsets of which none is left. Readers step over it.
-    pub fn hole(first: crate::Offset, last: crate::Offset, leader_epoch: crate::LeaderEpoch) -> Batch {
-        let header = BatchHeader {
-            base_offset: first,
-            partition_leader_epoch: leader_epoch,
-            last_offset_delta: i32::try_from(last.0 - first.0).expect("a segment holds no more offsets"),
-            ..*super::BatchBuilder::new(crate::compression::Compression::None).build().header()
-        };
-        let mut bytes = header.encode().to_vec();
-        let header = super::seal(&mut bytes).expect("a header alone is a batch");
-        Batch { header, bytes: bytes.into() }
-    }
 }

@@ -17,4 +17,6 @@ mod map;
 mod tests;
 
 pub(crate) use filter::{Fate, Filter, Transactions};
+#[cfg(test)]
+pub(crate) use map::ENTRY_BYTES;
 pub(crate) use map::KeyMap;

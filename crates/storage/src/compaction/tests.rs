@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use model::batch::{BatchBuilder, NewRecord};
 use model::compression::Compression;
-use model::{Batch, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
+use model::{Batch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use super::*;
 use crate::producers::AbortedTransaction;
@@ -204,13 +204,4 @@ fn the_map_is_bounded() {
     assert!(map.has_room_for(9) && !map.has_room_for(10));
     assert!(map.is_outdated(b"a", Offset(2)) && !map.is_outdated(b"a", Offset(3)));
     assert!(!map.is_outdated(b"b", Offset(0)));
-}
-
-#[test]
-fn a_hole_is_a_batch_without_records_over_its_offsets() {
-    let hole = Batch::hole(Offset(5), Offset(90), LeaderEpoch(3));
-    let hole = Batch::parse(hole.into_bytes()).unwrap();
-    let header = hole.header();
-    assert_eq!((header.base_offset, header.next_offset(), header.record_count), (Offset(5), Offset(91), 0));
-    assert_eq!(hole.records(0).unwrap().iter().count(), 0);
 }

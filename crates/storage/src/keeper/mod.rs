@@ -7,6 +7,7 @@
 //! no more → give the file back for another use
 //! ```
 
+mod compact;
 mod retention;
 pub(crate) use retention::remove_directory;
 mod roll_up;
@@ -22,8 +23,10 @@ use model::{PartitionId, Timestamp};
 use crate::checkpoint::{self, Body, ShardRecord, Void};
 use crate::directory;
 use crate::partition::Partition;
+use crate::segment::Segment;
 use crate::site::Site;
 use crate::storage::Partitions;
+use compact::Compaction;
 use roll_up::RollUp;
 
 /// How often the disk's room is looked at while it matters.
@@ -33,6 +36,10 @@ pub(crate) struct Keeper {
     pub site: Arc<Site>,
     partitions: Arc<Partitions>,
     roll_up: Option<RollUp>,
+    compaction: Option<Compaction>,
+    compaction_due: Duration,
+    /// Segments that were compacted into others, which no published checkpoint speaks of yet.
+    replaced: Vec<Arc<Segment>>,
     checkpoint: Option<Prepared>,
     /// Groups of an earlier life that are void; see `checkpoint::Void`.
     voids: Vec<Void>,
@@ -55,6 +62,8 @@ struct Prepared {
     group: u64,
     /// The file of the write-ahead log that is free once this is published.
     frees: Option<u64>,
+    /// Segments that are not needed any more then.
+    replaced: Vec<Arc<Segment>>,
 }
 
 /// A closed log has nothing to be kept; only stopping wakes its keeper.
@@ -66,6 +75,9 @@ impl Keeper {
         Keeper {
             partitions,
             roll_up: None,
+            compaction: None,
+            compaction_due: now,
+            replaced: Vec::new(),
             checkpoint: None,
             voids,
             covered_group: site.synced_group.load(Ordering::Relaxed),
@@ -113,6 +125,9 @@ impl Keeper {
         if self.site.disk_full.load(Ordering::Relaxed) || self.is_busy() {
             due = due.min(self.tick_due);
         }
+        if self.site.options.compacts {
+            due = due.min(self.compaction_due);
+        }
         due.saturating_sub(now)
     }
 
@@ -126,6 +141,7 @@ impl Keeper {
         if self.site.retention_wanted.swap(false, Ordering::AcqRel) || clock >= self.retention_due {
             self.retention_due = clock + self.site.options.retention_check_interval;
             self.retain_all(now);
+            self.compaction_due = clock;
             return Ok(true);
         }
         if self.checkpoint.is_some() {
@@ -147,6 +163,16 @@ impl Keeper {
         if self.checkpoint_is_due(clock) {
             self.prepare_checkpoint(None);
             return Ok(true);
+        }
+        if self.compaction.is_some() {
+            self.step_compaction(now);
+            return Ok(true);
+        }
+        if self.site.options.compacts && clock >= self.compaction_due {
+            self.compaction_due = clock + self.site.options.compaction_interval;
+            if !self.site.disk_full.load(Ordering::Acquire) && self.begin_compaction(now) {
+                return Ok(true);
+            }
         }
         self.prepare_spare()
     }
@@ -216,7 +242,8 @@ impl Keeper {
         // Everything recorded above was written in groups up to this one.
         let group = self.site.written_group.load(Ordering::Acquire);
         let record = self.shard_record(frees, group, covered);
-        self.checkpoint = Some(Prepared { bytes: body.finish(&record), group, frees });
+        let replaced = std::mem::take(&mut self.replaced);
+        self.checkpoint = Some(Prepared { bytes: body.finish(&record), group, frees, replaced });
     }
 
     fn shard_record(&self, frees: Option<u64>, group: u64, covered_group: u64) -> ShardRecord {
@@ -252,7 +279,9 @@ impl Keeper {
             self.site.wal.release(file);
             self.site.queue.ring();
         }
-        self.checkpoint = None;
+        if let Some(published) = self.checkpoint.take() {
+            self.remove_replaced(published.replaced);
+        }
         let now = self.site.clock.monotonic();
         self.checkpoint_due = now + self.site.options.checkpoint_interval;
         self.news_due = now + TICK;
@@ -267,7 +296,13 @@ impl Keeper {
 
     /// Finishes everything: all in segments, all synced, and a checkpoint that says so. The writer has stopped.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.checkpoint = None;
+        let mut replaced = std::mem::take(&mut self.replaced);
+        if let Some(prepared) = self.checkpoint.take() {
+            replaced.extend(prepared.replaced);
+        }
+        if let Some(compaction) = self.compaction.take() {
+            compaction.discard();
+        }
         self.roll_up = None;
         self.site.sync_wanted.store(false, Ordering::Release);
         let newest = u64::MAX;
@@ -275,7 +310,9 @@ impl Keeper {
         while self.roll_up.is_some() {
             self.step_roll_up()?;
         }
-        self.checkpoint = None;
+        if let Some(prepared) = self.checkpoint.take() {
+            replaced.extend(prepared.replaced);
+        }
         self.site.wal.release_all();
         let mut body = Body::new();
         for partition in self.own_partitions() {
@@ -285,7 +322,9 @@ impl Keeper {
         let group = self.site.written_group.load(Ordering::Acquire);
         let record = ShardRecord { is_clean: true, ..self.shard_record(None, group, group) };
         let directory = directory::shard_dir(&self.site.options.data_dir, self.site.shard);
-        checkpoint::publish(&*self.site.disk, &directory, &body.finish(&record))
+        checkpoint::publish(&*self.site.disk, &directory, &body.finish(&record))?;
+        self.remove_replaced(replaced);
+        Ok(())
     }
 
     /// A further file for the write-ahead log, before it is needed.

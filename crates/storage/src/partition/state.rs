@@ -37,6 +37,8 @@ pub(crate) struct LogState {
     pub tail: VecDeque<TailBatch>,
     pub damage: Damage,
     pub deleted: bool,
+    /// Compacted up to here.
+    pub compacted_end: Offset,
 }
 
 /// A batch in the write-ahead log.
@@ -87,6 +89,7 @@ impl LogState {
             tail: VecDeque::new(),
             damage: Damage::default(),
             deleted: false,
+            compacted_end: Offset::ZERO,
         }
     }
 

@@ -51,7 +51,7 @@ impl Writer {
         let has_directory = last.is_some();
         let active = last.map(|segment| {
             let size = segment.facts().size;
-            Active { segment, written: size, allocated: size, roll_after: config.segment_roll }
+            Active { segment, written: size, allocated: size, roll_after: config.roll_after() }
         });
         Writer { active, synced, has_directory }
     }
@@ -293,7 +293,7 @@ impl Partition {
         let segment = Arc::new(Segment::create(disk.clone(), &self.directory, base, now)?);
         self.state.lock().segments.push(segment.clone());
         let jitter = self.site.random.below(config.segment_jitter.as_millis() as u64 + 1);
-        let roll_after = config.segment_roll.saturating_sub(Duration::from_millis(jitter));
+        let roll_after = config.roll_after().saturating_sub(Duration::from_millis(jitter));
         Ok(Active { segment, written: 0, allocated: 0, roll_after })
     }
 

@@ -137,6 +137,11 @@ impl Producer {
         }
     }
 
+    /// Of the last batch that is remembered; none: only a marker is.
+    pub fn last_data_offset(&self) -> Option<Offset> {
+        self.batches.back().map(|batch| batch.last_offset)
+    }
+
     pub fn last_sequence(&self) -> i32 {
         self.batches.back().map_or(-1, |batch| batch.last_sequence)
     }

@@ -16,7 +16,7 @@ use crate::epochs::Epochs;
 use crate::options::LogConfig;
 use crate::partition::{Damage, Partition, Synced};
 use crate::producers::{Marker, Producers};
-use crate::segment::{Facts, Step, Walk, file_stem};
+use crate::segment::{Facts, Step, Walk};
 use crate::site::Site;
 use crate::storage::OpenError;
 
@@ -64,8 +64,8 @@ pub(crate) fn rebuild_checkpoint(parts: &Parts, shard: u32, shards: u32) -> Resu
 /// Whether a partition's folder holds anything.
 pub(crate) fn holds_batches(parts: &Parts, id: PartitionId) -> io::Result<bool> {
     let directory = parts.options.data_dir.join(PARTITIONS).join(id.to_string());
-    for base in log_files(&*parts.disk, &directory)? {
-        if parts.disk.open(&directory.join(file_stem(base)).with_extension("log"))?.len()? > 0 {
+    for name in log_files(&*parts.disk, &directory)? {
+        if parts.disk.open(&directory.join(name.stem()).with_extension("log"))?.len()? > 0 {
             return Ok(true);
         }
     }
@@ -88,9 +88,9 @@ pub(crate) fn take_up(parts: &Parts, id: PartitionId, site: &Arc<Site>) -> io::R
 
 fn rebuild_partition(parts: &Parts, id: PartitionId) -> io::Result<PartitionRecord> {
     let directory = parts.options.data_dir.join(PARTITIONS).join(id.to_string());
-    let bases = log_files(&*parts.disk, &directory)?;
+    let names = log_files(&*parts.disk, &directory)?;
     let now = parts.clock.now();
-    let start = bases.first().copied().unwrap_or(Offset::ZERO);
+    let start = names.first().map_or(Offset::ZERO, |name| name.base);
     let mut record = PartitionRecord {
         id,
         config: LogConfig::unknown(),
@@ -101,11 +101,18 @@ fn rebuild_partition(parts: &Parts, id: PartitionId) -> io::Result<PartitionReco
         damage: Damage::default(),
         synced: Synced::default(),
         segments: Vec::new(),
+        compacted_end: Offset::ZERO,
     };
-    for base in bases {
-        let log = parts.disk.open(&directory.join(file_stem(base)).with_extension("log"))?;
+    for name in names {
+        let base = name.base;
+        // Both what was compacted and what came of it may be there. What is older is removed only when the other is
+        // whole, from the front on: so the older one counts where it is there, and else what reaches over the rest.
+        if base < record.end && record.synced != Synced::default() {
+            continue;
+        }
+        let log = parts.disk.open(&directory.join(name.stem()).with_extension("log"))?;
         let size = log.len()?;
-        let mut facts = Facts::new(base, now);
+        let mut facts = Facts { generation: name.generation, ..Facts::new(base, now) };
         // Damage before the last readable batch is kept, to be found again; behind it is only what was never synced.
         let mut readable = facts;
         for step in Walk::new(&*log, base, size, Offset(i64::MAX), true) {

@@ -222,6 +222,7 @@ impl Rebuilt {
         state.producers = record.producers;
         state.damage = record.damage;
         state.rolled_end = record.synced.end;
+        state.compacted_end = record.compacted_end;
         let accounted = record.synced.end.max(record.start);
         Rebuilt { synced: record.synced, segments: record.segments, accounted, ..Rebuilt::new(state) }
     }

@@ -15,7 +15,7 @@ use env::{File, read_exact_at};
 use super::examine::Slots;
 use super::{Parts, Verdict};
 use crate::directory::PARTITIONS;
-use crate::segment::file_stem;
+use crate::segment::Name;
 use crate::wal::format::{Entry, GROUP_HEADER_BYTES};
 use crate::wal::scan::{Piece, pieces, read_body};
 
@@ -32,7 +32,7 @@ pub(super) fn rewrite_unproven(parts: &Parts, slots: &Slots, verdict: &Verdict) 
             let Piece::Frame { frame, .. } = piece else { continue };
             let Entry::Direct { header, segment, position } = frame.entry else { continue };
             let directory = parts.options.data_dir.join(PARTITIONS).join(frame.partition.to_string());
-            let path = directory.join(file_stem(segment)).with_extension("log");
+            let path = directory.join(Name::first(segment).stem()).with_extension("log");
             let log = match segments.get(&path) {
                 Some(log) => log.clone(),
                 None => {

@@ -10,7 +10,7 @@ use super::Parts;
 use super::replay::Rebuilt;
 use crate::directory::PARTITIONS;
 use crate::partition::{LogState, Lost, Partition, Synced, Writer};
-use crate::segment::{Facts, Segment, Spot, Step, Walk, file_stem, parse_log_name};
+use crate::segment::{Facts, Name, Segment, Spot, Step, Walk};
 use crate::site::Site;
 
 /// Whether a segment holds, whole, the batch that a frame names.
@@ -22,7 +22,7 @@ pub(super) fn holds(
     header: &BatchHeader,
 ) -> io::Result<bool> {
     let directory = parts.options.data_dir.join(PARTITIONS).join(id.to_string());
-    let log = match parts.disk.open(&directory.join(file_stem(segment)).with_extension("log")) {
+    let log = match parts.disk.open(&directory.join(Name::first(segment).stem()).with_extension("log")) {
         Ok(log) => log,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -50,7 +50,7 @@ pub(crate) struct Extent {
 pub(crate) fn extents(
     rebuilt: &Rebuilt,
     directory: &Path,
-    on_disk: &[Offset],
+    on_disk: &[Name],
     site: &Site,
 ) -> io::Result<Vec<Extent>> {
     let Rebuilt { state, synced, segments, direct, .. } = rebuilt;
@@ -65,16 +65,17 @@ pub(crate) fn extents(
         known: *facts,
         size: facts.size,
         end: facts.end,
-        exists: on_disk.contains(base),
+        exists: on_disk.contains(&facts.name(*base)),
     };
     let mut extents: Vec<Extent> = segments.iter().filter(is_needed).map(extent).collect();
     let Some(direct) = direct else { return Ok(extents) };
     let now = site.clock.now();
-    for base in on_disk {
-        let is_new = *base >= synced.end && *base <= direct.segment;
-        if is_new && !extents.iter().any(|extent| extent.base == *base) {
-            let known = Facts::new(*base, now);
-            extents.push(Extent { base: *base, known, size: 0, end: *base, exists: true });
+    for Name { base, generation } in on_disk.iter().copied() {
+        // What was compacted, the checkpoint knows.
+        let is_new = base >= synced.end && base <= direct.segment && generation == 0;
+        if is_new && !extents.iter().any(|extent| extent.base == base) {
+            let known = Facts::new(base, now);
+            extents.push(Extent { base, known, size: 0, end: base, exists: true });
         }
     }
     // All but the last were complete before the next was begun.
@@ -86,7 +87,7 @@ pub(crate) fn extents(
         }
         (extent.size, extent.end) = match next {
             Some(next) => {
-                let path = directory.join(file_stem(extent.base)).with_extension("log");
+                let path = directory.join(extent.known.name(extent.base).stem()).with_extension("log");
                 (site.disk.open(&path)?.len()?, next)
             }
             None => (direct.position, direct.end),
@@ -124,7 +125,7 @@ pub(super) fn resume(
 ) -> io::Result<Partition> {
     let directory = site.partitions_dir().join(id.to_string());
     let on_disk = if is_clean {
-        rebuilt.segments.iter().map(|(base, _)| *base).collect()
+        rebuilt.segments.iter().map(|(base, facts)| facts.name(*base)).collect()
     } else {
         log_files(&*site.disk, &directory)?
     };
@@ -161,10 +162,14 @@ pub(super) fn resume(
     Ok(Partition::new(id, site.clone(), state, writer))
 }
 
-/// The base offsets of the log files there are, in order.
-pub(crate) fn log_files(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<Offset>> {
+/// The log files there are, in order.
+pub(crate) fn log_files(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<Name>> {
     match disk.list(directory) {
-        Ok(entries) => Ok(entries.iter().filter_map(|entry| parse_log_name(&entry.name)).collect()),
+        Ok(entries) => {
+            let mut names: Vec<Name> = entries.iter().filter_map(|entry| Name::parse(&entry.name)).collect();
+            names.sort_unstable();
+            Ok(names)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
@@ -200,18 +205,20 @@ fn follow(segment: &Segment, extent: &Extent, state: &mut LogState, site: &Arc<S
 /// Cuts what lies behind the point that counts, and removes files that nothing speaks of.
 fn trim(
     segments: &[Arc<Segment>],
-    on_disk: &[Offset],
+    on_disk: &[Name],
     directory: &Path,
     reached: Synced,
     site: &Arc<Site>,
 ) -> io::Result<()> {
-    for base in on_disk {
-        match segments.iter().find(|segment| segment.base == *base) {
+    for name in on_disk {
+        let base = name.base;
+        match segments.iter().find(|segment| segment.facts().name(segment.base) == *name) {
+            // Also what a compaction was making, or has replaced.
             None => {
-                Segment::new(site.disk.clone(), directory, *base, Facts::new(*base, site.clock.now()), None)
-                    .remove()?
+                let facts = Facts { generation: name.generation, ..Facts::new(base, site.clock.now()) };
+                Segment::new(site.disk.clone(), directory, base, facts, None).remove()?
             }
-            Some(segment) if *base == reached.segment => {
+            Some(segment) if base == reached.segment => {
                 let log = segment.log()?;
                 let size = segment.facts().size;
                 if log.len()? > size {

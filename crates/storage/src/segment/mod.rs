@@ -27,6 +27,14 @@ pub(crate) use index::IndexFiles;
 pub(crate) use read::{Known, SegmentRead, Spot};
 pub(crate) use walk::{Step, Walk};
 
+/// What a segment's files are called: its base offset in 20 digits, and behind a hyphen how often it was compacted, if it
+/// was. A compacted segment has another name than those it was made from, so that both can be there at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    pub base: Offset,
+    pub generation: u32,
+}
+
 pub(crate) struct Segment {
     pub base: Offset,
     /// Path without extension.
@@ -49,6 +57,8 @@ pub(crate) struct Facts {
     /// The last time something was appended, by our clock: stands in for timestamps that are missing.
     pub appended_at: Timestamp,
     pub created_at: Timestamp,
+    /// See [`Name`].
+    pub generation: u32,
 }
 
 #[derive(Default)]
@@ -66,7 +76,12 @@ impl Facts {
             max_timestamp: Timestamp::NONE,
             appended_at: now,
             created_at: now,
+            generation: 0,
         }
+    }
+
+    pub fn name(&self, base: Offset) -> Name {
+        Name { base, generation: self.generation }
     }
 
     pub fn add(&mut self, header: &BatchHeader, now: Timestamp) {
@@ -89,7 +104,7 @@ impl Segment {
         facts: Facts,
         log: Option<Arc<dyn File>>,
     ) -> Segment {
-        let stem = directory.join(file_stem(base));
+        let stem = directory.join(facts.name(base).stem());
         Segment {
             base,
             index: Mutex::new(Index::new(disk.clone(), &stem, base, facts)),
@@ -107,7 +122,17 @@ impl Segment {
         base: Offset,
         now: Timestamp,
     ) -> io::Result<Segment> {
-        let stem = directory.join(file_stem(base));
+        Segment::create_with(disk, directory, base, Facts::new(base, now))
+    }
+
+    /// The same for one that begins with these facts, and no batch yet.
+    pub fn create_with(
+        disk: Arc<dyn Disk>,
+        directory: &Path,
+        base: Offset,
+        facts: Facts,
+    ) -> io::Result<Segment> {
+        let stem = directory.join(facts.name(base).stem());
         // Indexes of an earlier file of this name (cut by a recovery, say) must not speak for this one.
         for extension in ["index", "timeindex"] {
             match disk.remove(&stem.with_extension(extension)) {
@@ -117,7 +142,7 @@ impl Segment {
         }
         let log = disk.create(&stem.with_extension("log"))?;
         disk.sync_dir(directory)?;
-        Ok(Segment::new(disk, directory, base, Facts::new(base, now), Some(log)))
+        Ok(Segment::new(disk, directory, base, facts, Some(log)))
     }
 
     pub fn facts(&self) -> Facts {
@@ -145,6 +170,12 @@ impl Segment {
         let mut facts = self.facts.lock();
         self.index.lock().add(facts.size, header, index_interval_bytes);
         facts.add(header, now);
+    }
+
+    /// When it was appended to last, and begun: a compacted segment takes it over from those it was made of.
+    pub fn set_times(&self, appended_at: Timestamp, created_at: Timestamp) {
+        let mut facts = self.facts.lock();
+        (facts.appended_at, facts.created_at) = (appended_at, created_at);
     }
 
     /// Steps over a damaged place at the end of what is known.
@@ -207,12 +238,27 @@ impl Segment {
     }
 }
 
-/// Kafka's name for a segment: its base offset in 20 digits.
-pub(crate) fn file_stem(base: Offset) -> String {
-    format!("{:020}", base.0)
-}
+impl Name {
+    /// Of a segment as it was written.
+    pub fn first(base: Offset) -> Name {
+        Name { base, generation: 0 }
+    }
 
-pub(crate) fn parse_log_name(name: &str) -> Option<Offset> {
-    let stem = name.strip_suffix(".log")?;
-    if stem.len() != 20 { None } else { stem.parse().ok().map(Offset) }
+    /// Without extension.
+    pub fn stem(self) -> String {
+        match self.generation {
+            0 => format!("{:020}", self.base.0),
+            generation => format!("{:020}-{generation}", self.base.0),
+        }
+    }
+
+    /// Of a log file.
+    pub fn parse(file: &str) -> Option<Name> {
+        let stem = file.strip_suffix(".log")?;
+        let (base, generation) = match stem.split_once('-') {
+            None => (stem, 0),
+            Some((base, generation)) => (base, generation.parse().ok().filter(|generation| *generation > 0)?),
+        };
+        if base.len() != 20 { None } else { Some(Name { base: Offset(base.parse().ok()?), generation }) }
+    }
 }

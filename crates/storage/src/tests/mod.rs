@@ -3,6 +3,7 @@
 mod basics;
 mod behaviour;
 mod bench;
+mod compaction;
 mod crash;
 mod damage;
 pub(crate) mod faults;
