@@ -30,8 +30,13 @@ fn config() -> LogConfig {
 }
 
 fn options() -> Options {
-    // Everything goes straight to segments, so that there is something to compact early.
-    Options { direct_batch_bytes_min: 100, compaction_interval: Duration::from_secs(5), ..small_options() }
+    // Everything goes straight to segments, so that there is something to compact early, and is read from there.
+    Options {
+        direct_batch_bytes_min: 100,
+        tail_bytes_max: 0,
+        compaction_interval: Duration::from_secs(5),
+        ..small_options()
+    }
 }
 
 /// A record's value is its number, padded; none is a tombstone.
