@@ -116,8 +116,10 @@ impl Storage {
             (0..count).map(|shard| recover(&parts, shard)).collect::<Result<_, _>>()?;
         if identity.shards < count {
             identity.shards = count;
-            directory::write_identity(&*parts.disk, &options.data_dir, &identity)
-                .map_err(failed("writing levada.properties in"))?;
+            // On a full disk the next start writes it down; that is no reason not to start.
+            if let Err(error) = directory::write_identity(&*parts.disk, &options.data_dir, &identity) {
+                tracing::warn!(%error, "the number of shards cannot be written to levada.properties");
+            }
         }
         place_leftovers(&parts, &mut recovered, shards).map_err(failed("looking for leftovers in"))?;
         let partitions: Arc<Partitions> = Arc::default();

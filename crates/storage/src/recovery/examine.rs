@@ -277,7 +277,9 @@ fn salvage(
         replay_body(replay, &hole, FrameAt { file, position: from, written_at, is_intact: true }, site);
     }
     if !is_whole {
-        replay.lose(groups.end - 1, None);
+        // Where nothing is found behind them, groups that nobody knows of may have gone with them.
+        let last = if after.is_some() { groups.end - 1 } else { groups.end };
+        replay.lose(last, None);
     }
     Ok(())
 }

@@ -200,3 +200,17 @@ fn a_checkpoint_of_the_first_format_is_read_and_a_newer_one_refused() {
         assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
     }
 }
+
+#[test]
+fn a_write_ahead_log_that_is_gone_after_a_crash_is_told() {
+    let (bench, contents) = filled(Options { wal_file_bytes: 64 * 1024, ..small_options() }, 20);
+    bench.disk.crash(Survival::Everything);
+    let logs = bench.paths(".wal");
+    assert_eq!(logs.len(), 1, "everything is in the first file");
+    let disk = bench.disk.fork();
+    disk.remove(&logs[0]).unwrap();
+    assert!(!look(&bench, &disk).unwrap().is_sound());
+    let mut reopened = reopened(&bench, disk.fork());
+    assert!(check_honest(&mut reopened, &contents, None));
+    check_mends(&bench, disk, &contents, &"no log");
+}
