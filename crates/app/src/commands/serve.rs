@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use settings::load::{Sources, load};
+use settings::load::{Loaded, Sources, load};
 use settings::{BrokerOptions, BrokerSettings, Listener};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,9 +16,12 @@ use crate::{http, logging, wiring};
 const DEFAULT_FILE: &str = "levada.toml";
 
 pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
-    let settings = read_settings(arguments, std::env::vars().collect())?;
+    let Loaded { settings, foreign_variables } = read_settings(arguments, std::env::vars().collect())?;
     let options = settings.options();
     logging::start(&options.log_format, &options.log_level)?;
+    for variable in foreign_variables {
+        warn!(variable, "no setting has this name: the variable is not used");
+    }
     check_listen(&options)?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     env::reuse_freed_memory(threads);
@@ -74,10 +77,7 @@ async fn open_http(
 }
 
 /// Puts file, environment and flags together.
-fn read_settings(
-    arguments: &ServeArgs,
-    environment: Vec<(String, String)>,
-) -> anyhow::Result<BrokerSettings> {
+fn read_settings(arguments: &ServeArgs, environment: Vec<(String, String)>) -> anyhow::Result<Loaded> {
     let file = match &arguments.config {
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),

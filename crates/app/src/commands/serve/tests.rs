@@ -16,7 +16,7 @@ fn parse(line: &str) -> ServeArgs {
 
 fn options(line: &str, environment: &[(&str, &str)]) -> BrokerOptions {
     let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    read_settings(&parse(line), environment).expect("good settings").options()
+    read_settings(&parse(line), environment).expect("good settings").settings.options()
 }
 
 #[test]
