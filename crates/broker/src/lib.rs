@@ -73,6 +73,12 @@ impl Broker {
         random: Arc<dyn Random>,
     ) -> Result<Broker, String> {
         let options = settings.options();
+        if options.default_replication_factor > 1 {
+            tracing::warn!(
+                asked = options.default_replication_factor,
+                "default.replication.factor is taken as 1: there is one copy on one broker"
+            );
+        }
         let node = Node::new(&options, storage.cluster_id());
         let topics = Topics::default();
         let cluster =

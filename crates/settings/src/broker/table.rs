@@ -97,7 +97,7 @@ broker_options! {
 
     /// Replication factor of a topic that is created without one. There is one copy on one broker, so more than 1 is
     /// taken as 1, with a warning.
-    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly, not_yet;
+    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly;
 
     /// Whether topics can be deleted.
     delete_topics: bool = "delete.topic.enable", Kind::Boolean, "true", ReadOnly;
