@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom};
+use model::{PartitionId, TopicId};
 use settings::{BrokerOptions, BrokerSettings};
-use storage::{Health, Shard, Storage};
+use storage::{Health, OpenError, Shard, Storage};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -45,9 +46,15 @@ impl Broker {
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let (storage, shards) = open_storage(&options, clock.clone(), random.clone()).await?;
         let shards = run_shards(shards)?;
-        let broker = broker::Broker::open(settings.clone(), storage.clone(), clock, random)
-            .await
-            .map_err(|why| anyhow!("the cluster metadata cannot be loaded: {why}"))?;
+        let broker = match broker::Broker::open(settings.clone(), storage.clone(), clock, random).await {
+            Ok(broker) => broker,
+            Err(error) => {
+                let error = explain(&error, &storage, &options.data_dir);
+                // In order, so that the next try finds what this one found.
+                storage.close().await;
+                return Err(error);
+            }
+        };
         env::spawn(release_memory(broker.clone()));
         let (shutdown, stopped) = watch::channel(false);
         let serving = env::spawn({
@@ -96,6 +103,38 @@ impl Broker {
     }
 }
 
+/// Why the broker cannot start with this storage, and what to do.
+fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyhow::Error {
+    let broker::LoadError::Damaged { offset } = error else {
+        return anyhow!("the cluster metadata cannot be loaded: {error}");
+    };
+    let log = storage.partition(PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 });
+    let ranges = match log.map(|log| log.health()) {
+        Some(Health::Damaged(ranges)) => ranges,
+        _ => vec![(*offset, *offset)],
+    };
+    let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first} to {last}")).collect();
+    anyhow!(
+        "cannot start: the cluster metadata is damaged, offsets {} of __cluster_metadata cannot be read. See all that \
+         is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of {data_dir}; or keep a copy of it as it \
+         is, and give the lost records up with `levada repair --data-dir {data_dir} --accept-loss`: then the broker \
+         starts, and serves topics whose names are lost as recovered-<topic id>",
+        ranges.join(", ")
+    )
+}
+
+/// Adds what to do, where something can be done.
+pub fn advise(error: OpenError, data_dir: &std::path::Path) -> anyhow::Error {
+    if !matches!(error, OpenError::Checkpoint { .. }) {
+        return error.into();
+    }
+    let data_dir = data_dir.display();
+    anyhow!(
+        "{error}. It can be made anew from segments and write-ahead log: keep a copy of {data_dir}, then say \
+         `levada repair --data-dir {data_dir} --accept-loss`"
+    )
+}
+
 /// The storage of a broker that is not running, for the commands that look after it.
 pub fn offline(
     data_dir: &std::path::Path,
@@ -119,7 +158,9 @@ async fn open_storage(
     };
     let data_dir = options.data_dir.clone();
     let opened = env::run_blocking(move || Storage::open(storage_options, real_disk(), clock, random)).await;
-    opened.with_context(|| format!("cannot open the data directory {data_dir}"))
+    opened
+        .map_err(|error| advise(error, options.data_dir.as_ref()))
+        .with_context(|| format!("cannot open the data directory {data_dir}"))
 }
 
 /// How often the traffic is looked at, to give back memory after it.

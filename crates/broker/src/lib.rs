@@ -29,6 +29,7 @@ use tokio::sync::watch;
 
 use crate::handlers::fetch::sessions::Sessions;
 use crate::hosting::{Cluster, Coordinator};
+pub use crate::hosting::{Fate, LoadError, TopicNames};
 use crate::metrics::Metrics;
 use crate::net::memory::MemoryBudget;
 use crate::node::Node;
@@ -71,7 +72,7 @@ impl Broker {
         storage: Storage,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-    ) -> Result<Broker, String> {
+    ) -> Result<Broker, LoadError> {
         let options = settings.options();
         if options.default_replication_factor > 1 {
             tracing::warn!(

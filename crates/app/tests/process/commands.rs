@@ -12,7 +12,7 @@ struct Running {
 
 impl Running {
     fn start(line: &str) -> Running {
-        let mut child = levada(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command(line).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Running { child, lines }
     }
@@ -30,7 +30,7 @@ impl Drop for Running {
     }
 }
 
-fn levada(line: &str) -> Command {
+fn command(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
     command.args(line.split(' ')).stdin(Stdio::null());
     command
@@ -38,7 +38,7 @@ fn levada(line: &str) -> Command {
 
 /// Runs a command to its end, with these lines as its input.
 fn run(line: &str, input: &str) -> Output {
-    let mut command = levada(line);
+    let mut command = command(line);
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that refuses its arguments does not read.

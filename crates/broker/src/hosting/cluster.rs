@@ -10,10 +10,11 @@ use model::{PartitionId, ProducerId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use settings::broker::Scope;
 use settings::{BrokerSettings, Kind, TopicOverrides};
-use storage::{LogConfig, Storage};
+use storage::{LogConfig, Partition, Storage};
 use tracing::{error, info, warn};
 
-use super::host::{Effects, Host, HostError};
+use super::host::{Effects, Host, HostError, LoadError};
+use super::orphans::{Orphans, RECOVERED_CONFIG, recovered_name, removed_topics};
 use crate::topics::{Topic, Topics, log_config};
 
 /// The partition of `__cluster_metadata`.
@@ -67,11 +68,12 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         settings: BrokerSettings,
-    ) -> Result<Cluster, String> {
-        let log = match storage.partition(PARTITION) {
-            Some(log) => log,
-            None => storage.create(PARTITION, metadata_log()).await.map_err(|error| error.to_string())?,
+    ) -> Result<Cluster, LoadError> {
+        let created = match storage.partition(PARTITION) {
+            Some(log) => Ok(log),
+            None => storage.create(PARTITION, metadata_log()).await,
         };
+        let log = created.map_err(|error| LoadError::Unreadable(error.to_string()))?;
         let shared = Arc::new(Shared {
             storage: storage.clone(),
             topics,
@@ -79,8 +81,10 @@ impl Cluster {
             random,
             producer_ids: Mutex::default(),
         });
-        let host = Host::start(storage, log, clock, Follower { shared: shared.clone() }).await?;
-        Ok(Cluster { host, shared })
+        let host = Host::start(storage, log.clone(), clock, Follower { shared: shared.clone() }).await?;
+        let cluster = Cluster { host, shared };
+        cluster.place_orphans(log).await?;
+        Ok(cluster)
     }
 
     /// What is set now, dynamic settings included.
@@ -100,7 +104,16 @@ impl Cluster {
                 "{partitions} partitions; one topic may have {PARTITIONS_MAX} at the most"
             )));
         }
-        let id = self.new_topic_id();
+        self.create_topic_as(self.new_topic_id(), name, partitions, overrides).await
+    }
+
+    async fn create_topic_as(
+        &self,
+        id: TopicId,
+        name: &str,
+        partitions: i32,
+        overrides: &TopicOverrides,
+    ) -> Result<Arc<Topic>, CreateError> {
         let configs = overrides.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let command = Command::CreateTopic { name: name.to_string(), id, partitions, configs };
         match self.host.decide(command).await {
@@ -220,6 +233,32 @@ impl Cluster {
         }
     }
 
+    /// Deletes, or serves again, what storage holds and the metadata does not know.
+    async fn place_orphans(&self, log: Arc<Partition>) -> Result<(), LoadError> {
+        let stored: Vec<PartitionId> = self.shared.storage.partitions().iter().map(|p| p.id()).collect();
+        let seen = stored.clone();
+        let found = self.host.query(move |state| Orphans::find(state, &seen)).await;
+        let mut orphans = found.map_err(|error| LoadError::Unreadable(error.to_string()))?;
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        orphans.set_apart(&removed_topics(log).await?, &stored);
+        self.shared.delete(orphans.removed).await;
+        for (id, partitions) in orphans.grown {
+            let placed = self.create_partitions(id, partitions).await.map_err(|error| error.to_string());
+            report_placed(id, self.shared.topics.by_id(id).filter(|_| placed.is_ok()), placed.err());
+        }
+        for (id, partitions) in orphans.unknown {
+            let settings = self.settings();
+            let overrides =
+                TopicOverrides::create(RECOVERED_CONFIG, &settings).expect("all of them are valid");
+            let placed = self.create_topic_as(id, &recovered_name(id), partitions, &overrides).await;
+            let error = placed.as_ref().err().map(ToString::to_string);
+            report_placed(id, placed.ok(), error);
+        }
+        Ok(())
+    }
+
     fn new_topic_id(&self) -> TopicId {
         loop {
             let mut id = [0; 16];
@@ -235,9 +274,43 @@ impl Cluster {
     }
 }
 
+/// Tells what became of partitions that the metadata did not know.
+fn report_placed(id: TopicId, topic: Option<Arc<Topic>>, error: Option<String>) {
+    match (topic, error) {
+        (Some(topic), _) => warn!(
+            topic = &*topic.name,
+            partitions = topic.partitions.len(),
+            "the metadata has lost this topic or some of its partitions: what is stored of it is served again"
+        ),
+        (None, error) => error!(
+            topic = %id,
+            error,
+            "the metadata has lost this topic or some of its partitions, and they cannot be served: they are kept"
+        ),
+    }
+}
+
 /// Metadata is kept for ever and always synced.
 fn metadata_log() -> LogConfig {
     LogConfig { delete: false, ..LogConfig::default() }
+}
+
+/// Makes `config` keep at least what the one before it kept; says whether that changed it.
+fn keep_as_before(config: &mut LogConfig, before: &LogConfig) -> bool {
+    // None is for ever.
+    fn longer<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+        Some(one?.max(other?))
+    }
+    let kept = LogConfig {
+        delete: config.delete && before.delete,
+        compact: config.compact && before.compact,
+        retention: longer(config.retention, before.retention),
+        retention_bytes: longer(config.retention_bytes, before.retention_bytes),
+        ..config.clone()
+    };
+    let keeps_more = kept != *config;
+    *config = kept;
+    keeps_more
 }
 
 fn scope_name(scope: Scope, settings: &BrokerSettings) -> String {
@@ -268,17 +341,13 @@ impl Effects<Metadata> for Follower {
     async fn loaded(&mut self, state: &Metadata) {
         self.follow_settings(state);
         for topic in state.topics() {
-            self.follow_topic(topic).await;
+            self.follow_topic(topic, state.has_lost_records()).await;
         }
-        let known = |id: &PartitionId| id.topic == PARTITION.topic || state.topic_by_id(id.topic).is_some();
-        let orphans: Vec<PartitionId> =
-            self.shared.storage.partitions().iter().map(|p| p.id()).filter(|id| !known(id)).collect();
         for topic in self.shared.topics.all() {
             if state.topic_by_id(topic.id).is_none() {
                 self.shared.topics.remove(topic.id);
             }
         }
-        self.delete(orphans).await;
     }
 
     async fn committed(&mut self, state: &Metadata, records: &[Record]) {
@@ -303,7 +372,7 @@ impl Effects<Metadata> for Follower {
         }
         for id in touched.difference(&removed) {
             if let Some(topic) = state.topic_by_id(*id) {
-                self.follow_topic(topic).await;
+                self.follow_topic(topic, false).await;
             }
         }
         let mut partitions = Vec::new();
@@ -313,7 +382,7 @@ impl Effects<Metadata> for Follower {
             }
             self.shared.topics.remove(id);
         }
-        self.delete(partitions).await;
+        self.shared.delete(partitions).await;
     }
 }
 
@@ -329,8 +398,9 @@ impl Follower {
         *self.shared.settings.write() = Arc::new(settings);
     }
 
-    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory.
-    async fn follow_topic(&self, topic: &metadata::Topic) {
+    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory. A
+    /// config that `may_be_stale` makes no partition keep less than before.
+    async fn follow_topic(&self, topic: &metadata::Topic, may_be_stale: bool) {
         let stored = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let (overrides, problems) = TopicOverrides::restore(stored);
         for problem in problems {
@@ -339,11 +409,16 @@ impl Follower {
         let settings = self.shared.settings.read().clone();
         let config = log_config(&settings::TopicConfig::new(&overrides, &settings));
         let mut partitions = Vec::new();
+        let mut keeps_more = false;
         for index in 0..topic.partitions {
             let id = PartitionId { topic: topic.id, index };
             let ready = match self.shared.storage.partition(id) {
                 Some(partition) => {
-                    self.shared.storage.configure(id, config.clone()).await.map(|()| partition)
+                    let mut config = config.clone();
+                    if may_be_stale {
+                        keeps_more |= keep_as_before(&mut config, &partition.config());
+                    }
+                    self.shared.storage.configure(id, config).await.map(|()| partition)
                 }
                 None => self.shared.storage.create(id, config.clone()).await,
             };
@@ -355,6 +430,13 @@ impl Follower {
                 }
             }
         }
+        if keeps_more {
+            warn!(
+                topic = topic.name,
+                "records of the metadata are lost, and perhaps settings of this topic with them: it keeps its records \
+                 as long as before, until retention or cleanup.policy is set"
+            );
+        }
         self.shared.topics.put(Topic::new(
             topic.name.as_str().into(),
             topic.id,
@@ -363,15 +445,17 @@ impl Follower {
             partitions,
         ));
     }
+}
 
+impl Shared {
     async fn delete(&self, partitions: Vec<PartitionId>) {
         if partitions.is_empty() {
             return;
         }
         let count = partitions.len();
-        match self.shared.storage.delete(partitions).await {
+        match self.storage.delete(partitions).await {
             Ok(()) => info!(count, "partitions deleted"),
-            // What is left is deleted at the next start: the metadata no longer knows it.
+            // What is left is deleted at the next start: the metadata says that it was removed.
             Err(error) => error!(count, %error, "partitions cannot be deleted"),
         }
     }

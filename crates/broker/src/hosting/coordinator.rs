@@ -86,7 +86,7 @@ where
         let started = cell.get_or_try_init(|| async {
             Host::start(self.storage.clone(), log, self.clock.clone(), NoEffects)
                 .await
-                .map_err(HostError::Unreadable)
+                .map_err(|error| HostError::Unreadable(error.to_string()))
         });
         started.await.cloned()
     }

@@ -11,7 +11,7 @@ use machine::Machine;
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::compression::Compression;
 use model::{Offset, Timestamp};
-use storage::{Append, AppendError, Partition, Storage};
+use storage::{Append, AppendError, Partition, ReadError, Storage};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
@@ -25,7 +25,7 @@ const GROUP_BYTES: usize = 512 * 1024;
 const LOAD_BYTES: usize = 1024 * 1024;
 
 /// No batch of an internal topic decompresses to more.
-const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
+pub(super) const BATCH_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A machine whose records have a form in an internal topic.
 pub trait Hosted: Machine + Default + Send + 'static {
@@ -33,6 +33,9 @@ pub trait Hosted: Machine + Default + Send + 'static {
 
     /// `None` for a record that this machine has no use for.
     fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Self::Record>, wire::DecodeError>;
+
+    /// So many offsets hold no record: compacted away, or given up after damage.
+    fn missing(&mut self, _offsets: i64) {}
 }
 
 /// What must happen outside the machine when records are committed, before the caller gets its answer.
@@ -67,6 +70,16 @@ pub enum HostError<R> {
     Gone,
 }
 
+/// Why a machine cannot be loaded from its log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nothing is loaded as long as the operator has not said that the records may be given up.
+    #[error("the record at offset {offset} is damaged")]
+    Damaged { offset: Offset },
+    #[error("{0}")]
+    Unreadable(String),
+}
+
 type Answer = Box<dyn FnOnce(Result<(), AppendError>) + Send>;
 
 type Job<M> = Box<dyn FnOnce(&mut M, Timestamp, &mut Vec<<M as Machine>::Record>) -> Answer + Send>;
@@ -95,7 +108,7 @@ where
         partition: Arc<Partition>,
         clock: Arc<dyn Clock>,
         mut effects: impl Effects<M>,
-    ) -> Result<Host<M>, String>
+    ) -> Result<Host<M>, LoadError>
     where
         M: Sync,
     {
@@ -209,31 +222,65 @@ fn join(chunks: &[Bytes]) -> Bytes {
 }
 
 /// Folds the partition's records from its start to its end.
-async fn load<M: Hosted>(partition: &Arc<Partition>) -> Result<M, String> {
+async fn load<M: Hosted>(partition: &Arc<Partition>) -> Result<M, LoadError> {
     let partition = partition.clone();
     env::run_blocking(move || {
         let mut state = M::default();
-        let offsets = partition.offsets();
-        let mut next: Offset = offsets.log_start;
-        while next < offsets.high_watermark {
-            let read = partition
-                .read(next, LOAD_BYTES, offsets.high_watermark)
-                .map_err(|error| error.to_string())?;
-            for batch in batches(join(&read.chunks)) {
-                let batch = batch.map_err(|error| error.to_string())?;
-                let records = batch.records(BATCH_BYTES_MAX).map_err(|error| error.to_string())?;
-                for record in records.iter() {
-                    let record = record.map_err(|error| error.to_string())?;
-                    if records.offset(&record) >= next
-                        && let Some(fact) = M::decode(record.key, record.value).map_err(|e| e.to_string())?
-                    {
-                        state.apply(&fact);
-                    }
-                }
-                next = batch.header().next_offset();
-            }
-        }
+        read_facts::<M>(&partition, |fact| match fact {
+            Fact::Record(record) => state.apply(&record),
+            Fact::Missing(offsets) => state.missing(offsets),
+        })?;
         Ok(state)
     })
     .await
+}
+
+/// What a log says to the machine that it belongs to.
+pub(super) enum Fact<R> {
+    Record(R),
+    Missing(i64),
+}
+
+/// Reads a machine's log from offset 0 to its end. Blocks.
+pub(super) fn read_facts<M: Hosted>(
+    partition: &Partition,
+    mut each: impl FnMut(Fact<M::Record>),
+) -> Result<(), LoadError> {
+    let unreadable = |error: &dyn std::error::Error| LoadError::Unreadable(error.to_string());
+    let offsets = partition.offsets();
+    let mut seen = Offset::ZERO;
+    let mut next: Offset = offsets.log_start;
+    while next < offsets.high_watermark {
+        let read = partition.read(next, LOAD_BYTES, offsets.high_watermark).map_err(|error| match error {
+            ReadError::Corrupt { offset } => LoadError::Damaged { offset },
+            other => unreadable(&other),
+        })?;
+        if read.chunks.is_empty() {
+            // The last records of all were given up.
+            break;
+        }
+        for batch in batches(join(&read.chunks)) {
+            let batch = batch.map_err(|error| unreadable(&error))?;
+            let records = batch.records(BATCH_BYTES_MAX).map_err(|error| unreadable(&error))?;
+            for record in records.iter() {
+                let record = record.map_err(|error| unreadable(&error))?;
+                let offset = records.offset(&record);
+                if offset < next {
+                    continue;
+                }
+                if offset > seen {
+                    each(Fact::Missing(offset.0 - seen.0));
+                }
+                seen = offset.plus(1);
+                if let Some(fact) = M::decode(record.key, record.value).map_err(|error| unreadable(&error))? {
+                    each(Fact::Record(fact));
+                }
+            }
+            next = batch.header().next_offset();
+        }
+    }
+    if seen < offsets.high_watermark {
+        each(Fact::Missing(offsets.high_watermark.0 - seen.0));
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 mod bad_input;
+mod damaged;
 mod fetching;
 mod groups;
 mod harness;
