@@ -103,7 +103,7 @@ impl Broker {
                 clock.clone(),
             ),
             sessions: Sessions::new(options.fetch_sessions_max as usize),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(clock.now()),
             request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
