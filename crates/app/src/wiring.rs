@@ -56,6 +56,10 @@ impl Broker {
             }
         };
         env::spawn(release_memory(broker.clone()));
+        env::spawn({
+            let broker = broker.clone();
+            async move { broker.load_groups().await }
+        });
         let (shutdown, stopped) = watch::channel(false);
         let serving = env::spawn({
             let broker = broker.clone();

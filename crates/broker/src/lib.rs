@@ -19,7 +19,7 @@ mod topics;
 
 use std::sync::Arc;
 
-use coordinators::offsets::Offsets;
+use coordinators::groups::{self, Groups};
 use coordinators::transactional_ids::TransactionalIds;
 use env::{Clock, Random};
 use settings::{BrokerOptions, BrokerSettings};
@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::handlers::fetch::sessions::Sessions;
-use crate::hosting::{Cluster, Coordinator};
+use crate::hosting::{Cluster, Coordinator, Waiters};
 pub use crate::hosting::{Fate, LoadError, TopicNames};
 use crate::metrics::Metrics;
 use crate::net::memory::MemoryBudget;
@@ -49,7 +49,7 @@ pub(crate) struct Parts {
     pub options: BrokerOptions,
     pub topics: Topics,
     pub cluster: Cluster,
-    pub offsets: Coordinator<Offsets>,
+    pub groups: Coordinator<Groups, Waiters>,
     pub transactional_ids: Coordinator<TransactionalIds>,
     pub sessions: Sessions,
     pub storage: Storage,
@@ -86,13 +86,14 @@ impl Broker {
             Cluster::open(storage.clone(), topics.clone(), clock.clone(), random.clone(), settings).await?;
         Ok(Broker(Arc::new(Parts {
             node,
-            offsets: Coordinator::new(
+            groups: Coordinator::new(
                 OFFSETS_TOPIC,
                 options.offsets_topic_partitions,
                 storage.clone(),
                 topics.clone(),
                 cluster.clone(),
                 clock.clone(),
+                Groups::new(group_options(&options)),
             ),
             transactional_ids: Coordinator::new(
                 TRANSACTIONS_TOPIC,
@@ -101,6 +102,7 @@ impl Broker {
                 topics.clone(),
                 cluster.clone(),
                 clock.clone(),
+                TransactionalIds::default(),
             ),
             sessions: Sessions::new(options.fetch_sessions_max as usize),
             metrics: Metrics::new(clock.now()),
@@ -116,10 +118,25 @@ impl Broker {
         })))
     }
 
+    /// Loads the groups, so that time passes for them before anybody asks: sessions end, offsets expire.
+    pub async fn load_groups(&self) {
+        if let Err(error) = self.0.groups.all().await {
+            tracing::warn!(%error, "not all groups can be loaded yet: they will be when somebody asks for them");
+        }
+    }
+
     /// Serves connections until `shutdown` says true and what was begun is answered.
     pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
         let broker = self.clone();
         let service = move |ends| broker.service(ends);
+        let mut stopping = shutdown.clone();
+        let parts = self.0.clone();
+        env::spawn(async move {
+            // Members that wait for others would hold up the end: they ask again, where they find a coordinator.
+            if stopping.wait_for(|stop| *stop).await.is_ok() {
+                parts.groups.started().iter().for_each(|host| host.effects.release());
+            }
+        });
         net::serve(listener, self.net_options(), self.0.request_budget.clone(), service, shutdown).await;
     }
 
@@ -155,5 +172,17 @@ impl Broker {
     /// All metrics of broker and storage in OpenMetrics text.
     pub fn metrics_text(&self) -> String {
         self.0.metrics.text(&self.0)
+    }
+}
+
+fn group_options(options: &BrokerOptions) -> groups::Options {
+    groups::Options {
+        session_timeout_min: options.group_session_timeout_min,
+        session_timeout_max: options.group_session_timeout_max,
+        members_max: options.group_members_max as usize,
+        initial_rebalance_delay: options.group_initial_rebalance_delay,
+        consumer_session_timeout: options.group_consumer_session_timeout,
+        offsets_retention: options.offsets_retention,
+        offsets_check_interval: options.offsets_retention_check_interval,
     }
 }

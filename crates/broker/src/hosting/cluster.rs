@@ -22,7 +22,7 @@ const PARTITION: PartitionId = PartitionId { topic: TopicId::CLUSTER_METADATA, i
 
 #[derive(Clone)]
 pub struct Cluster {
-    host: Host<Metadata>,
+    host: Host<Metadata, Follower>,
     shared: Arc<Shared>,
 }
 
@@ -81,7 +81,8 @@ impl Cluster {
             random,
             producer_ids: Mutex::default(),
         });
-        let host = Host::start(storage, log.clone(), clock, Follower { shared: shared.clone() }).await?;
+        let follower = Follower { shared: shared.clone() };
+        let host = Host::start(storage, log.clone(), &*clock, Metadata::default(), follower).await?;
         let cluster = Cluster { host, shared };
         cluster.place_orphans(log).await?;
         Ok(cluster)
@@ -333,6 +334,7 @@ fn difference<'a>(
 }
 
 /// Brings storage, the directory and the settings in line with committed metadata.
+#[derive(Clone)]
 struct Follower {
     shared: Arc<Shared>,
 }

@@ -11,7 +11,7 @@ use wire::metadata_records::{
 };
 use wire::{DecodeError, Message, Stored, stored};
 
-use super::host::{BATCH_BYTES_MAX, Hosted};
+use super::host::{BATCH_BYTES_MAX, Entry, Hosted};
 use super::orphans::recovered_name;
 use crate::NODE_ID;
 use crate::topics::METADATA_TOPIC;
@@ -21,7 +21,7 @@ const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
 
 impl Hosted for Metadata {
-    fn encode(record: &Record) -> (Option<Bytes>, Option<Bytes>) {
+    fn encode(record: &Record) -> Option<Entry> {
         let value = match record {
             Record::TopicCreated { name, id } => {
                 encode(&TopicRecord { name: name.as_str().into(), topic_id: *id, ..Default::default() })
@@ -56,7 +56,7 @@ impl Hosted for Metadata {
                 ..Default::default()
             }),
         };
-        (None, Some(value))
+        Some((None, Some(value)))
     }
 
     fn missing(&mut self, offsets: i64) {

@@ -105,7 +105,10 @@ fn default_request(key: ApiKey, version: i16) -> bytes::Bytes {
         OffsetForLeaderEpoch: OffsetForLeaderEpochRequest, DescribeConfigs: DescribeConfigsRequest,
         AlterConfigs: AlterConfigsRequest, DescribeLogDirs: DescribeLogDirsRequest,
         CreatePartitions: CreatePartitionsRequest, IncrementalAlterConfigs: IncrementalAlterConfigsRequest,
-        OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
+        JoinGroup: JoinGroupRequest, SyncGroup: SyncGroupRequest, Heartbeat: HeartbeatRequest,
+        LeaveGroup: LeaveGroupRequest, DescribeGroups: DescribeGroupsRequest, ListGroups: ListGroupsRequest,
+        ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest,
+        ConsumerGroupDescribe: ConsumerGroupDescribeRequest, DeleteGroups: DeleteGroupsRequest, OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
         DescribeProducers: DescribeProducersRequest, ListConfigResources: ListConfigResourcesRequest,
         DescribeTopicPartitions: DescribeTopicPartitionsRequest,
     }
