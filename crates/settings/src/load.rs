@@ -174,7 +174,7 @@ fn is_service_link(variable: &str, value: &str) -> bool {
 /// Names and values of a file, with tables written out as dotted names.
 fn file_settings(path: &str, text: &str) -> Result<Vec<(String, String)>, LoadError> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let hint = if error.message().contains("key") {
+        let hint = if is_one_name_within_another(text, &error) {
             "\nhint: where one name begins like another (max.connections, max.connections.per.ip), put both in quotes"
         } else {
             ""
@@ -184,6 +184,22 @@ fn file_settings(path: &str, text: &str) -> Result<Vec<(String, String)>, LoadEr
     let mut found = Vec::new();
     flatten("", &toml::Value::Table(table), &mut found).map_err(|problem| LoadError::new(path, problem))?;
     Ok(found)
+}
+
+/// TOML takes `a.b` for a table as soon as there is an `a.b.c`; a key that is simply there twice is another mistake.
+fn is_one_name_within_another(text: &str, error: &toml::de::Error) -> bool {
+    let key = |line: &str| line.split('=').next().unwrap_or(line).trim().to_owned();
+    let is_there_twice = || {
+        let at = error.span().map_or(0, |span| span.start);
+        let before = text.get(..at).unwrap_or(text);
+        let line = text.lines().nth(before.matches('\n').count()).unwrap_or_default();
+        text.lines().filter(|other| key(other) == key(line)).count() > 1
+    };
+    match error.message() {
+        message if message.contains("cannot extend value") => true,
+        message if message.contains("duplicate key") => !is_there_twice(),
+        _ => false,
+    }
 }
 
 fn flatten(name: &str, value: &toml::Value, found: &mut Vec<(String, String)>) -> Result<(), String> {

@@ -170,6 +170,20 @@ fn the_flags_of_serve_are_variables_too() {
 }
 
 #[test]
+fn the_hint_at_quotes_stands_only_where_quotes_help() {
+    let is_hinted = |file| {
+        let refused = try_load(file, &[], &[]).expect_err("TOML").to_string();
+        refused.contains("put both in quotes")
+    };
+    assert!(is_hinted("max.connections = 1\nmax.connections.per.ip = 2"));
+    assert!(is_hinted("max.connections.per.ip = 2\nmax.connections = 1"));
+    assert!(is_hinted("max.connections = 1\n[max.connections]\nper.ip = 3"));
+    assert!(!is_hinted("num.partitions = 1\nnum.partitions = 2"));
+    assert!(!is_hinted("num.partitions"));
+    assert!(!is_hinted("= 3"));
+}
+
+#[test]
 fn every_setting_has_a_variable_of_its_own() {
     let variables: BTreeSet<String> =
         broker::table().iter().map(|setting| variable_of_setting(setting.name)).collect();
