@@ -21,7 +21,7 @@ Any Kafka client works as well, in any language: bootstrap.servers=127.0.0.1:909
 
 Ports: 9092 Kafka, 8080 HTTP (/metrics, /healthz, /readyz); both on loopback unless moved.
 
-Settings have Kafka's names. The last of these that sets one wins: default, levada.toml, LEVADA_* variables, flags.
+Settings have Kafka's names. The last of these that sets one wins: default, levada.toml, LEVADA_* variables, flags. \
 docs/configuration.md (`levada docs configuration`) lists them all.";
 
 const SERVE_EXAMPLES: &str = "\
@@ -31,7 +31,7 @@ Examples:
   levada serve --kafka-addr 0.0.0.0:9092 --advertised kafka.internal:9092 --allow-insecure-listen
   levada serve --log-format json --log-level info,storage=debug
 
-Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR,
+Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR, \
 LEVADA_ADVERTISED, LEVADA_ALLOW_INSECURE_LISTEN, LEVADA_LOG_FORMAT, LEVADA_LOG_LEVEL.";
 
 /// The whole command line; without a command it is `serve`.
@@ -385,10 +385,10 @@ pub struct ProduceArgs {
   levada consume orders --from 2026-01-31T12:00:00Z --count 10 --format json
   levada consume orders --from 1h --format '%p %o %T %k=%s'
 
-Times are in UTC (Z) or carry their offset (+01:00). When the broker goes away, it is waited for as long as --timeout
+Times are in UTC (Z) or carry their offset (+01:00). When the broker goes away, it is waited for as long as --timeout \
 says, and reading goes on where it was.
 
-Placeholders of --format: %t topic, %p partition, %o offset, %T timestamp (milliseconds since 1970), %k key, %s value,
+Placeholders of --format: %t topic, %p partition, %o offset, %T timestamp (milliseconds since 1970), %k key, %s value, \
 %h headers (name=value,...), %% a percent sign; \\n and \\t as elsewhere. Every record ends its line.")]
 pub struct ConsumeArgs {
     /// Name of the topic
