@@ -24,8 +24,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Cluster(command)) => cluster::run(&command),
         Some(Command::Config(command)) => config::run(&command),
         Some(Command::Completions { shell }) => {
-            clap_complete::generate(shell, &mut Cli::command(), "levada", &mut std::io::stdout());
-            Ok(())
+            // Into memory first: it panics where it cannot write, as into `head`.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "levada", &mut script);
+            crate::output::line(String::from_utf8_lossy(&script).trim_end())
         }
         Some(Command::Topic(command)) => topic::run(&command),
         Some(Command::Produce(arguments)) => produce::run(&arguments),

@@ -126,6 +126,19 @@ fn a_producer_that_fails_says_where_and_what_was_acknowledged() {
 }
 
 #[test]
+fn a_file_from_windows_is_sent_as_it_is_and_that_is_said_once() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), &[]);
+    let address = &server.kafka;
+    must(&format!("topic create t -p 1 -b {address}"), "");
+    let output = run(&format!("produce t -b {address}"), "one\r\ntwo\r\n");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && told.matches("CR LF").count() == 1, "{told}");
+    let read = run(&format!("consume t --from beginning --until-end -b {address}"), "");
+    assert_eq!(String::from_utf8(read.stdout).unwrap(), "one\r\ntwo\r\n");
+}
+
+#[test]
 fn a_partition_that_is_not_there_is_told_at_once_and_not_after_the_timeout() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path(), &[]);
