@@ -34,6 +34,7 @@ macro_rules! apis {
                     };
                     let ($caller, $broker) = (&caller, broker);
                     let response = $answer.await;
+                    $broker.metrics.errors(&response);
                     respond(&header, $caller.version, &response)
                 })*
                 _ => Outcome::Close(format!("{} is not served", api.name())),

@@ -83,8 +83,9 @@ broker_options! {
     /// The form of the process's own log lines on standard error.
     log_format: String = "levada.log.format", Kind::OneOf(&["text", "json"]), "text", ReadOnly;
 
-    /// Which log lines are written: a level (`error`, `warn`, `info`, `debug`, `trace`), or a filter by module such as
-    /// `info,storage=debug`.
+    /// Which log lines are written: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or a filter by module such
+    /// as `info,storage=debug`. Modules are `levada` (the process itself), `broker`, `storage`, `coordinators` and the
+    /// other crates.
     log_level: String = "levada.log.level", Kind::Text, "info", ReadOnly;
 
     // ---- Topics ----------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ broker_options! {
 
     /// Replication factor of a topic that is created without one. There is one copy on one broker, so more than 1 is
     /// taken as 1, with a warning.
-    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly, not_yet;
+    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly;
 
     /// Whether topics can be deleted.
     delete_topics: bool = "delete.topic.enable", Kind::Boolean, "true", ReadOnly;
