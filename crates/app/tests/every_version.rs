@@ -423,6 +423,33 @@ fn settings_and_cluster(asker: &mut Asker) {
         ..Default::default()
     });
     asker.sweep(|_| DescribeLogDirsRequest { topics: None, ..Default::default() });
+    asker.sweep(|_| JoinGroupRequest {
+        group_id: GROUP.into(),
+        protocol_type: "consumer".into(),
+        session_timeout_ms: 10_000,
+        ..Default::default()
+    });
+    asker.sweep(|_| SyncGroupRequest { group_id: GROUP.into(), ..Default::default() });
+    asker.sweep(|_| HeartbeatRequest { group_id: GROUP.into(), ..Default::default() });
+    asker.sweep(|version| LeaveGroupRequest {
+        group_id: GROUP.into(),
+        member_id: if version < 3 { "nobody".into() } else { Default::default() },
+        ..Default::default()
+    });
+    asker.sweep(|_| DescribeGroupsRequest { groups: vec![GROUP.into()], ..Default::default() });
+    asker.sweep(|_| ListGroupsRequest::default());
+    asker.sweep(|_| DeleteGroupsRequest { groups_names: vec!["nobody".into()], ..Default::default() });
+    asker.sweep(|_| ConsumerGroupHeartbeatRequest { group_id: GROUP.into(), ..Default::default() });
+    asker.sweep(|_| ConsumerGroupDescribeRequest { group_ids: vec![GROUP.into()], ..Default::default() });
+    asker.sweep(|_| DescribeAclsRequest::default());
+    asker.sweep(|_| CreateAclsRequest { creations: vec![Default::default()], ..Default::default() });
+    asker.sweep(|_| DeleteAclsRequest { filters: vec![Default::default()], ..Default::default() });
+    asker.sweep(|_| AlterReplicaLogDirsRequest::default());
+    asker.sweep(|_| ElectLeadersRequest { topic_partitions: None, ..Default::default() });
+    asker.sweep(|_| AlterPartitionReassignmentsRequest::default());
+    asker.sweep(|_| ListPartitionReassignmentsRequest::default());
+    asker.sweep(|_| DescribeQuorumRequest::default());
+    asker.sweep(|_| UpdateFeaturesRequest::default());
     asker.sweep(|_| DescribeClusterRequest::default());
     asker.sweep(|_| ListConfigResourcesRequest::default());
     asker.sweep(|_| DescribeTopicPartitionsRequest {
