@@ -474,7 +474,10 @@ fn settings_and_cluster(asker: &mut Asker) {
             ..Default::default()
         },
     );
-    asker.sweep(|_| DescribeGroupsRequest { groups: vec![GROUP.into()], ..Default::default() });
+    asker.sweep_for(
+        |version| if version < 6 { 0 } else { GROUP_ID_NOT_FOUND },
+        |_| DescribeGroupsRequest { groups: vec!["nobody".into()], ..Default::default() },
+    );
     asker.sweep(|_| ListGroupsRequest::default());
     asker.sweep_for(
         |_| GROUP_ID_NOT_FOUND,

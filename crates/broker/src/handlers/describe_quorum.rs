@@ -15,6 +15,9 @@ use crate::topics::METADATA_TOPIC;
 /// The metadata's one partition.
 const PARTITION: PartitionId = PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 };
 
+/// From here on the nodes' addresses are told.
+const NODES: i16 = 2;
+
 pub async fn handle(
     request: DescribeQuorumRequest,
     caller: &Caller,
@@ -56,6 +59,9 @@ pub async fn handle(
             });
         }
         response.topics.push(answered);
+    }
+    if caller.version < NODES {
+        return response;
     }
     let (host, port) = node.address(&caller.ends);
     let listener = Listener {
