@@ -74,6 +74,12 @@ impl Broker {
         random: Arc<dyn Random>,
     ) -> Result<Broker, LoadError> {
         let options = settings.options();
+        if options.default_replication_factor > 1 {
+            tracing::warn!(
+                asked = options.default_replication_factor,
+                "default.replication.factor is taken as 1: there is one copy on one broker"
+            );
+        }
         let node = Node::new(&options, storage.cluster_id());
         let topics = Topics::default();
         let cluster =
@@ -99,7 +105,7 @@ impl Broker {
                 TransactionalIds::default(),
             ),
             sessions: Sessions::new(options.fetch_sessions_max as usize),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(clock.now()),
             request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),

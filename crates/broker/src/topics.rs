@@ -11,7 +11,7 @@ use model::TopicId;
 use model::compression::Compression;
 use parking_lot::RwLock;
 use settings::{BrokerSettings, TimestampType, TopicConfig, TopicOverrides};
-use storage::{LogConfig, Partition};
+use storage::{CompactionConfig, LogConfig, Partition};
 use wire::Str;
 
 use crate::partition::validate::Rules;
@@ -78,6 +78,12 @@ pub fn log_config(config: &TopicConfig) -> LogConfig {
         flush_messages: config.flush_messages as u64,
         // Kafka's default is never.
         flush_interval: Some(config.flush_interval).filter(|interval| *interval < FLUSH_NEVER),
+        compaction: CompactionConfig {
+            dirty_permille: (config.compaction_dirty_ratio_min * 1000.0).round() as u32,
+            delete_retention: config.tombstone_retention,
+            lag_min: config.compaction_lag_min,
+            lag_max: config.compaction_lag_max,
+        },
     }
 }
 

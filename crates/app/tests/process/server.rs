@@ -17,8 +17,12 @@ pub fn levada(arguments: &[&str]) -> Output {
 impl Server {
     /// Waits until the process says that it is ready. What it logs afterwards is read and thrown away.
     pub fn start(data: &Path, settings: &[&str]) -> Server {
+        Server::start_at("127.0.0.1:0", data, settings)
+    }
+
+    pub fn start_at(address: &str, data: &Path, settings: &[&str]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
-        command.args(["serve", "--kafka-addr", "127.0.0.1:0", "--http-addr", "", "--log-format", "json"]);
+        command.args(["serve", "--kafka-addr", address, "--http-addr", "", "--log-format", "json"]);
         command.arg("--data-dir").arg(data);
         for setting in settings {
             command.args(["--set", setting]);

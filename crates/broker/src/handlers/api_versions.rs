@@ -7,7 +7,7 @@ use crate::node::Node;
 use crate::request::{Caller, advertised};
 
 /// Features with their lowest and highest level; the highest is in force. A feature is listed only with its APIs.
-const FEATURES: &[(&str, i16, i16)] = &[("group.version", 0, 1), ("metadata.version", 7, 33)];
+pub const FEATURES: &[(&str, i16, i16)] = &[("group.version", 0, 1), ("metadata.version", 7, 33)];
 
 /// The first version whose clients bear a feature whose lowest level is 0 (KAFKA-17011).
 const ZERO_LEVELS: i16 = 4;

@@ -9,7 +9,7 @@ use env::{Clock, Random};
 use model::{PartitionId, ProducerId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use settings::broker::Scope;
-use settings::{BrokerSettings, TopicOverrides};
+use settings::{BrokerSettings, Kind, TopicOverrides};
 use storage::{LogConfig, Partition, Storage};
 use tracing::{error, info, warn};
 
@@ -121,6 +121,7 @@ impl Cluster {
         let command = Command::CreateTopic { name: name.to_string(), id, partitions, configs };
         match self.host.decide(command).await {
             Ok(_) => {
+                info!(topic = name, partitions, "topic created");
                 let topic = self.shared.topics.by_id(id);
                 topic.ok_or_else(|| CreateError::Storage("the topic's partitions cannot be created".into()))
             }
@@ -149,12 +150,21 @@ impl Cluster {
 
     /// Deletes a topic; its records are gone when this answers.
     pub async fn delete_topic(&self, id: TopicId) -> Result<(), ClusterError> {
-        self.host.decide(Command::DeleteTopic { id }).await.map(|_| ())
+        let topic = self.shared.topics.by_id(id);
+        self.host.decide(Command::DeleteTopic { id }).await?;
+        if let Some(topic) = topic {
+            info!(topic = &*topic.name, partitions = topic.partitions.len(), "topic deleted");
+        }
+        Ok(())
     }
 
     /// Grows a topic to `partitions` in all.
     pub async fn create_partitions(&self, id: TopicId, partitions: i32) -> Result<(), ClusterError> {
-        self.host.decide(Command::CreatePartitions { id, partitions }).await.map(|_| ())
+        self.host.decide(Command::CreatePartitions { id, partitions }).await?;
+        if let Some(topic) = self.shared.topics.by_id(id) {
+            info!(topic = &*topic.name, partitions, "topic has more partitions");
+        }
+        Ok(())
     }
 
     /// Makes a topic's own settings the given ones.
@@ -190,7 +200,22 @@ impl Cluster {
         if changes.is_empty() {
             return Ok(());
         }
-        self.host.decide(Command::SetConfigs { resource, changes }).await.map(|_| ())
+        let command = Command::SetConfigs { resource: resource.clone(), changes: changes.clone() };
+        self.host.decide(command).await?;
+        let (topic, broker) = match &resource {
+            Resource::Topic(name) => (Some(name.as_str()), None),
+            Resource::Broker(name) if name.is_empty() => (None, Some("all")),
+            Resource::Broker(name) => (None, Some(name.as_str())),
+        };
+        for (setting, value) in changes {
+            let is_secret = settings::broker::find(&setting).is_some_and(|line| line.kind == Kind::Password);
+            match value {
+                Some(_) if is_secret => info!(topic, broker, setting, "setting changed"),
+                Some(value) => info!(topic, broker, setting, value, "setting changed"),
+                None => info!(topic, broker, setting, "setting is back to what it is by default"),
+            }
+        }
+        Ok(())
     }
 
     /// A producer id that nobody was given before.

@@ -34,6 +34,7 @@ macro_rules! apis {
                     };
                     let ($caller, $broker) = (&caller, broker);
                     let response = $answer.await;
+                    $broker.metrics.errors(&response);
                     respond(&header, $caller.version, &response)
                 })*
                 _ => Outcome::Close(format!("{} is not served", api.name())),
@@ -71,6 +72,15 @@ apis! {
     CreatePartitions 0..=3 => |r, _c, b| create_partitions::handle(r, &b.topics, &b.cluster);
     IncrementalAlterConfigs 0..=1 => |r, _c, b| incremental_alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
     OffsetDelete 0..=0 => |r, _c, b| offset_delete::handle(r, &b.topics, &b.groups);
+    DescribeAcls 1..=3 => |r, _c, _b| acls::describe(r);
+    CreateAcls 1..=3 => |r, _c, _b| acls::create(r);
+    DeleteAcls 1..=3 => |r, _c, _b| acls::delete(r);
+    AlterReplicaLogDirs 1..=2 => |r, _c, b| alter_replica_log_dirs::handle(r, &b.topics, &b.options);
+    ElectLeaders 0..=2 => |r, _c, b| elect_leaders::handle(r, &b.topics);
+    AlterPartitionReassignments 0..=1 => |r, _c, b| partition_reassignments::alter(r, &b.node, &b.topics);
+    ListPartitionReassignments 0..=0 => |r, _c, _b| partition_reassignments::list(r);
+    DescribeQuorum 0..=2 => |r, c, b| describe_quorum::handle(r, c, &b.node, &b.storage, b.clock.now());
+    UpdateFeatures 0..=2 => |r, c, _b| update_features::handle(r, c);
     DescribeCluster 0..=2 => |r, c, b| describe_cluster::handle(r, c, &b.node);
     DescribeProducers 0..=0 => |r, _c, b| describe_producers::handle(r, &b.topics);
     ListConfigResources 0..=1 => |r, c, b| list_config_resources::handle(r, c, &b.node, &b.topics);

@@ -108,7 +108,12 @@ fn default_request(key: ApiKey, version: i16) -> bytes::Bytes {
         JoinGroup: JoinGroupRequest, SyncGroup: SyncGroupRequest, Heartbeat: HeartbeatRequest,
         LeaveGroup: LeaveGroupRequest, DescribeGroups: DescribeGroupsRequest, ListGroups: ListGroupsRequest,
         ConsumerGroupHeartbeat: ConsumerGroupHeartbeatRequest,
-        ConsumerGroupDescribe: ConsumerGroupDescribeRequest, DeleteGroups: DeleteGroupsRequest, OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
+        ConsumerGroupDescribe: ConsumerGroupDescribeRequest, DeleteGroups: DeleteGroupsRequest, DescribeAcls: DescribeAclsRequest, CreateAcls: CreateAclsRequest, DeleteAcls: DeleteAclsRequest,
+        AlterReplicaLogDirs: AlterReplicaLogDirsRequest, ElectLeaders: ElectLeadersRequest,
+        AlterPartitionReassignments: AlterPartitionReassignmentsRequest,
+        ListPartitionReassignments: ListPartitionReassignmentsRequest,
+        DescribeQuorum: DescribeQuorumRequest, UpdateFeatures: UpdateFeaturesRequest,
+        OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
         DescribeProducers: DescribeProducersRequest, ListConfigResources: ListConfigResourcesRequest,
         DescribeTopicPartitions: DescribeTopicPartitionsRequest,
     }

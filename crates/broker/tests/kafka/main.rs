@@ -8,4 +8,5 @@ mod damaged;
 mod fetching;
 mod groups;
 mod harness;
+mod metrics;
 mod producing;

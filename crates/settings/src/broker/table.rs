@@ -83,8 +83,9 @@ broker_options! {
     /// The form of the process's own log lines on standard error.
     log_format: String = "levada.log.format", Kind::OneOf(&["text", "json"]), "text", ReadOnly;
 
-    /// Which log lines are written: a level (`error`, `warn`, `info`, `debug`, `trace`), or a filter by module such as
-    /// `info,storage=debug`.
+    /// Which log lines are written: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or a filter by module such
+    /// as `info,storage=debug`. Modules are `levada` (the process itself), `broker`, `storage`, `coordinators` and the
+    /// other crates.
     log_level: String = "levada.log.level", Kind::Text, "info", ReadOnly;
 
     // ---- Topics ----------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ broker_options! {
 
     /// Replication factor of a topic that is created without one. There is one copy on one broker, so more than 1 is
     /// taken as 1, with a warning.
-    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly, not_yet;
+    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly;
 
     /// Whether topics can be deleted.
     delete_topics: bool = "delete.topic.enable", Kind::Boolean, "true", ReadOnly;
@@ -108,13 +109,13 @@ broker_options! {
     // ---- Compaction ------------------------------------------------------------------------------------------------
 
     /// Whether compacted topics are cleaned at all.
-    log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly, not_yet;
+    log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly;
 
     /// How long the cleaner rests when there is nothing to clean.
-    log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", Dynamic, not_yet;
+    log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", ReadOnly;
 
     /// Memory for the cleaner's map from keys to offsets.
-    log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", Dynamic, not_yet;
+    log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", ReadOnly;
 
     /// Most bytes a second that the cleaner reads and writes together.
     log_cleaner_io_bytes_per_second_max: f64 = "log.cleaner.io.max.bytes.per.second",

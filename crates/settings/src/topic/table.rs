@@ -122,16 +122,16 @@ topic_config! {
 
     /// Under `compact`: the share of a partition that must be uncleaned before it is cleaned.
     compaction_dirty_ratio_min: f64 =
-        "min.cleanable.dirty.ratio", Kind::Double { min: 0.0, max: 1.0 }, "log.cleaner.min.cleanable.ratio", not_yet;
+        "min.cleanable.dirty.ratio", Kind::Double { min: 0.0, max: 1.0 }, "log.cleaner.min.cleanable.ratio";
 
     /// Under `compact`: how long a deletion mark stays for readers to see.
-    tombstone_retention: Duration = "delete.retention.ms", long(0), "log.cleaner.delete.retention.ms", not_yet;
+    tombstone_retention: Duration = "delete.retention.ms", long(0), "log.cleaner.delete.retention.ms";
 
     /// Under `compact`: a record stays at least so long.
-    compaction_lag_min: Duration = "min.compaction.lag.ms", long(0), "log.cleaner.min.compaction.lag.ms", not_yet;
+    compaction_lag_min: Duration = "min.compaction.lag.ms", long(0), "log.cleaner.min.compaction.lag.ms";
 
     /// Under `compact`: a record is cleaned after at most so long, whatever the ratio says.
-    compaction_lag_max: Duration = "max.compaction.lag.ms", long(1), "log.cleaner.max.compaction.lag.ms", not_yet;
+    compaction_lag_max: Duration = "max.compaction.lag.ms", long(1), "log.cleaner.max.compaction.lag.ms";
 
     /// Up to so much is taken off `segment.ms`, by chance, so that segments do not begin all at once.
     segment_jitter_max: Duration = "segment.jitter.ms", long(0), "log.roll.jitter.ms";

@@ -99,7 +99,7 @@ fn a_claim_alone_costs_little() {
 #[test]
 fn a_reader_may_be_told_how_much_memory_a_message_may_take() {
     let length = 1000_u32;
-    let bytes = Bytes::from([varint(length + 1), vec![1, 0, 0].repeat(length as usize), vec![0, 0]].concat());
+    let bytes = Bytes::from([varint(length + 1), [1, 0, 0].repeat(length as usize), vec![0, 0]].concat());
     let read = |memory_max| {
         let mut reader = Reader::new(bytes.clone()).with_memory_max(memory_max);
         OffsetFetchRequest::decode(&mut reader, 8).map(|_| reader.memory())
@@ -111,7 +111,7 @@ fn a_reader_may_be_told_how_much_memory_a_message_may_take() {
         matches!(refused, Err(DecodeError::TooMuchMemory { allowed, .. }) if allowed == needed - 1),
         "{refused:?}"
     );
-    let unknown = [vec![0; 6], varint(2), vec![1, 1, 1, 0, 0], vec![0]].concat();
+    let unknown = [vec![0; 6], varint(2), vec![1, 1, 1, 0, 0, 0]].concat();
     let mut reader = Reader::new(unknown.into()).with_memory_max(0);
     assert!(matches!(ListGroupsResponse::decode(&mut reader, 3), Err(DecodeError::TooMuchMemory { .. })));
 }

@@ -53,7 +53,8 @@ pub async fn handle(request: FetchRequest, caller: &Caller, broker: &Parts) -> F
         read_committed: request.isolation_level == READ_COMMITTED,
     };
     let patience = Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let answers = collect(&wanted, &limits, patience, broker).await;
+    let answers = collect(&wanted, &limits, patience, caller, broker).await;
+    count(&wanted, &answers, broker);
     respond(wanted, answers, session, only_news)
 }
 
@@ -121,6 +122,7 @@ async fn collect(
     wanted: &[(Key, Wanted)],
     limits: &Limits,
     patience: Duration,
+    caller: &Caller,
     broker: &Parts,
 ) -> Vec<Answer> {
     let deadline = tokio::time::Instant::now() + patience;
@@ -148,8 +150,23 @@ async fn collect(
             waiting = Some((news.clone(), guards));
             continue;
         };
-        if tokio::time::timeout_at(deadline, news.notified()).await.is_err() {
+        let began = broker.clock.monotonic();
+        let woken = tokio::time::timeout_at(deadline, news.notified()).await;
+        caller.waited.add(broker.clock.monotonic().saturating_sub(began));
+        if woken.is_err() {
             return answers;
+        }
+    }
+}
+
+/// Counts what is sent, by topic. Between two offsets stands a record, as long as nothing is compacted.
+fn count(wanted: &[(Key, Wanted)], answers: &[Answer], broker: &Parts) {
+    for ((key, wanted), answer) in wanted.iter().zip(answers).filter(|(_, answer)| answer.read.bytes > 0) {
+        let records = (answer.read.next_offset.0 - wanted.offset.0).max(0) as u64;
+        let counted = |name: &str| broker.metrics.topic(name).fetched(answer.read.bytes, records);
+        match &key.topic {
+            TopicKey::Name(name) => counted(name),
+            TopicKey::Id(id) => drop(broker.topics.by_id(*id).map(|topic| counted(&topic.name))),
         }
     }
 }
