@@ -176,8 +176,6 @@ async fn open_storage(
         retention_check_interval: options.log_retention_check_interval,
         producer_id_expiration: options.producer_id_expiration,
         compacts: options.log_cleaner,
-        compaction_interval: options.log_cleaner_backoff,
-        compaction_map_bytes_max: options.log_cleaner_dedupe_bytes_max as usize,
         ..storage::Options::new(&options.data_dir)
     };
     let data_dir = options.data_dir.clone();

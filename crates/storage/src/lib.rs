@@ -30,7 +30,7 @@ mod wal;
 pub use append::{Append, AppendError, Appended};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
 pub use offline::read_offline;
-pub use options::{CompactionConfig, LogConfig, Options};
+pub use options::{CompactionConfig, CompactionOptions, LogConfig, Options};
 pub use partition::{FoundTimestamp, Health, Offsets, Partition, ProducerState, Read, ReadError, WakeGuard};
 pub use producers::AbortedTransaction;
 pub use queue::Reservation;

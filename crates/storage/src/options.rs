@@ -49,12 +49,24 @@ pub struct Options {
     pub open_segments_max: usize,
     /// Whether compacted topics are compacted at all (Kafka's `log.cleaner.enable`).
     pub compacts: bool,
-    /// How often it is looked for something to compact (Kafka's `log.cleaner.backoff.ms`).
-    pub compaction_interval: Duration,
-    /// Memory for the map from keys to their newest offsets (Kafka's `log.cleaner.dedupe.buffer.size`).
-    pub compaction_map_bytes_max: usize,
+    pub compaction: CompactionOptions,
     /// A batch that decompresses to more is left as it is.
     pub compaction_batch_bytes_max: usize,
+}
+
+/// How the process compacts; can be changed while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactionOptions {
+    /// How often it is looked for something to compact (Kafka's `log.cleaner.backoff.ms`).
+    pub interval: Duration,
+    /// Memory for the map from keys to their newest offsets (Kafka's `log.cleaner.dedupe.buffer.size`).
+    pub map_bytes_max: usize,
+}
+
+impl Default for CompactionOptions {
+    fn default() -> CompactionOptions {
+        CompactionOptions { interval: Duration::from_secs(15), map_bytes_max: 128 * MIB as usize }
+    }
 }
 
 impl Options {
@@ -79,8 +91,7 @@ impl Options {
             checkpoint_reserve_bytes: 4 * MIB,
             open_segments_max: 512,
             compacts: true,
-            compaction_interval: Duration::from_secs(15),
-            compaction_map_bytes_max: 128 * MIB as usize,
+            compaction: CompactionOptions::default(),
             compaction_batch_bytes_max: 256 * MIB as usize,
         }
     }
@@ -140,7 +151,8 @@ impl Default for CompactionConfig {
             dirty_permille: 500,
             delete_retention: Duration::from_secs(24 * 3600),
             lag_min: Duration::ZERO,
-            lag_max: Duration::MAX,
+            // Kafka's "never".
+            lag_max: Duration::from_millis(i64::MAX as u64),
         }
     }
 }

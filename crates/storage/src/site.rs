@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::bell::Bell;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{CompactionOptions, Options};
 use crate::partition::Partition;
 use crate::queue::Queue;
 use crate::recovery::Parts;
@@ -40,6 +40,8 @@ pub(crate) struct Site {
     /// Bytes of large batches since the last checkpoint.
     pub direct_bytes: AtomicU64,
     pub disk_full: AtomicBool,
+    /// What may change while the storage is open: see the options of these names.
+    pub compaction: Mutex<CompactionOptions>,
     /// Deleted partitions whose files are still there.
     pub graveyard: Mutex<Vec<Arc<Partition>>>,
     /// Deleted partitions whose folders may be there still, whatever the next crash takes back.
@@ -60,6 +62,7 @@ pub(crate) struct Site {
 impl Site {
     pub fn new(shard: u32, parts: &Parts, wal: Wal) -> Site {
         let Parts { options, disk, clock, random, metrics, .. } = parts.clone();
+        let compaction = Mutex::new(options.compaction.clone());
         Site {
             shard,
             queue: Queue::new(options.queue_requests_max, options.queue_bytes_max),
@@ -78,6 +81,7 @@ impl Site {
             pending_bytes: AtomicU64::new(0),
             direct_bytes: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
+            compaction,
             graveyard: Mutex::new(Vec::new()),
             deleted: Mutex::default(),
             early_roll_up: Mutex::default(),

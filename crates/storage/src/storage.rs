@@ -13,7 +13,7 @@ use crate::append::{Append, AppendError, Appended};
 use crate::directory::{self, Identity, PARTITIONS};
 use crate::keeper::remove_directory;
 use crate::metrics::Metrics;
-use crate::options::{LogConfig, Options};
+use crate::options::{CompactionOptions, LogConfig, Options};
 use crate::partition::{Health, Partition};
 use crate::queue::{Change, Request, RequestKind, Reservation};
 use crate::recovery::{Parts, Recovered, holds_batches, recover, take_up};
@@ -147,6 +147,13 @@ impl Storage {
 
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+
+    /// Compacts like this from now on.
+    pub fn tune_compaction(&self, options: &CompactionOptions) {
+        for site in &self.inner.sites {
+            *site.compaction.lock() = options.clone();
+        }
     }
 
     /// How large the file system of the data directory is. May block.

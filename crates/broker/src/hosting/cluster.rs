@@ -10,7 +10,7 @@ use model::{PartitionId, ProducerId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use settings::broker::Scope;
 use settings::{BrokerSettings, Kind, TopicOverrides};
-use storage::{LogConfig, Partition, Storage};
+use storage::{CompactionOptions, LogConfig, Partition, Storage};
 use tracing::{error, info, warn};
 
 use super::host::{Effects, Host, HostError, LoadError};
@@ -399,6 +399,11 @@ impl Follower {
                 warn!(problem, "a stored dynamic setting is not used");
             }
         }
+        let options = settings.options();
+        self.shared.storage.tune_compaction(&CompactionOptions {
+            interval: options.log_cleaner_backoff,
+            map_bytes_max: options.log_cleaner_dedupe_bytes_max as usize,
+        });
         *self.shared.settings.write() = Arc::new(settings);
     }
 

@@ -112,10 +112,10 @@ broker_options! {
     log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly;
 
     /// How long the cleaner rests when there is nothing to clean.
-    log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", ReadOnly;
+    log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", Dynamic;
 
     /// Memory for the cleaner's map from keys to offsets.
-    log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", ReadOnly;
+    log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", Dynamic;
 
     /// Most bytes a second that the cleaner reads and writes together.
     log_cleaner_io_bytes_per_second_max: f64 = "log.cleaner.io.max.bytes.per.second",
@@ -387,28 +387,28 @@ fn topic_defaults() -> Vec<Setting> {
             ReadOnly,
             "What `log.flush.interval.ms` is when it is not set.",
         ),
-        accepted(
+        honoured(
             "log.cleaner.min.cleanable.ratio",
             Kind::Double { min: 0.0, max: 1.0 },
             Some("0.5"),
             Dynamic,
             "Default of the topic setting `min.cleanable.dirty.ratio`.",
         ),
-        accepted(
+        honoured(
             "log.cleaner.delete.retention.ms",
             long(0),
             Some("86400000"),
             Dynamic,
             "Default of the topic setting `delete.retention.ms`.",
         ),
-        accepted(
+        honoured(
             "log.cleaner.min.compaction.lag.ms",
             long(0),
             Some("0"),
             Dynamic,
             "Default of the topic setting `min.compaction.lag.ms`.",
         ),
-        accepted(
+        honoured(
             "log.cleaner.max.compaction.lag.ms",
             long(1),
             FOREVER,

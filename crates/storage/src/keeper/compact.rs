@@ -201,7 +201,7 @@ impl Compaction {
         };
         let start = compacted_end.max(first);
         Compaction {
-            map: KeyMap::new(site.options.compaction_map_bytes_max, seed, start),
+            map: KeyMap::new(site.compaction.lock().map_bytes_max, seed, start),
             transactions: Transactions::new(aborted),
             phase: Phase::Reading { next: first },
             config,

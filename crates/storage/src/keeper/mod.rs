@@ -169,7 +169,7 @@ impl Keeper {
             return Ok(true);
         }
         if self.site.options.compacts && clock >= self.compaction_due {
-            self.compaction_due = clock + self.site.options.compaction_interval;
+            self.compaction_due = clock + self.site.compaction.lock().interval;
             if !self.site.disk_full.load(Ordering::Acquire) && self.begin_compaction(now) {
                 return Ok(true);
             }

@@ -10,7 +10,7 @@ use model::batch::{BatchBuilder, NewRecord, batches};
 use model::{Batch, Compression, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp};
 
 use super::bench::{Bench, START, id, small_options};
-use crate::{CompactionConfig, LogConfig, OpenError, Options, Partition};
+use crate::{CompactionConfig, CompactionOptions, LogConfig, OpenError, Options, Partition};
 
 const P: PartitionId = PartitionId { topic: model::TopicId([1; 16]), index: 0 };
 
@@ -34,7 +34,7 @@ fn options() -> Options {
     Options {
         direct_batch_bytes_min: 100,
         tail_bytes_max: 0,
-        compaction_interval: Duration::from_secs(5),
+        compaction: CompactionOptions { interval: Duration::from_secs(5), ..CompactionOptions::default() },
         ..small_options()
     }
 }
@@ -239,8 +239,9 @@ fn small_batches_are_brought_from_the_log_to_where_they_can_be_compacted() {
 
 #[test]
 fn a_map_that_is_too_small_for_all_does_it_piece_by_piece() {
-    let map = 16 * crate::compaction::ENTRY_BYTES;
-    let mut bench = Bench::new(Options { compaction_map_bytes_max: map, ..options() });
+    let map_bytes_max = 16 * crate::compaction::ENTRY_BYTES;
+    let mut bench = Bench::new(options());
+    bench.storage.tune_compaction(&CompactionOptions { map_bytes_max, ..options().compaction });
     bench.create(P, config());
     let mut expected = BTreeMap::new();
     for number in 0..300 {

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use env::sim::{SimDisk, Survival};
+use env::sim::{SimClock, SimDisk, Survival};
 use env::{Disk, SeededRandom, replace_file};
 use model::{Offset, PartitionId};
 
-use super::bench::{Bench, batch, id, numbered, small_options};
+use super::bench::{Bench, START, batch, id, numbered, small_options};
 use super::damage::{check_honest, check_mends, config, filled, reopened};
 use crate::{AppendError, LogConfig, OpenError, Options, Repaired, Report, repair, verify};
 
@@ -169,35 +169,51 @@ fn a_deletion_counts_although_the_batch_before_it_went_with_the_files() {
     }
 }
 
-#[test]
-fn a_checkpoint_of_the_first_format_is_read_and_a_newer_one_refused() {
-    let (mut bench, contents) = filled(small_options(), 40);
-    bench.close();
-    let path = Path::new("/data/shard-0/checkpoint");
-    let written = bench.file(path);
-    assert_eq!(written[4..8], 2u32.to_le_bytes());
-    // Closed in order: no voids, and behind them no deleted partitions, which the first format did not tell.
-    let voids = 20 + 1 + 5 * 8;
-    assert_eq!(written[voids..voids + 8], [0; 8]);
-    let body = [&written[20..voids + 4], &written[voids + 8..]].concat();
-    let mut first = written[..20].to_vec();
-    first[4..8].copy_from_slice(&1u32.to_le_bytes());
-    first[8..12].copy_from_slice(&crc32c::crc32c(&body).to_le_bytes());
-    first[12..20].copy_from_slice(&(body.len() as u64).to_le_bytes());
-    let disk = bench.disk.fork();
-    replace_file(&disk, path, &[first, body].concat()).unwrap();
-    let mut upgraded = reopened(&bench, disk.clone());
-    assert!(!check_honest(&mut upgraded, &contents, None));
-    assert_eq!(disk.files()[path][4..8], 2u32.to_le_bytes());
+/// Written by the version that knew only the first format: a topic of two partitions with three records, closed in order.
+const FORMAT_1: [(&str, &[u8]); 4] = [
+    ("levada.properties", include_bytes!("golden/format-1/levada.properties")),
+    (
+        "partitions/AAAAAAAAAAAAAAAAAAAAAQ-0/00000000000000000000.log",
+        include_bytes!("golden/format-1/partitions+AAAAAAAAAAAAAAAAAAAAAQ-0+00000000000000000000.log"),
+    ),
+    (
+        "partitions/ZO7e6mj4RNi6TfeahWRE4w-0/00000000000000000000.log",
+        include_bytes!("golden/format-1/partitions+ZO7e6mj4RNi6TfeahWRE4w-0+00000000000000000000.log"),
+    ),
+    ("shard-0/checkpoint", include_bytes!("golden/format-1/shard-0+checkpoint")),
+];
 
-    let mut newer = written;
-    newer[4..8].copy_from_slice(&3u32.to_le_bytes());
+#[test]
+fn a_directory_of_the_first_format_is_opened_and_a_newer_one_refused() {
+    let disk = SimDisk::new(3);
+    for (path, bytes) in FORMAT_1 {
+        let path = Path::new("/data").join(path);
+        disk.create_dir(path.parent().unwrap()).unwrap();
+        replace_file(&disk, &path, bytes).unwrap();
+    }
+    let clock = Arc::new(SimClock::new(START));
+    let mut bench = Bench::open(disk.clone(), clock, small_options(), 1).unwrap();
+    let partitions = bench.storage.partitions();
+    let records = |partition: &Arc<crate::Partition>| partition.offsets().log_end.0;
+    let counts: Vec<i64> = partitions.iter().map(records).collect();
+    assert_eq!(counts.iter().skip(1).sum::<i64>(), 3, "{counts:?}");
+    let topic = partitions.iter().find(|partition| records(partition) == 3).expect("all went to one");
+    let values: Vec<Vec<u8>> = bench.read_all(topic.id()).into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, [b"1", b"2", b"3"]);
+    assert!(topic.config().compact && topic.config().compaction == crate::CompactionConfig::default());
+    bench.append(topic.id(), batch(&[b"next"])).unwrap();
+    let path = Path::new("/data/shard-0/checkpoint");
+    assert_eq!(disk.files()[path][4..8], 3u32.to_le_bytes());
+
+    bench.close();
+    let mut newer = bench.file(path);
+    newer[4..8].copy_from_slice(&4u32.to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c(&newer[..8]), &newer[12..]);
     newer[8..12].copy_from_slice(&crc.to_le_bytes());
     let disk = bench.disk.fork();
     replace_file(&disk, path, &newer).unwrap();
     for error in [refusal(&bench, &disk), mend(&bench, &disk).unwrap_err()] {
-        assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+        assert!(matches!(error, OpenError::Newer { found: 4, known: 3, .. }), "{error}");
     }
 }
 
