@@ -29,6 +29,10 @@ const ZSTD: i16 = 7;
 /// The one version whose clients abort and go on after TRANSACTION_ABORTABLE (KIP-890).
 const ABORTABLE: i16 = 11;
 
+/// A batch that is less than this part of its request is copied: the log keeps recent batches in memory, each counted by
+/// its own size, and would keep the whole request with it.
+const KEPT_PART_MIN: usize = 4;
+
 /// Kafka's own tools may write to internal topics under this client id.
 const ADMIN_CLIENT: &str = "__admin_client";
 
@@ -44,9 +48,11 @@ enum Begun {
     },
 }
 
-/// Queues everything; the future that it gives back waits until all of it is durable.
+/// Queues everything; the future that it gives back waits until all of it is durable. `frame_bytes`: how large the
+/// request was as it came.
 pub async fn begin(
     request: ProduceRequest,
+    frame_bytes: usize,
     caller: &Caller,
     broker: &Arc<Parts>,
 ) -> impl Future<Output = ProduceResponse> + Send + use<> {
@@ -60,7 +66,7 @@ pub async fn begin(
         for data in topic_data.partition_data {
             let index = data.index;
             let begun = match &topic {
-                Ok(topic) => begin_partition(topic, data, request.acks, version, broker).await,
+                Ok(topic) => begin_partition(topic, data, frame_bytes, request.acks, version, broker).await,
                 Err(refusal) => Begun::Refused(refusal.clone(), Offset::NONE),
             };
             partitions.push((index, begun));
@@ -102,6 +108,7 @@ fn may_write(topic: Arc<Topic>, caller: &Caller) -> Result<Arc<Topic>, Refusal> 
 async fn begin_partition(
     topic: &Topic,
     data: PartitionProduceData,
+    frame_bytes: usize,
     acks: i16,
     version: i16,
     broker: &Parts,
@@ -113,6 +120,12 @@ async fn begin_partition(
     if let Err(refusal) = check_request(&records, acks, version) {
         return Begun::Refused(refusal, Offset::NONE);
     }
+    // Smaller ones are copied anyway.
+    let is_large = records.len() >= broker.options.wal_batch_direct_bytes_min as usize;
+    let records = match is_large && records.len() * KEPT_PART_MIN < frame_bytes {
+        true => Bytes::copy_from_slice(&records),
+        false => records,
+    };
     match begin_append(topic, partition, records, version, broker).await {
         Ok(begun) => begun,
         Err(refusal) => {

@@ -72,7 +72,7 @@ impl Service for Requests {
                     Err(outcome) => return Begun::Exclusive(Box::pin(async move { outcome })),
                 };
                 let acks = request.acks;
-                let produced = produce::begin(request, &caller, &broker).await;
+                let produced = produce::begin(request, size, &caller, &broker).await;
                 let reservation = frame.reservation;
                 Begun::Pipelined(Box::pin(async move {
                     let response = produced.await;
