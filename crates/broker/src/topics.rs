@@ -105,6 +105,7 @@ fn rules(config: &TopicConfig, settings: &BrokerSettings) -> Rules {
 struct Directory {
     by_name: BTreeMap<Str, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
+    by_metric_name: HashMap<String, Str>,
 }
 
 #[derive(Clone, Default)]
@@ -119,6 +120,11 @@ impl Topics {
         self.0.read().by_id.get(&id).cloned()
     }
 
+    /// The topic whose name is this one in metrics, where '.' and '_' are one.
+    pub fn by_metric_name(&self, name: &str) -> Option<Str> {
+        self.0.read().by_metric_name.get(&metric_name(name)).cloned()
+    }
+
     /// All topics in the order of their names.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.0.read().by_name.values().cloned().collect()
@@ -128,6 +134,7 @@ impl Topics {
         let topic = Arc::new(topic);
         let mut directory = self.0.write();
         directory.by_id.insert(topic.id, topic.clone());
+        directory.by_metric_name.insert(metric_name(&topic.name), topic.name.clone());
         directory.by_name.insert(topic.name.clone(), topic);
     }
 
@@ -135,6 +142,11 @@ impl Topics {
         let mut directory = self.0.write();
         if let Some(topic) = directory.by_id.remove(&id) {
             directory.by_name.remove(&topic.name);
+            directory.by_metric_name.remove(&metric_name(&topic.name));
         }
     }
+}
+
+fn metric_name(name: &str) -> String {
+    name.replace('.', "_")
 }

@@ -124,9 +124,8 @@ impl Cluster {
         if self.shared.topics.by_name(name).is_some() {
             return Err(CreateError::Exists);
         }
-        let metric = |name: &str| name.replace('.', "_");
-        match self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name)) {
-            Some(topic) => Err(CreateError::Collides(topic.name.to_string())),
+        match self.shared.topics.by_metric_name(name) {
+            Some(other) => Err(CreateError::Collides(other.to_string())),
             None => Ok(()),
         }
     }

@@ -52,7 +52,9 @@ pub enum FrameError {
     Idle,
     #[error("the peer stalled or was too slow in the middle of a request")]
     Stalled,
-    #[error("no memory for the rest of a request of {0} bytes; levada.memory.request.bytes.max sets the limit")]
+    #[error(
+        "no memory for the rest of a request of {0} bytes; levada.memory.request.bytes.max sets the limit"
+    )]
     Memory(usize),
     #[error(transparent)]
     Io(#[from] io::Error),
