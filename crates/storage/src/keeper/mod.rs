@@ -43,6 +43,8 @@ pub(crate) struct Keeper {
     news_due: Duration,
     retention_due: Duration,
     tick_due: Duration,
+    /// Too many files were open: upkeep goes on then.
+    held_up_until: Option<Duration>,
     /// Partitions whose log start may have left segments behind.
     sweep: VecDeque<Arc<Partition>>,
 }
@@ -71,6 +73,7 @@ impl Keeper {
             news_due: now,
             retention_due: now + site.options.retention_check_interval,
             tick_due: now,
+            held_up_until: None,
             sweep: VecDeque::new(),
             site,
         }
@@ -85,6 +88,11 @@ impl Keeper {
             Ok(done) => done,
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 self.disk_is_full();
+                false
+            }
+            Err(error) if env::is_out_of_files(&error) => {
+                self.site.files_are_out("upkeep");
+                self.held_up_until = Some(self.site.clock.monotonic() + TICK);
                 false
             }
             Err(error) => {
@@ -110,10 +118,17 @@ impl Keeper {
         if self.site.disk_full.load(Ordering::Relaxed) || self.is_busy() {
             due = due.min(self.tick_due);
         }
+        if let Some(until) = self.held_up_until {
+            due = until;
+        }
         due.saturating_sub(now)
     }
 
     fn try_step(&mut self, now: Timestamp) -> io::Result<bool> {
+        if self.held_up_until.is_some_and(|until| self.site.clock.monotonic() < until) {
+            return Ok(false);
+        }
+        self.held_up_until = None;
         self.tick(now)?;
         // What frees room comes first.
         if self.bury_one()? || self.sweep_one()? {
