@@ -60,8 +60,10 @@ pub(crate) struct Parts {
     /// What they take beside that when they are decoded. Apart from the other: whoever has a place in that one may
     /// wait for a place in this one, and not the other way round.
     pub decoded_budget: MemoryBudget,
-    /// Records read from disk for answers.
+    /// Records in answers that are not written yet.
     pub fetch_budget: MemoryBudget,
+    /// Says true when nobody shall be kept waiting any more.
+    pub stopping: watch::Sender<bool>,
 }
 
 impl Broker {
@@ -100,6 +102,7 @@ impl Broker {
             request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
+            stopping: watch::Sender::new(false),
             options,
             topics,
             cluster,
@@ -109,11 +112,30 @@ impl Broker {
         })))
     }
 
-    /// Serves connections until `shutdown` says true and what was begun is answered.
-    pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
+    /// Serves connections until `shutdown` says true and what was begun is answered. No more of them at once than
+    /// `connections_max`, whatever the settings allow.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        connections_max: usize,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let broker = self.clone();
         let service = move |ends| broker.service(ends);
-        net::serve(listener, self.net_options(), self.0.request_budget.clone(), service, shutdown).await;
+        let mut options = self.net_options();
+        options.connections_max = options.connections_max.min(connections_max);
+        let serving =
+            net::serve(listener, options, self.0.request_budget.clone(), service, shutdown.clone());
+        let stopping = async {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+            self.stop_waiting();
+        };
+        tokio::join!(serving, stopping);
+    }
+
+    /// Answers at once what waits for records to come.
+    pub fn stop_waiting(&self) {
+        self.0.stopping.send_replace(true);
     }
 
     /// What answers the requests of one connection; for those who bring their own sockets.

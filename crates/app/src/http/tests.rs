@@ -12,7 +12,7 @@ async fn ask(path: &str, readiness: Readiness) -> String {
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, router(parts)).await });
+    let server = tokio::spawn(async move { axum::serve(Door::new(listener), router(parts)).await });
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -38,4 +38,30 @@ async fn health_and_readiness_are_two_questions() {
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("recovering"), "{answer}");
     assert!(ask("/readyz", Readiness::Ready).await.starts_with("HTTP/1.1 200"));
     assert!(ask("/", Readiness::Ready).await.starts_with("HTTP/1.1 404"));
+}
+
+fn parts() -> Parts {
+    Parts { metrics: Arc::new(String::new), readiness: Arc::new(|| Readiness::Ready) }
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+async fn half_a_request_ends_and_a_quiet_connection_stays_a_while() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(Door::new(listener), router(parts())).await });
+    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+    let mut quiet = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut bytes = [0; 1000];
+    quiet.write_all(b"GET /healthz HTTP/1.1\r\nHost: levada\r\n\r\n").await.unwrap();
+    assert!(quiet.read(&mut bytes).await.unwrap() > 0);
+    let since = tokio::time::Instant::now();
+    assert_eq!(half.read(&mut bytes).await.unwrap_or(0), 0, "closed");
+    assert!(since.elapsed() < std::time::Duration::from_secs(15), "{:?}", since.elapsed());
+    // A scraper comes back on the same connection.
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    quiet.write_all(b"GET /healthz HTTP/1.1\r\nHost: levada\r\n\r\n").await.unwrap();
+    assert!(quiet.read(&mut bytes).await.unwrap() > 0);
+    server.abort();
 }

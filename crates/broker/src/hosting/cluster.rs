@@ -316,6 +316,8 @@ impl Follower {
         for index in 0..topic.partitions {
             let id = PartitionId { topic: topic.id, index };
             let ready = match self.shared.storage.partition(id) {
+                // Nothing is written for what is known: a start needs no room on the disk.
+                Some(partition) if *partition.config() == config => Ok(partition),
                 Some(partition) => {
                     self.shared.storage.configure(id, config.clone()).await.map(|()| partition)
                 }

@@ -88,6 +88,10 @@ impl Hosted for Metadata {
             _ => None,
         })
     }
+
+    fn frees_room(record: &Record) -> bool {
+        matches!(record, Record::TopicRemoved { .. })
+    }
 }
 
 fn encode<M: Stored>(message: &M) -> Bytes {

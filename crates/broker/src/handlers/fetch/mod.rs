@@ -159,8 +159,15 @@ async fn collect(
             waiting = Some((news.clone(), guards));
             continue;
         };
-        if tokio::time::timeout_at(deadline, news.notified()).await.is_err() {
-            return (answers, held.reservation);
+        let mut stopping = broker.stopping.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => return (answers, held.reservation),
+            waited = tokio::time::timeout_at(deadline, news.notified()) => {
+                if waited.is_err() {
+                    return (answers, held.reservation);
+                }
+            }
         }
     }
 }
