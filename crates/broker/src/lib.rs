@@ -17,6 +17,7 @@ mod partition;
 mod request;
 mod topics;
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use coordinators::offsets::Offsets;
@@ -25,7 +26,7 @@ use env::{Clock, Random};
 use settings::{BrokerOptions, BrokerSettings};
 use storage::Storage;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::handlers::fetch::sessions::Sessions;
 use crate::hosting::{Cluster, Coordinator};
@@ -62,6 +63,8 @@ pub(crate) struct Parts {
     pub decoded_budget: MemoryBudget,
     /// Records in answers that are not written yet.
     pub fetch_budget: MemoryBudget,
+    /// Turns for validating batches that take their time: one for each core.
+    pub validations: Semaphore,
     /// Says true when nobody shall be kept waiting any more.
     pub stopping: watch::Sender<bool>,
 }
@@ -97,11 +100,15 @@ impl Broker {
                 cluster.clone(),
                 clock.clone(),
             ),
-            sessions: Sessions::new(options.fetch_sessions_max as usize),
+            sessions: Sessions::new(
+                options.fetch_sessions_max as usize,
+                options.fetch_session_partitions_max as usize,
+            ),
             metrics: Metrics::new(),
             request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
+            validations: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             stopping: watch::Sender::new(false),
             options,
             topics,
@@ -124,8 +131,7 @@ impl Broker {
         let service = move |ends| broker.service(ends);
         let mut options = self.net_options();
         options.connections_max = options.connections_max.min(connections_max);
-        let serving =
-            net::serve(listener, options, self.0.request_budget.clone(), service, shutdown.clone());
+        let serving = net::serve(listener, options, self.0.request_budget.clone(), service, shutdown.clone());
         let stopping = async {
             let _ = shutdown.wait_for(|stop| *stop).await;
             self.stop_waiting();

@@ -328,3 +328,19 @@ async fn a_batch_larger_than_the_answer_may_be_is_counted_in_full() {
     assert!(deaf.receive::<FetchRequest>(11).await.is_some());
     assert_eq!(values(&client.ask(11, &request).await.responses[0].partitions[0]).len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_waits_is_answered_when_the_broker_stops() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    let mut request = fetch_request("t", 0, 0);
+    request.max_wait_ms = i32::MAX;
+    client.send(11, &request).await;
+    settle().await;
+    let since = tokio::time::Instant::now();
+    server.broker.stop_waiting();
+    let response = client.receive::<FetchRequest>(11).await.expect("an answer");
+    assert_eq!(response.responses[0].partitions[0].error_code, 0);
+    assert!(since.elapsed() < Duration::from_secs(1));
+}
