@@ -99,7 +99,7 @@ fn a_claim_alone_costs_little() {
 #[test]
 fn a_reader_may_be_told_how_much_memory_a_message_may_take() {
     let length = 1000_u32;
-    let bytes = Bytes::from([varint(length + 1), vec![1, 0, 0].repeat(length as usize), vec![0, 0]].concat());
+    let bytes = Bytes::from([varint(length + 1), [1, 0, 0].repeat(length as usize), vec![0, 0]].concat());
     let read = |memory_max| {
         let mut reader = Reader::new(bytes.clone()).with_memory_max(memory_max);
         OffsetFetchRequest::decode(&mut reader, 8).map(|_| reader.memory())
