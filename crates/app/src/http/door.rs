@@ -24,11 +24,17 @@ const IDLE_MAX: Duration = Duration::from_secs(120);
 pub struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    request_max: Duration,
+    idle_max: Duration,
 }
 
 impl Door {
     pub fn new(listener: TcpListener) -> Door {
-        Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+        Door::with(listener, REQUEST_MAX, IDLE_MAX)
+    }
+
+    pub fn with(listener: TcpListener, request_max: Duration, idle_max: Duration) -> Door {
+        Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), request_max, idle_max }
     }
 }
 
@@ -40,8 +46,9 @@ impl axum::serve::Listener for Door {
         let place = self.places.clone().acquire_owned().await.expect("the places are never closed");
         // Axum's own, which goes on after errors.
         let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
-        let connection =
-            Connection { stream, left: Box::pin(sleep(REQUEST_MAX)), is_asked: false, _place: place };
+        let (request_max, idle_max) = (self.request_max, self.idle_max);
+        let left = Box::pin(sleep(request_max));
+        let connection = Connection { stream, left, is_asked: false, request_max, idle_max, _place: place };
         (connection, peer)
     }
 
@@ -55,6 +62,8 @@ pub struct Connection {
     left: Pin<Box<Sleep>>,
     /// Something of a request has come that is not answered yet.
     is_asked: bool,
+    request_max: Duration,
+    idle_max: Duration,
     _place: OwnedSemaphorePermit,
 }
 
@@ -75,7 +84,8 @@ impl AsyncRead for Connection {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before && !self.is_asked {
             self.is_asked = true;
-            self.left.as_mut().reset(Instant::now() + REQUEST_MAX);
+            let end = Instant::now() + self.request_max;
+            self.left.as_mut().reset(end);
         }
         match read.is_pending() && self.is_late(context) {
             true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
@@ -98,7 +108,8 @@ impl AsyncWrite for Connection {
             };
         }
         self.is_asked = false;
-        self.left.as_mut().reset(Instant::now() + IDLE_MAX);
+        let end = Instant::now() + self.idle_max;
+        self.left.as_mut().reset(end);
         written
     }
 
