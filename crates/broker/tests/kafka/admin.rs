@@ -381,3 +381,40 @@ async fn requests_with_very_many_names_take_no_more_than_their_size() {
     // Quadratic ones took minutes; debug builds on a busy machine take a few seconds for all of these.
     assert!(since.elapsed() < std::time::Duration::from_secs(30), "{:?}", since.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_topics_are_deleted_and_nothing_is_created() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 2, &[]).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    server.disk.set_capacity(Some(server.disk.used_bytes()));
+    server.clock.advance(std::time::Duration::from_secs(2));
+    // The storage looks around when something is asked of it.
+    let _ = client.produce("t", 0, batch(&["b"])).await;
+    settle().await;
+    let server = server.restart().await;
+    let mut client = server.connect();
+    let full = i16::from(ErrorCode::KafkaStorageError);
+    server.clock.advance(std::time::Duration::from_secs(2));
+    let _ = client.produce("t", 0, batch(&["b"])).await;
+    settle().await;
+    assert_eq!(client.produce("t", 0, batch(&["b"])).await.error_code, full);
+    let topic = wire::create_topics::CreatableTopic {
+        name: "u".into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let request = wire::CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    assert_eq!(client.ask(4, &request).await.topics[0].error_code, full);
+    let request = wire::DeleteTopicsRequest { topic_names: vec!["t".into()], ..Default::default() };
+    assert_eq!(client.ask(3, &request).await.responses[0].error_code, 0);
+    assert!(
+        server
+            .storage
+            .partitions()
+            .iter()
+            .all(|partition| partition.id().topic == model::TopicId::CLUSTER_METADATA)
+    );
+}
