@@ -185,9 +185,11 @@ async fn announcing_much_takes_little_of_the_budget() {
     let mut announced = Vec::new();
     for _ in 0..3 {
         let (mut client, reading) = read_frame(&budget);
-        client.write_all(&[&(90u32 << 20).to_be_bytes()[..], b"x"].concat()).await.unwrap();
+        client.write_all(&[&(90u32 << 20).to_be_bytes()[..], &[b'x'; 20_000]].concat()).await.unwrap();
         announced.push((client, reading));
     }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(budget.reserved_bytes() < 1 << 20);
     let (mut client, reading) = read_frame(&budget);
     client.write_all(&frame(&vec![0; 5 << 20])).await.unwrap();
     let frame = reading.await.unwrap().expect("served");
@@ -251,7 +253,9 @@ async fn what_cannot_get_memory_within_the_stall_is_closed() {
     budget.grow(&mut beyond, 1).await;
     let (mut client, reading) = read_frame(&budget);
     client.write_all(&frame(&vec![0; 100_000])).await.unwrap();
+    let since = tokio::time::Instant::now();
     assert!(matches!(reading.await.unwrap(), Err(FrameError::Memory(100_000))));
+    assert!(since.elapsed() < STALL * 2);
     // Small requests need no place.
     let (mut client, reading) = read_frame(&budget);
     client.write_all(&frame(&[0; 10_000])).await.unwrap();
