@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+
+use crate::client::Bootstrap;
+use crate::commands::consume::Shape;
 
 const ABOUT: &str = "An event backbone in one binary: a Kafka broker that keeps what it has acknowledged";
 
@@ -18,8 +21,18 @@ Any Kafka client works as well, in any language: bootstrap.servers=127.0.0.1:909
 
 Ports: 9092 Kafka, 8080 HTTP (/metrics, /healthz, /readyz); both on loopback unless moved.
 
-Settings have Kafka's names. The last of these that sets one wins: default, levada.toml, LEVADA_* variables, flags.
-docs/configuration.md lists them all.";
+Settings have Kafka's names. The last of these that sets one wins: default, levada.toml, LEVADA_* variables, flags. \
+docs/configuration.md (`levada docs configuration`) lists them all.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  levada serve --data-dir /var/lib/levada
+  levada serve --set log.retention.hours=72 --set num.partitions=8
+  levada serve --kafka-addr 0.0.0.0:9092 --advertised kafka.internal:9092 --allow-insecure-listen
+  levada serve --log-format json --log-level info,storage=debug
+
+Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR, \
+LEVADA_ADVERTISED, LEVADA_ALLOW_INSECURE_LISTEN, LEVADA_LOG_FORMAT, LEVADA_LOG_LEVEL.";
 
 /// The whole command line; without a command it is `serve`.
 #[derive(Debug, Parser)]
@@ -34,10 +47,17 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the broker (what `levada` alone does)
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(ServeArgs),
     /// Create, list, describe, delete and alter topics of a running broker
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// Show the cluster: its brokers, and how much is in it
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Show and change the settings of a running broker
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Send lines of standard input or of a file as records
     Produce(ProduceArgs),
     /// Print the records of a topic
@@ -46,8 +66,19 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Make damaged partitions writable again, giving up what cannot be read
     Repair(RepairArgs),
-    #[command(hide = true, subcommand)]
+    /// Print manual pages
+    #[command(subcommand)]
     Docs(DocsCommand),
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  levada completions bash >~/.local/share/bash-completion/completions/levada
+  levada completions zsh >~/.zfunc/_levada
+  levada completions fish >~/.config/fish/completions/levada.fish")]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
 }
 
 /// Flags are short forms of settings; whatever has none is set by `--set`.
@@ -87,11 +118,22 @@ pub struct ServeArgs {
 /// How commands reach a broker.
 #[derive(Debug, Clone, Args)]
 pub struct BrokerArgs {
-    /// The broker: Levada, or any other that speaks Kafka's protocol
-    #[arg(short, long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    pub bootstrap: String,
-    /// Give up after so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    /// The broker (Levada, or any other that speaks Kafka's protocol); several, with commas between them, are tried in
+    /// turn. Without a port: 9092
+    #[arg(
+        short,
+        long,
+        visible_alias = "bootstrap-server",
+        alias = "brokers",
+        value_name = "HOST:PORT",
+        env = settings::load::BOOTSTRAP_VARIABLE,
+        default_value = "127.0.0.1:9092",
+        value_parser = Bootstrap::parse
+    )]
+    pub bootstrap: Bootstrap,
+    /// How long a broker may take to be reached and to answer. It does not limit how long a command runs that waits for
+    /// records or for lines
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
 }
 
@@ -106,14 +148,19 @@ pub enum Format {
 #[derive(Debug, Subcommand)]
 pub enum TopicCommand {
     /// Create topics
+    #[command(after_help = "Examples:
+  levada topic create orders
+  levada topic create orders payments --partitions 8 --set retention.ms=86400000
+  levada topic create orders --if-not-exists")]
     Create {
+        /// Names of the topics: letters, digits, dots, underscores and hyphens
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
-        /// Number of partitions [default: the broker's num.partitions]
-        #[arg(short, long)]
+        /// Number of partitions; -1 for the broker's num.partitions [default: -1]
+        #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
         partitions: Option<i32>,
-        /// Number of copies [default: the broker's]
-        #[arg(long)]
+        /// Number of copies; -1 for the broker's default [default: -1]. Levada keeps one, whatever is asked for
+        #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
         replication_factor: Option<i16>,
         /// A topic setting, such as retention.ms=86400000; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -124,30 +171,48 @@ pub enum TopicCommand {
         #[command(flatten)]
         broker: BrokerArgs,
     },
-    /// List topics
+    /// List topics and their numbers of partitions
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
+  levada topic list
+  levada topic list --internal --format json"
+    )]
     List {
         /// Also those that brokers keep for themselves
         #[arg(long)]
         internal: bool,
+        /// Form of the output
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
         #[command(flatten)]
         broker: BrokerArgs,
     },
     /// Show a topic's partitions, offsets and settings
+    #[command(after_help = "Examples:
+  levada topic describe orders
+  levada topic describe orders --all --format json")]
     Describe {
+        /// Names of the topics
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
         /// All settings, also those at their defaults
         #[arg(long)]
         all: bool,
+        /// Form of the output
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
         #[command(flatten)]
         broker: BrokerArgs,
     },
     /// Delete topics and all of their records
+    #[command(after_help = "Examples:
+  levada topic delete orders
+  levada topic delete orders payments --if-exists
+
+Those that can be deleted are, also where another one cannot; the status is 1 then.")]
     Delete {
+        /// Names of the topics
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
         /// Be content with a topic that is not there
@@ -156,12 +221,36 @@ pub enum TopicCommand {
         #[command(flatten)]
         broker: BrokerArgs,
     },
+    /// Delete the oldest records of a topic, and keep the topic
+    #[command(after_help = "Examples:
+  levada topic delete-records orders 0=1500 1=1200     what is before these offsets
+  levada topic delete-records orders --all             every record there is now
+
+What is written later continues at the next offset, as if nothing had been deleted.")]
+    DeleteRecords {
+        /// Name of the topic
+        #[arg(value_name = "TOPIC")]
+        topic: String,
+        /// A partition, and the first of its offsets that stays
+        #[arg(value_name = "PARTITION=OFFSET", value_parser = partition_and_offset, required_unless_present = "all")]
+        before: Vec<(i32, i64)>,
+        /// Every record of every partition
+        #[arg(long, conflicts_with = "before")]
+        all: bool,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
     /// Change a topic's settings, or give it more partitions
+    #[command(after_help = "Examples:
+  levada topic alter orders --partitions 16
+  levada topic alter orders --set retention.ms=3600000 --unset max.message.bytes
+  levada topic alter orders --append cleanup.policy=compact")]
     Alter {
+        /// Name of the topic
         #[arg(value_name = "TOPIC")]
         topic: String,
         /// More partitions than it has now
-        #[arg(short, long)]
+        #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
         partitions: Option<i32>,
         /// Set a setting; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -180,6 +269,65 @@ pub enum TopicCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Show the cluster's id, its brokers, and how many topics it holds
+    #[command(after_help = "Examples:
+  levada cluster info
+  levada cluster info --bootstrap kafka.internal:9092 --format json")]
+    Info {
+        /// Form of the output
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show settings, and where their values come from
+    #[command(after_help = "Examples:
+  levada config get                                    what somebody has set
+  levada config get log.retention.ms num.partitions
+  levada config get --all --format json")]
+    Get {
+        /// Names of settings [default: those that are not at their defaults]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// All settings, also those at their defaults
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// The broker whose settings these are [default: the first of the cluster]
+        #[arg(long, value_name = "NUMBER")]
+        broker_id: Option<i32>,
+        /// Form of the output
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Change settings while the broker runs; the change stays over restarts, and wins over file, variables and flags
+    #[command(after_help = "Examples:
+  levada config set log.retention.ms=86400000
+  levada config set --unset log.retention.ms
+
+Those that docs/configuration.md marks as dynamic can be changed; the others with a restart.")]
+    Set {
+        /// Settings and their values
+        #[arg(value_name = "NAME=VALUE", value_parser = name_and_value, required_unless_present = "unset")]
+        set: Vec<(String, String)>,
+        /// Put a setting back to what file, variables, flags or the default say; may be repeated
+        #[arg(long, value_name = "NAME")]
+        unset: Vec<String>,
+        /// Only for this broker [default: for all of the cluster]
+        #[arg(long, value_name = "NUMBER")]
+        broker_id: Option<i32>,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Codec {
     None,
@@ -193,8 +341,12 @@ pub enum Codec {
 #[command(after_help = "Examples:
   echo 'hello' | levada produce orders
   printf 'k1:one\\nk2:two\\n' | levada produce orders --key-separator :
-  levada produce orders --file orders.jsonl --compression zstd")]
+  levada produce orders --file orders.jsonl --compression zstd
+
+A line ends with LF. The CR of files with CR LF stays in the record; `tr -d '\\r'` takes it out.")]
 pub struct ProduceArgs {
+    /// Name of the topic; it is created if it is not there and the broker does that
+    #[arg(value_name = "TOPIC")]
     pub topic: String,
     /// Read records from this file instead of standard input; one a line
     #[arg(short, long)]
@@ -208,16 +360,18 @@ pub struct ProduceArgs {
     /// A header of every record; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
     pub header: Vec<(String, String)>,
-    /// The partition of every record [default: by key as Kafka's clients do, else one after the other]
-    #[arg(short, long)]
+    /// The partition of every record [default: by key as Kafka's clients do; without a key any, and the next one for each
+    /// batch of lines that came together]
+    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub partition: Option<i32>,
     /// Send an empty line as a record without a value (a tombstone)
     #[arg(long)]
     pub empty_is_null: bool,
+    /// How batches are compressed
     #[arg(long, value_enum, default_value_t = Codec::None)]
     pub compression: Codec,
-    /// all, 1 or 0: wait for the acknowledgement, or do not
-    #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"])]
+    /// all (or -1), 1 or 0: wait for the acknowledgement, or do not
+    #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub acks: String,
     #[command(flatten)]
     pub broker: BrokerArgs,
@@ -228,17 +382,37 @@ pub struct ProduceArgs {
   levada consume orders                         what comes in from now on
   levada consume orders --from beginning        everything, and then what comes in
   levada consume orders --from beginning --until-end
-  levada consume orders --from 2026-01-31T12:00:00Z --count 10 --format json")]
+  levada consume orders --from 2026-01-31T12:00:00Z --count 10 --format json
+  levada consume orders --from 1h --format '%p %o %T %k=%s'
+
+Times are in UTC (Z) or carry their offset (+01:00). When the broker goes away, it is waited for as long as --timeout \
+says, and reading goes on where it was.
+
+Placeholders of --format: %t topic, %p partition, %o offset, %T timestamp (milliseconds since 1970), %k key, %s value, \
+%h headers (name=value,...), %% a percent sign; \\n and \\t as elsewhere. Every record ends its line.")]
 pub struct ConsumeArgs {
+    /// Name of the topic
+    #[arg(value_name = "TOPIC")]
     pub topic: String,
-    /// beginning, end, an offset, -N for the last N of each partition, or a time (2026-01-31T12:00:00Z)
-    #[arg(long, default_value = "end", allow_hyphen_values = true)]
+    /// beginning, end, an offset, -N for the last N of each partition, a time (2026-01-31T12:00:00Z), or how long ago
+    /// (30s, 15m, 1h, 2d)
+    #[arg(
+        short = 'o',
+        long,
+        visible_alias = "offset",
+        value_name = "PLACE",
+        default_value = "end",
+        allow_hyphen_values = true
+    )]
     pub from: String,
+    /// The same as --from beginning
+    #[arg(long, conflicts_with = "from")]
+    pub from_beginning: bool,
     /// Only this partition; may be repeated
-    #[arg(short, long)]
+    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
     pub partition: Vec<i32>,
     /// Stop after so many records
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, value_name = "NUMBER")]
     pub count: Option<u64>,
     /// Stop at what is the end when the command starts
     #[arg(long)]
@@ -249,13 +423,16 @@ pub struct ConsumeArgs {
     /// Print keys before values, with this between them
     #[arg(short, long, value_name = "TEXT")]
     pub key_separator: Option<String>,
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    /// text, json, or a text with placeholders such as '%p %o %k %s' (see below)
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = Shape::parse)]
+    pub format: Shape,
     #[command(flatten)]
     pub broker: BrokerArgs,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  levada verify --data-dir /var/lib/levada")]
 pub struct VerifyArgs {
     /// The folder of a broker that is not running
     #[arg(long, value_name = "DIR", default_value = "data")]
@@ -263,6 +440,8 @@ pub struct VerifyArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  levada repair --data-dir /var/lib/levada --accept-loss")]
 pub struct RepairArgs {
     /// The folder of a broker that is not running
     #[arg(long, value_name = "DIR", default_value = "data")]
@@ -274,11 +453,21 @@ pub struct RepairArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DocsCommand {
-    /// Print docs/configuration.md
+    /// Print docs/configuration.md: every setting
+    #[command(after_help = "Examples:
+  levada docs configuration | less")]
     Configuration,
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
     Ok((name.trim().to_owned(), value.to_owned()))
+}
+
+fn partition_and_offset(text: &str) -> Result<(i32, i64), String> {
+    let parsed = text.split_once('=').and_then(|(partition, offset)| {
+        let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
+        Some((partition.parse().ok()?, offset))
+    });
+    parsed.ok_or_else(|| format!("`{text}` is not PARTITION=OFFSET, such as 0=1500"))
 }

@@ -1,12 +1,16 @@
 //! One file a command.
 
-mod consume;
+mod cluster;
+mod config;
+pub mod consume;
 mod docs;
 mod produce;
 mod repair;
 mod serve;
 mod topic;
 mod verify;
+
+use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 
@@ -17,6 +21,14 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Repair(arguments)) => repair::run(&arguments),
         Some(Command::Docs(command)) => docs::run(&command),
+        Some(Command::Cluster(command)) => cluster::run(&command),
+        Some(Command::Config(command)) => config::run(&command),
+        Some(Command::Completions { shell }) => {
+            // Into memory first: it panics where it cannot write, as into `head`.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "levada", &mut script);
+            crate::output::line(String::from_utf8_lossy(&script).trim_end())
+        }
         Some(Command::Topic(command)) => topic::run(&command),
         Some(Command::Produce(arguments)) => produce::run(&arguments),
         Some(Command::Consume(arguments)) => consume::run(&arguments),

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom};
+use model::{PartitionId, TopicId};
 use settings::{BrokerOptions, BrokerSettings};
-use storage::{Health, Shard, Storage};
+use storage::{Health, OpenError, Shard, Storage};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -60,15 +61,25 @@ impl Broker {
         let opening = broker::Broker::open(settings.clone(), storage.clone(), clock, random);
         let broker = tokio::select! {
             biased;
-            opened = told_of("the cluster metadata to be loaded", opening) => {
-                opened.map_err(|why| anyhow!("the cluster metadata cannot be loaded: {why}"))?
-            }
+            opened = told_of("the cluster metadata to be loaded", opening) => match opened {
+                Ok(broker) => broker,
+                Err(error) => {
+                    let error = explain(&error, &storage, &options.data_dir);
+                    // In order, so that the next try finds what this one found.
+                    storage.close().await;
+                    return Err(error);
+                }
+            },
             () = &mut told_to_stop => {
                 close(&storage, shards).await?;
                 return Ok(None);
             }
         };
         env::spawn(release_memory(broker.clone()));
+        env::spawn({
+            let broker = broker.clone();
+            async move { broker.load_groups().await }
+        });
         let (shutdown, stopped) = watch::channel(false);
         let serving = env::spawn({
             let broker = broker.clone();
@@ -143,6 +154,38 @@ pub fn connections_max(open_files_max: Option<u64>) -> usize {
     usize::try_from(open_files_max - kept).unwrap_or(usize::MAX)
 }
 
+/// Why the broker cannot start with this storage, and what to do.
+fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyhow::Error {
+    let broker::LoadError::Damaged { offset } = error else {
+        return anyhow!("the cluster metadata cannot be loaded: {error}");
+    };
+    let log = storage.partition(PartitionId { topic: TopicId::CLUSTER_METADATA, index: 0 });
+    let ranges = match log.map(|log| log.health()) {
+        Some(Health::Damaged(ranges)) => ranges,
+        _ => vec![(*offset, *offset)],
+    };
+    let ranges: Vec<String> = ranges.iter().map(|(first, last)| format!("{first} to {last}")).collect();
+    anyhow!(
+        "cannot start: the cluster metadata is damaged, offsets {} of __cluster_metadata cannot be read. See all that \
+         is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of {data_dir}; or keep a copy of it as it \
+         is, and give the lost records up with `levada repair --data-dir {data_dir} --accept-loss`: then the broker \
+         starts, and serves topics whose names are lost as recovered-<topic id>",
+        ranges.join(", ")
+    )
+}
+
+/// Adds what to do, where something can be done.
+pub fn advise(error: OpenError, data_dir: &std::path::Path) -> anyhow::Error {
+    if !matches!(error, OpenError::Checkpoint { .. }) {
+        return error.into();
+    }
+    let data_dir = data_dir.display();
+    anyhow!(
+        "{error}. It can be made anew from segments and write-ahead log: keep a copy of {data_dir}, then say \
+         `levada repair --data-dir {data_dir} --accept-loss`"
+    )
+}
+
 /// The storage of a broker that is not running, for the commands that look after it.
 pub fn offline(
     data_dir: &std::path::Path,
@@ -166,7 +209,9 @@ async fn open_storage(
     };
     let data_dir = options.data_dir.clone();
     let opened = env::run_blocking(move || Storage::open(storage_options, real_disk(), clock, random)).await;
-    opened.with_context(|| format!("cannot open the data directory {data_dir}"))
+    opened
+        .map_err(|error| advise(error, options.data_dir.as_ref()))
+        .with_context(|| format!("cannot open the data directory {data_dir}"))
 }
 
 /// How often the traffic is looked at, to give back memory after it.

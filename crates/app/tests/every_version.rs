@@ -137,12 +137,23 @@ impl Asker {
 
     /// Asks in every version that both sides speak; no answer may hold an error code.
     fn sweep<R: Request>(&mut self, request: impl Fn(i16) -> R) {
+        self.sweep_for(|_| 0, request);
+    }
+
+    /// The same where the answer is a refusal with this code; 0: none.
+    fn sweep_for<R: Request>(&mut self, refusal: impl Fn(i16) -> i16, request: impl Fn(i16) -> R) {
         self.asked.push(R::KEY.code());
         let Some(theirs) = self.offered.get(&R::KEY.code()).copied() else { return };
         let ours = R::KEY.stable_versions();
         for version in theirs.min.max(ours.min)..=theirs.max.min(ours.max) {
             let failure = match self.ask_until_there(version, &request(version)) {
-                Ok(answer) => error_codes(&answer).any(|code| code != 0).then(|| format!("{answer:?}")),
+                Ok(answer) => {
+                    let codes: Vec<i16> = error_codes(&answer).filter(|code| *code != 0).collect();
+                    let expected = refusal(version);
+                    let is_right =
+                        codes.iter().all(|code| *code == expected) && codes.is_empty() == (expected == 0);
+                    (!is_right).then(|| format!("{answer:?}"))
+                }
                 Err(why) => {
                     self.stream = connect(&self.address);
                     Some(why)
@@ -423,6 +434,78 @@ fn settings_and_cluster(asker: &mut Asker) {
         ..Default::default()
     });
     asker.sweep(|_| DescribeLogDirsRequest { topics: None, ..Default::default() });
+    const MEMBER_ID_REQUIRED: i16 = 79;
+    const UNKNOWN_MEMBER_ID: i16 = 25;
+    const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
+    const GROUP_ID_NOT_FOUND: i16 = 69;
+    const INVALID_REQUEST: i16 = 42;
+    const SECURITY_DISABLED: i16 = 54;
+    asker.sweep_for(
+        |version| if version < 4 { 0 } else { MEMBER_ID_REQUIRED },
+        |version| JoinGroupRequest {
+            group_id: format!("{GROUP}-{version}").into(),
+            protocol_type: "consumer".into(),
+            protocols: vec![join_group::JoinGroupRequestProtocol {
+                name: "range".into(),
+                ..Default::default()
+            }],
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: if version < 1 { -1 } else { 10_000 },
+            ..Default::default()
+        },
+    );
+    asker.sweep_for(
+        |version| if version < 5 { UNKNOWN_MEMBER_ID } else { INCONSISTENT_GROUP_PROTOCOL },
+        |_| SyncGroupRequest { group_id: GROUP.into(), ..Default::default() },
+    );
+    asker.sweep_for(
+        |_| UNKNOWN_MEMBER_ID,
+        |_| HeartbeatRequest { group_id: GROUP.into(), ..Default::default() },
+    );
+    asker.sweep_for(
+        |_| UNKNOWN_MEMBER_ID,
+        |version| LeaveGroupRequest {
+            group_id: GROUP.into(),
+            member_id: if version < 3 { "nobody".into() } else { Str::default() },
+            members: only(
+                version >= 3,
+                leave_group::MemberIdentity { member_id: "nobody".into(), ..Default::default() },
+            ),
+            ..Default::default()
+        },
+    );
+    asker.sweep_for(
+        |version| if version < 6 { 0 } else { GROUP_ID_NOT_FOUND },
+        |_| DescribeGroupsRequest { groups: vec!["nobody".into()], ..Default::default() },
+    );
+    asker.sweep(|_| ListGroupsRequest::default());
+    asker.sweep_for(
+        |_| GROUP_ID_NOT_FOUND,
+        |_| DeleteGroupsRequest { groups_names: vec!["nobody".into()], ..Default::default() },
+    );
+    asker.sweep_for(
+        |_| INVALID_REQUEST,
+        |_| ConsumerGroupHeartbeatRequest { group_id: GROUP.into(), ..Default::default() },
+    );
+    asker.sweep_for(
+        |_| GROUP_ID_NOT_FOUND,
+        |_| ConsumerGroupDescribeRequest { group_ids: vec!["nobody".into()], ..Default::default() },
+    );
+    asker.sweep_for(|_| SECURITY_DISABLED, |_| DescribeAclsRequest::default());
+    asker.sweep_for(
+        |_| SECURITY_DISABLED,
+        |_| CreateAclsRequest { creations: vec![Default::default()], ..Default::default() },
+    );
+    asker.sweep_for(
+        |_| SECURITY_DISABLED,
+        |_| DeleteAclsRequest { filters: vec![Default::default()], ..Default::default() },
+    );
+    asker.sweep(|_| AlterReplicaLogDirsRequest::default());
+    asker.sweep(|_| ElectLeadersRequest { topic_partitions: None, ..Default::default() });
+    asker.sweep(|_| AlterPartitionReassignmentsRequest::default());
+    asker.sweep(|_| ListPartitionReassignmentsRequest::default());
+    asker.sweep(|_| DescribeQuorumRequest::default());
+    asker.sweep(|_| UpdateFeaturesRequest::default());
     asker.sweep(|_| DescribeClusterRequest::default());
     asker.sweep(|_| ListConfigResourcesRequest::default());
     asker.sweep(|_| DescribeTopicPartitionsRequest {

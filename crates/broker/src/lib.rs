@@ -20,7 +20,7 @@ mod topics;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use coordinators::offsets::Offsets;
+use coordinators::groups::{self, Groups};
 use coordinators::transactional_ids::TransactionalIds;
 use env::{Clock, Random};
 use settings::{BrokerOptions, BrokerSettings};
@@ -29,7 +29,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::handlers::fetch::sessions::Sessions;
-use crate::hosting::{Cluster, Coordinator};
+use crate::hosting::{Cluster, Coordinator, Waiters};
+pub use crate::hosting::{Fate, LoadError, TopicNames};
 use crate::metrics::Metrics;
 use crate::net::memory::MemoryBudget;
 use crate::node::Node;
@@ -49,7 +50,7 @@ pub(crate) struct Parts {
     pub options: BrokerOptions,
     pub topics: Topics,
     pub cluster: Cluster,
-    pub offsets: Coordinator<Offsets>,
+    pub groups: Coordinator<Groups, Waiters>,
     pub transactional_ids: Coordinator<TransactionalIds>,
     pub sessions: Sessions,
     pub storage: Storage,
@@ -76,21 +77,28 @@ impl Broker {
         storage: Storage,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-    ) -> Result<Broker, String> {
+    ) -> Result<Broker, LoadError> {
         let options = settings.options();
+        if options.default_replication_factor > 1 {
+            tracing::warn!(
+                asked = options.default_replication_factor,
+                "default.replication.factor is taken as 1: there is one copy on one broker"
+            );
+        }
         let node = Node::new(&options, storage.cluster_id());
         let topics = Topics::default();
         let cluster =
             Cluster::open(storage.clone(), topics.clone(), clock.clone(), random.clone(), settings).await?;
         Ok(Broker(Arc::new(Parts {
             node,
-            offsets: Coordinator::new(
+            groups: Coordinator::new(
                 OFFSETS_TOPIC,
                 options.offsets_topic_partitions,
                 storage.clone(),
                 topics.clone(),
                 cluster.clone(),
                 clock.clone(),
+                Groups::new(group_options(&options)),
             ),
             transactional_ids: Coordinator::new(
                 TRANSACTIONS_TOPIC,
@@ -99,12 +107,13 @@ impl Broker {
                 topics.clone(),
                 cluster.clone(),
                 clock.clone(),
+                TransactionalIds::default(),
             ),
             sessions: Sessions::new(
                 options.fetch_sessions_max as usize,
                 options.fetch_session_partitions_max as usize,
             ),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(clock.now()),
             request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
@@ -117,6 +126,13 @@ impl Broker {
             clock,
             random,
         })))
+    }
+
+    /// Loads the groups, so that time passes for them before anybody asks: sessions end, offsets expire.
+    pub async fn load_groups(&self) {
+        if let Err(error) = self.0.groups.all().await {
+            tracing::warn!(%error, "not all groups can be loaded yet: they will be when somebody asks for them");
+        }
     }
 
     /// Serves connections until `shutdown` says true and what was begun is answered. No more of them at once than
@@ -139,9 +155,11 @@ impl Broker {
         tokio::join!(serving, stopping);
     }
 
-    /// Answers at once what waits for records to come.
+    /// Answers at once what waits: for records to come, or for other members of a group. Those ask again, where they
+    /// find a coordinator.
     pub fn stop_waiting(&self) {
         self.0.stopping.send_replace(true);
+        self.0.groups.started().iter().for_each(|host| host.effects.release());
     }
 
     /// What answers the requests of one connection; for those who bring their own sockets.
@@ -176,5 +194,17 @@ impl Broker {
     /// All metrics of broker and storage in OpenMetrics text.
     pub fn metrics_text(&self) -> String {
         self.0.metrics.text(&self.0)
+    }
+}
+
+fn group_options(options: &BrokerOptions) -> groups::Options {
+    groups::Options {
+        session_timeout_min: options.group_session_timeout_min,
+        session_timeout_max: options.group_session_timeout_max,
+        members_max: options.group_members_max as usize,
+        initial_rebalance_delay: options.group_initial_rebalance_delay,
+        consumer_session_timeout: options.group_consumer_session_timeout,
+        offsets_retention: options.offsets_retention,
+        offsets_check_interval: options.offsets_retention_check_interval,
     }
 }

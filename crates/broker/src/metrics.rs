@@ -1,17 +1,25 @@
 //! What the broker counts, as OpenMetrics text.
 
+mod topics;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use model::Timestamp;
 use parking_lot::Mutex;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use wire::ApiKey;
+use wire::{ApiKey, ErrorCode};
 
+use self::topics::TopicTraffic;
+pub(crate) use self::topics::Traffic;
 use crate::Parts;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -19,12 +27,21 @@ struct Api {
     api: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiError {
+    api: &'static str,
+    code: &'static str,
+}
+
 type Latency = Family<Api, Histogram, fn() -> Histogram>;
 
 /// Counters of the network side, and the registry over everything.
 pub struct Metrics {
     requests: Family<Api, Counter>,
+    errors: Family<ApiError, Counter>,
     latency: Latency,
+    waits: Latency,
+    topic_traffic: TopicTraffic,
     received: Counter,
     sent: Counter,
     connections: Gauge,
@@ -45,8 +62,7 @@ fn latency_buckets() -> Histogram {
 #[derive(Default)]
 struct StorageCounters {
     groups: Counter<u64, AtomicU64>,
-    syncs: Counter<u64, AtomicU64>,
-    sync_micros: Counter<u64, AtomicU64>,
+    syncs: SyncTimes,
     batches: Counter<u64, AtomicU64>,
     produced_bytes: Counter<u64, AtomicU64>,
     wal_bytes: Counter<u64, AtomicU64>,
@@ -60,10 +76,45 @@ struct StorageCounters {
     pending_bytes: Gauge,
 }
 
+/// The storage's own histogram, as it was when someone looked.
+#[derive(Clone, Debug, Default)]
+struct SyncTimes(Arc<Mutex<Times>>);
+
+#[derive(Debug, Default)]
+struct Times {
+    sum: Duration,
+    /// Upper bound in seconds, and how many are in each.
+    buckets: Vec<(f64, u64)>,
+}
+
+impl SyncTimes {
+    fn set(&self, times: &storage::Histogram) {
+        let bound =
+            |bucket| storage::Histogram::bound(bucket).map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+        let buckets = times.counts().into_iter().enumerate().map(|(bucket, count)| (bound(bucket), count));
+        *self.0.lock() = Times { sum: times.sum(), buckets: buckets.collect() };
+    }
+}
+
+impl EncodeMetric for SyncTimes {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        let times = self.0.lock();
+        let count = times.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(times.sum.as_secs_f64(), count, &times.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
 impl Metrics {
-    pub fn new() -> Self {
+    pub fn new(started_at: Timestamp) -> Self {
         let metrics = Metrics {
             requests: Family::default(),
+            errors: Family::default(),
+            waits: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
+            topic_traffic: TopicTraffic::default(),
             latency: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
             received: Counter::default(),
             sent: Counter::default(),
@@ -73,17 +124,30 @@ impl Metrics {
             request_memory: Gauge::default(),
             fetch_sessions: Gauge::default(),
             storage: StorageCounters::default(),
-            registry: Mutex::new(Registry::with_prefix("levada")),
+            registry: Mutex::new(Registry::default()),
         };
-        metrics.register();
+        metrics.register(started_at);
         metrics
     }
 
-    fn register(&self) {
+    fn register(&self, started_at: Timestamp) {
         let mut registry = self.registry.lock();
+        // The name that every Prometheus library gives it.
+        let start_time = Gauge::<f64, AtomicU64>::default();
+        start_time.set(started_at.0 as f64 / 1000.0);
+        let help = "When the process began to serve, in seconds since 1970";
+        registry.register_with_unit("process_start_time", help, Unit::Seconds, start_time);
+        let registry = registry.sub_registry_with_prefix("levada");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The version that runs", build);
         registry.register("requests", "Requests answered, by API", self.requests.clone());
-        let help = "From the arrival of a request to its answer";
+        let help = "Error codes in answers, by API; an answer may hold several";
+        registry.register("errors", help, self.errors.clone());
+        let help = "From the arrival of a request to its answer, without the wait that its client asked for";
         registry.register_with_unit("request_latency", help, Unit::Seconds, self.latency.clone());
+        let help = "How long requests waited as their clients asked: Fetch, until there were enough records";
+        registry.register_with_unit("request_wait", help, Unit::Seconds, self.waits.clone());
+        self.topic_traffic.register(registry);
         registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
         registry.register_with_unit("sent", "Bytes of responses", Unit::Bytes, self.sent.clone());
         registry.register("connections", "Open Kafka connections", self.connections.clone());
@@ -95,8 +159,7 @@ impl Metrics {
         let storage = &self.storage;
         let registry = registry.sub_registry_with_prefix("storage");
         registry.register("groups", "Group commits", storage.groups.clone());
-        registry.register("syncs", "Syncs of the log", storage.syncs.clone());
-        registry.register("sync_micros", "Microseconds spent in syncs", storage.sync_micros.clone());
+        registry.register_with_unit("sync", "Syncs of the log", Unit::Seconds, storage.syncs.clone());
         registry.register("batches", "Batches appended", storage.batches.clone());
         registry.register("produced_bytes", "Bytes of batches appended", storage.produced_bytes.clone());
         registry.register("wal_bytes", "Bytes written to the write-ahead log", storage.wal_bytes.clone());
@@ -118,12 +181,38 @@ impl Metrics {
         self.connections.dec();
     }
 
-    pub(crate) fn request(&self, api: ApiKey, took: Duration, request_bytes: usize, response_bytes: usize) {
+    /// `waited` is a part of `took`.
+    pub(crate) fn request(
+        &self,
+        api: ApiKey,
+        took: Duration,
+        waited: Duration,
+        request_bytes: usize,
+        response_bytes: usize,
+    ) {
         let label = Api { api: api.name() };
         self.requests.get_or_create(&label).inc();
-        self.latency.get_or_create(&label).observe(took.as_secs_f64());
+        self.latency.get_or_create(&label).observe(took.saturating_sub(waited).as_secs_f64());
+        if !waited.is_zero() {
+            self.waits.get_or_create(&label).observe(waited.as_secs_f64());
+        }
         self.received.inc_by(request_bytes as u64 + 4);
         self.sent.inc_by(response_bytes as u64);
+    }
+
+    /// Counts the error codes of an answer.
+    pub(crate) fn errors<R: wire::Response>(&self, response: &R) {
+        response.error_codes(&mut |code| {
+            if code != 0 {
+                let code = ErrorCode::try_from(code).map_or("unknown", ErrorCode::name);
+                self.errors.get_or_create(&ApiError { api: R::KEY.name(), code }).inc();
+            }
+        });
+    }
+
+    /// The counters of a topic.
+    pub(crate) fn topic(&self, name: &str) -> Arc<Traffic> {
+        self.topic_traffic.of(name)
     }
 
     pub(crate) fn moved_bytes(&self) -> u64 {
@@ -132,6 +221,7 @@ impl Metrics {
 
     pub(crate) fn text(&self, parts: &Parts) -> String {
         let topics = parts.topics.all();
+        self.topic_traffic.forget_unless(|name| parts.topics.by_name(name).is_some());
         self.topics.set(topics.len() as i64);
         self.partitions.set(topics.iter().map(|topic| topic.partitions.len() as i64).sum());
         self.request_memory
@@ -150,8 +240,7 @@ impl StorageCounters {
             counter.inc_by(value.saturating_sub(counter.get()));
         };
         set(&self.groups, metrics.groups.value());
-        set(&self.syncs, metrics.syncs.count());
-        set(&self.sync_micros, metrics.syncs.sum().as_micros() as u64);
+        self.syncs.set(&metrics.syncs);
         set(&self.batches, metrics.batches.value());
         set(&self.produced_bytes, metrics.produced_bytes.value());
         set(&self.wal_bytes, metrics.wal_bytes.value());

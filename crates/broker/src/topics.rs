@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use coordinators::groups::consumer::{Image, ImageTopic};
 use model::TopicId;
 use model::compression::Compression;
 use parking_lot::RwLock;
@@ -106,6 +107,16 @@ struct Directory {
     by_name: BTreeMap<Str, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
     by_metric_name: HashMap<String, Str>,
+    /// What group coordinators are told; made when it is asked for.
+    image: Option<Arc<Image>>,
+    changes: u64,
+}
+
+impl Directory {
+    fn changed(&mut self) {
+        self.image = None;
+        self.changes += 1;
+    }
 }
 
 #[derive(Clone, Default)]
@@ -125,6 +136,22 @@ impl Topics {
         self.0.read().by_metric_name.get(&metric_name(name)).cloned()
     }
 
+    /// The topics and how many partitions each has, for group coordinators.
+    pub fn image(&self) -> Arc<Image> {
+        if let Some(image) = &self.0.read().image {
+            return image.clone();
+        }
+        let mut directory = self.0.write();
+        let entry = |topic: &Arc<Topic>| {
+            let partitions = topic.partitions.len() as i32;
+            (topic.name.to_string(), ImageTopic { id: topic.id, partitions })
+        };
+        let topics = directory.by_name.values().map(entry).collect();
+        let image = Arc::new(Image { version: directory.changes, topics });
+        directory.image = Some(image.clone());
+        image
+    }
+
     /// All topics in the order of their names.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.0.read().by_name.values().cloned().collect()
@@ -133,6 +160,7 @@ impl Topics {
     pub fn put(&self, topic: Topic) {
         let topic = Arc::new(topic);
         let mut directory = self.0.write();
+        directory.changed();
         directory.by_id.insert(topic.id, topic.clone());
         directory.by_metric_name.insert(metric_name(&topic.name), topic.name.clone());
         directory.by_name.insert(topic.name.clone(), topic);
@@ -140,6 +168,7 @@ impl Topics {
 
     pub fn remove(&self, id: TopicId) {
         let mut directory = self.0.write();
+        directory.changed();
         if let Some(topic) = directory.by_id.remove(&id) {
             directory.by_name.remove(&topic.name);
             directory.by_metric_name.remove(&metric_name(&topic.name));

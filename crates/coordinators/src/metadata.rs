@@ -25,6 +25,7 @@ pub struct Metadata {
     /// By the broker's id, or "" for all brokers.
     broker_configs: BTreeMap<String, BTreeMap<String, String>>,
     next_producer_id: i64,
+    lost_records: i64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +168,10 @@ impl Machine for Metadata {
     fn apply(&mut self, record: &Record) {
         match record {
             Record::TopicCreated { name, id } => {
+                // Only where the removal of the older one was lost.
+                if let Some(older) = self.topics.get(name) {
+                    self.names.remove(&older.id);
+                }
                 let topic = Topic { name: name.clone(), id: *id, partitions: 0, configs: BTreeMap::new() };
                 self.topics.insert(name.clone(), topic);
                 self.names.insert(*id, name.clone());
@@ -200,6 +205,19 @@ impl Machine for Metadata {
 }
 
 impl Metadata {
+    /// So many records are missing in the log here. Each may have been a block of producer ids: whoever has ids of it
+    /// still uses them, and nobody else may get them.
+    pub fn lose(&mut self, records: i64) {
+        self.lost_records += records;
+        self.next_producer_id =
+            self.next_producer_id.saturating_add(records.saturating_mul(PRODUCER_ID_BLOCK));
+    }
+
+    /// Whether what it says may be older than what was decided.
+    pub fn has_lost_records(&self) -> bool {
+        self.lost_records > 0
+    }
+
     /// In the order of names.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.values()

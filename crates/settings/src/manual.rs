@@ -17,10 +17,14 @@ each wins over those before it:
 1. the default, in the tables below;
 2. a file in TOML: `--config levada.toml`, or the variable `LEVADA_CONFIG`, or `levada.toml` in the working directory;
 3. environment variables: `num.partitions` is `LEVADA_NUM_PARTITIONS`, `levada.wal.bytes.max` is
-   `LEVADA_WAL_BYTES_MAX`;
+   `LEVADA_WAL_BYTES_MAX`; flags have theirs too: `LEVADA_DATA_DIR`, `LEVADA_KAFKA_ADDR`, `LEVADA_HTTP_ADDR`,
+   `LEVADA_ADVERTISED`, `LEVADA_ALLOW_INSECURE_LISTEN`;
 4. flags: `--set num.partitions=8`; the commonest have a flag of their own (`levada serve --help`).
 
-A name that does not exist is an error that says which one was probably meant; so is a value out of range.
+A name that does not exist is an error that says which one was probably meant; so is a value out of range. Variables
+are more lenient, since others may use the prefix: one that looks like no setting is only warned of, and what Kubernetes
+injects for a Service named `levada` (`LEVADA_SERVICE_HOST`, `LEVADA_PORT=tcp://…`, `LEVADA_PORT_9092_TCP…`) is passed
+over.
 
 ```toml
 # levada.toml

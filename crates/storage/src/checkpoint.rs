@@ -86,8 +86,10 @@ pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> Result<Option<Checkpoin
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(OpenError::Io { doing: format!("reading {}", path.display()), source }),
     };
-    let unreadable =
-        |reason: &str| OpenError::Unreadable { path: path.display().to_string(), reason: reason.to_owned() };
+    let unreadable = |reason: &str| OpenError::Checkpoint {
+        path: directory.display().to_string(),
+        reason: reason.to_owned(),
+    };
     let mut header = Decoder::new(&bytes);
     let parsed = (|| Ok((header.take(4)?, header.u32()?, header.u32()?, header.u64()?)))();
     let (magic, format, crc, length) = parsed.map_err(|Malformed(reason)| unreadable(reason))?;

@@ -35,15 +35,26 @@ pub(crate) fn shard_dir(data_dir: &Path, shard: u32) -> PathBuf {
     data_dir.join(format!("shard-{shard}"))
 }
 
-/// The shards there are, in order.
+/// The shards there are, in order. The first is there as soon as anything is, so it is among them also when it is lost.
 pub(crate) fn shards(disk: &dyn Disk, data_dir: &Path) -> io::Result<Vec<u32>> {
     let mut shards: Vec<u32> = disk
         .list(data_dir)?
         .iter()
         .filter_map(|entry| entry.name.strip_prefix("shard-")?.parse().ok())
+        .chain([0])
         .collect();
     shards.sort_unstable();
+    shards.dedup();
     Ok(shards)
+}
+
+/// Whether there are partitions' folders.
+pub(crate) fn has_partitions(disk: &dyn Disk, data_dir: &Path) -> io::Result<bool> {
+    match disk.list(&data_dir.join(PARTITIONS)) {
+        Ok(entries) => Ok(entries.iter().any(|entry| parse_partition_dir(&entry.name).is_some())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Creates the directory if need be, and locks it.

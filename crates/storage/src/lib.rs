@@ -10,6 +10,7 @@ mod directory;
 mod epochs;
 mod keeper;
 mod metrics;
+mod offline;
 mod options;
 mod partition;
 mod producers;
@@ -27,6 +28,7 @@ mod wal;
 
 pub use append::{Append, AppendError, Appended};
 pub use metrics::{Counter, Gauge, Histogram, Metrics};
+pub use offline::read_offline;
 pub use options::{LogConfig, Options};
 pub use partition::{FoundTimestamp, Health, Offsets, Partition, ProducerState, Read, ReadError, WakeGuard};
 pub use producers::AbortedTransaction;

@@ -127,6 +127,11 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
+    /// For a partition whose settings are lost: nothing of it goes until it is configured.
+    pub(crate) fn unknown() -> LogConfig {
+        LogConfig { delete: false, ..LogConfig::default() }
+    }
+
     /// Whether an append is acknowledged only after it was synced.
     pub fn is_durable(&self) -> bool {
         self.flush_messages <= 1

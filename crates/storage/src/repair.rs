@@ -84,7 +84,7 @@ fn rebuild_unreadable(parts: &Parts, data_dir: &Path) -> Result<Vec<u32>, OpenEr
     let mut rebuilt = Vec::new();
     for shard in &shards {
         match crate::recovery::examine(parts, *shard) {
-            Err(OpenError::Unreadable { .. }) => {
+            Err(OpenError::Checkpoint { .. }) => {
                 rebuild_checkpoint(parts, *shard, &shards)?;
                 rebuilt.push(*shard);
             }

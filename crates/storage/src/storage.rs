@@ -51,6 +51,9 @@ pub enum OpenError {
     Newer { path: String, found: u32, known: u32 },
     #[error("{path} is not readable: {reason}")]
     Unreadable { path: String, reason: String },
+    /// A repair that accepts losses makes it anew.
+    #[error("the checkpoint in {path} is not readable: {reason}")]
+    Checkpoint { path: String, reason: String },
     #[error("{doing}: {source}")]
     Io {
         doing: String,

@@ -130,7 +130,44 @@ fn item(
     emit!(out, "const LEAST_SIZE: usize = {least};\n");
     reader(name, &fields, versions, flexible, out);
     writer(name, &fields, versions, flexible, out);
+    error_codes(schema, &fields, out);
     out.push_str("}\n");
+}
+
+/// Only where there are any: the trait's own does nothing.
+fn error_codes(schema: &Schema, fields: &[&Field], out: &mut String) {
+    let mut body = String::new();
+    for field in fields {
+        let value = format!("self.{}", ident(&field.name));
+        let part = field.kind.struct_name().filter(|used| has_error_codes(schema, used));
+        match (&field.kind, part) {
+            _ if is_error_code(field) => emit!(body, "tell({value});\n"),
+            (Type::Array(_), Some(_)) if field.nullable.is_empty() => {
+                emit!(body, "for part in &{value} {{ part.error_codes(tell); }}\n");
+            }
+            (Type::Array(_), Some(_)) => {
+                emit!(body, "for part in {value}.iter().flatten() {{ part.error_codes(tell); }}\n");
+            }
+            (_, Some(_)) if field.nullable.is_empty() => emit!(body, "{value}.error_codes(tell);\n"),
+            (_, Some(_)) => emit!(body, "if let Some(part) = &{value} {{ part.error_codes(tell); }}\n"),
+            (_, None) => {}
+        }
+    }
+    if !body.is_empty() {
+        emit!(out, "fn error_codes(&self, tell: &mut dyn FnMut(i16)) {{\n{body}}}\n");
+    }
+}
+
+fn has_error_codes(schema: &Schema, name: &str) -> bool {
+    schema.structs.get(name).is_some_and(|used| {
+        let inner =
+            |field: &Field| field.kind.struct_name().is_some_and(|used| has_error_codes(schema, used));
+        used.fields.iter().any(|field| is_error_code(field) || inner(field))
+    })
+}
+
+fn is_error_code(field: &Field) -> bool {
+    field.kind == Type::Int16 && ident(&field.name) == "error_code"
 }
 
 fn reader(name: &str, fields: &[&Field], versions: Versions, flexible: Versions, out: &mut String) {

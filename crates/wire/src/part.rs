@@ -16,6 +16,9 @@ pub trait Part: Sized {
 
     fn read(reader: &mut Reader, version: i16, flexible: bool) -> Result<Self, DecodeError>;
     fn write(&self, writer: &mut Writer, version: i16, flexible: bool) -> Result<(), EncodeError>;
+
+    /// Tells every error code in it, those of its parts included; 0, which is none, too.
+    fn error_codes(&self, _tell: &mut dyn FnMut(i16)) {}
 }
 
 macro_rules! scalar {

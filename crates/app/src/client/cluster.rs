@@ -38,6 +38,16 @@ pub struct Partition {
     pub in_sync: Vec<i32>,
 }
 
+/// A cluster as its metadata show it.
+pub struct Overview {
+    pub cluster_id: Option<String>,
+    /// Below 0: none at the moment.
+    pub controller: i32,
+    /// Number and address of each.
+    pub brokers: BTreeMap<i32, String>,
+    pub topics: Vec<Topic>,
+}
+
 /// Connections to the brokers that were needed so far.
 pub struct Cluster {
     patience: Duration,
@@ -48,8 +58,8 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn connect(arguments: &BrokerArgs) -> anyhow::Result<Cluster> {
-        let patience = Duration::from_secs(arguments.timeout.max(1));
-        let seed = Connection::open(&arguments.bootstrap, patience).await?;
+        let patience = Duration::from_secs(arguments.timeout);
+        let seed = open_first(&arguments.bootstrap.0, patience).await?;
         Ok(Cluster { patience, seed, addresses: BTreeMap::new(), nodes: BTreeMap::new() })
     }
 
@@ -67,6 +77,14 @@ impl Cluster {
         &mut self.seed
     }
 
+    /// The same as [`Cluster::node`], where nothing was asked yet that tells the brokers' addresses.
+    pub async fn broker(&mut self, id: i32) -> anyhow::Result<&mut Connection> {
+        if !self.addresses.contains_key(&id) {
+            self.metadata(None, false).await?;
+        }
+        self.node(id).await
+    }
+
     /// The connection to one broker, by its number.
     pub async fn node(&mut self, id: i32) -> anyhow::Result<&mut Connection> {
         if !self.nodes.contains_key(&id) {
@@ -81,10 +99,20 @@ impl Cluster {
 
     /// All topics, by name.
     pub async fn topics(&mut self) -> anyhow::Result<Vec<Topic>> {
+        Ok(self.overview().await?.topics)
+    }
+
+    /// Everything that metadata tell.
+    pub async fn overview(&mut self) -> anyhow::Result<Overview> {
         let answer = self.metadata(None, false).await?;
         let mut topics: Vec<Topic> = answer.topics.into_iter().map(topic).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(topics)
+        Ok(Overview {
+            cluster_id: answer.cluster_id.map(|id| id.to_string()),
+            controller: answer.controller_id,
+            brokers: self.addresses.clone(),
+            topics,
+        })
     }
 
     /// One topic with a leader for each partition. Where `create` is set, asking creates it, if the broker does that.
@@ -160,6 +188,19 @@ impl Cluster {
             .collect();
         Ok(answer)
     }
+}
+
+/// The first of several addresses where a broker answers.
+async fn open_first(addresses: &[String], patience: Duration) -> anyhow::Result<Connection> {
+    let mut failed = Vec::new();
+    for address in addresses {
+        match Connection::open(address, patience).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => failed.push(error),
+        }
+    }
+    let last = failed.pop().context("--bootstrap names no address")?;
+    Err(failed.into_iter().rev().fold(last, |error, before| error.context(format!("{before:#}"))))
 }
 
 /// The partitions of each leader.

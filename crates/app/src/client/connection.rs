@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,6 +12,11 @@ use wire::{ApiKey, ApiVersionsRequest, ErrorCode, Message, Request, Versions};
 
 /// The largest answer that is read. Fetch asks for far less.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// The broker cannot be reached, or does not answer (any more): another connection may help.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Lost(String);
 
 /// A connection whose broker has said which versions it speaks.
 pub struct Connection {
@@ -24,11 +29,13 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(address: &str, patience: Duration) -> anyhow::Result<Connection> {
-        let connecting = timeout(patience, TcpStream::connect(address)).await;
-        let stream =
-            connecting.map_err(|_| anyhow!("no answer within {patience:?}")).and_then(|done| Ok(done?));
-        let stream =
-            stream.with_context(|| format!("cannot connect to {address}: is a broker running there?"))?;
+        let lost =
+            |why: String| Lost(format!("cannot connect to {address}: is a broker running there? ({why})"));
+        let stream = match timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(lost(error.to_string()).into()),
+            Err(_) => return Err(lost(format!("no answer within {patience:?}")).into()),
+        };
         stream.set_nodelay(true)?;
         let mut connection = Connection {
             address: address.to_owned(),
@@ -118,11 +125,11 @@ impl Connection {
     }
 
     fn late(&self, key: ApiKey) -> anyhow::Error {
-        anyhow!("{} did not answer {key} within {:?}", self.address, self.patience)
+        Lost(format!("{} did not answer {key} within {:?}", self.address, self.patience)).into()
     }
 
-    fn broken(&self, key: ApiKey) -> String {
-        format!("the connection to {} broke during {key}", self.address)
+    fn broken(&self, key: ApiKey) -> Lost {
+        Lost(format!("the connection to {} broke during {key}", self.address))
     }
 }
 

@@ -1,18 +1,22 @@
 //! `levada consume`: records become lines.
 
 mod position;
+mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
-use model::batch::{Batch, Record, Records, batches};
+use anyhow::{Context, bail};
+use env::{Clock, SystemClock};
+use model::batch::{Batch, batches};
 use position::Start;
-use serde_json::json;
-use wire::FetchRequest;
+use shape::Placed;
+pub use shape::Shape;
+use tokio::time::{Duration, Instant, sleep};
 use wire::fetch::{FetchPartition, FetchTopic, PartitionData};
+use wire::{ErrorCode, FetchRequest};
 
-use crate::cli::{ConsumeArgs, Format};
-use crate::client::{self, Cluster, Topic, by_leader, check};
+use crate::cli::ConsumeArgs;
+use crate::client::{self, Cluster, Lost, Refused, Topic, by_leader, check};
 use crate::output;
 
 /// How long the broker waits for more before it answers with nothing.
@@ -21,9 +25,14 @@ const FETCH_BYTES_MAX: i32 = 16 << 20;
 const PARTITION_BYTES_MAX: i32 = 1 << 20;
 /// The most that one batch may hold when decompressed.
 const BATCH_BYTES_MAX: usize = 1 << 30;
+/// How often new partitions are looked for.
+const METADATA_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two tries to get on after a broker went away.
+const PAUSE: Duration = Duration::from_millis(200);
 
 pub fn run(arguments: &ConsumeArgs) -> anyhow::Result<()> {
-    let start = Start::parse(&arguments.from)?;
+    let from = if arguments.from_beginning { "beginning" } else { &arguments.from };
+    let start = Start::parse(from, SystemClock::new().now())?;
     client::run(&arguments.broker, async |mut cluster| {
         let topic = cluster.topic(&arguments.topic, false).await?;
         let partitions = match arguments.partition.is_empty() {
@@ -32,7 +41,9 @@ pub fn run(arguments: &ConsumeArgs) -> anyhow::Result<()> {
         };
         let mut reader = Reader::place(&mut cluster, arguments, topic, partitions, start).await?;
         while !reader.is_done() {
-            reader.read(&mut cluster).await?;
+            if let Err(error) = reader.step(&mut cluster).await {
+                reader.get_on(&mut cluster, error).await?;
+            }
         }
         Ok(())
     })
@@ -46,6 +57,7 @@ struct Reader<'a> {
     /// Where to stop, under `--until-end`.
     ends: Option<BTreeMap<i32, i64>>,
     left: u64,
+    looked_at: Instant,
 }
 
 impl<'a> Reader<'a> {
@@ -66,6 +78,14 @@ impl<'a> Reader<'a> {
             ends.into_iter().map(|(index, end)| (index, end.unwrap_or(0))).collect();
         let firsts = at(cluster, -2).await?;
         let first = |index: i32| firsts.get(&index).copied().flatten().unwrap_or(0);
+        if let Start::Offset(offset) = start {
+            // Uncommitted records have offsets, too.
+            let ends = cluster.offsets(&topic, &partitions, -1, 0).await?;
+            for index in &partitions {
+                let end = ends.get(index).copied().flatten().unwrap_or(0);
+                check_offset(&topic.name, *index, offset, (first(*index), end))?;
+            }
+        }
         let positions = match start {
             Start::Beginning => partitions.iter().map(|index| (*index, first(*index))).collect(),
             Start::End => ends.clone(),
@@ -79,7 +99,75 @@ impl<'a> Reader<'a> {
             }
         };
         let ends = arguments.until_end.then_some(ends);
-        Ok(Reader { arguments, topic, positions, ends, left: arguments.count.unwrap_or(u64::MAX) })
+        let left = arguments.count.unwrap_or(u64::MAX);
+        Ok(Reader { arguments, topic, positions, ends, left, looked_at: Instant::now() })
+    }
+
+    /// Looks for new partitions now and then, and fetches once.
+    async fn step(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        if self.looked_at.elapsed() >= METADATA_INTERVAL {
+            self.look(cluster).await?;
+        }
+        self.read(cluster).await
+    }
+
+    /// Where the broker went away or said "not now": waits until it can be asked again, as long as `--timeout` says.
+    async fn get_on(&mut self, cluster: &mut Cluster, error: anyhow::Error) -> anyhow::Result<()> {
+        let patience = cluster.patience();
+        let deadline = Instant::now() + patience;
+        let mut problem = error;
+        let mut was_lost = false;
+        loop {
+            let is_lost = problem.is::<Lost>();
+            let is_passing = problem.downcast_ref::<Refused>().is_some_and(Refused::is_passing);
+            if !is_lost && !is_passing {
+                return Err(problem);
+            }
+            if Instant::now() >= deadline {
+                return Err(problem.context(format!("gave up after {patience:?} (--timeout)")));
+            }
+            if is_lost && !was_lost {
+                output::note(&format!("{problem:#}; trying again for {patience:?} (--timeout)"));
+            }
+            was_lost |= is_lost;
+            sleep(PAUSE).await;
+            // A deleted topic is deleted; but a cluster that has just come back may not know all of its topics yet.
+            let tried = async {
+                if was_lost {
+                    *cluster = Cluster::connect(&self.arguments.broker).await?;
+                }
+                self.look(cluster).await?;
+                self.read(cluster).await
+            };
+            match tried.await {
+                Ok(()) => break,
+                Err(error) if is_unknown_topic(&error) && !was_lost => {
+                    bail!("{} was deleted while it was read", self.topic.name);
+                }
+                Err(error) => problem = error,
+            }
+        }
+        if was_lost {
+            output::note("connected again");
+        }
+        Ok(())
+    }
+
+    /// Who leads what now, and partitions that are new, which are read from their beginning.
+    async fn look(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+        let topic = cluster.topic(&self.topic.name, false).await?;
+        if topic.id != self.topic.id {
+            bail!("{} was deleted while it was read, and is another topic now", topic.name);
+        }
+        if self.arguments.partition.is_empty() && self.ends.is_none() {
+            let indexes = topic.partitions.iter().map(|partition| partition.index);
+            let new: Vec<i32> = indexes.filter(|index| !self.positions.contains_key(index)).collect();
+            let firsts = cluster.offsets(&topic, &new, -2, 0).await?;
+            self.positions.extend(firsts.into_iter().map(|(index, first)| (index, first.unwrap_or(0))));
+        }
+        self.topic = topic;
+        self.looked_at = Instant::now();
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
@@ -156,47 +244,33 @@ impl<'a> Reader<'a> {
                     continue;
                 }
                 self.left -= 1;
-                output::line(&self.line(index, offset, &records, &record))?;
+                let placed =
+                    Placed { topic: &self.topic.name, partition: index, records: &records, record: &record };
+                let separator = self.arguments.key_separator.as_deref();
+                output::line(&self.arguments.format.line(&placed, separator))?;
             }
         }
         self.positions.insert(index, header.next_offset().0);
         Ok(())
     }
-
-    fn line(&self, partition: i32, offset: i64, records: &Records, record: &Record<'_>) -> String {
-        match self.arguments.format {
-            Format::Text => {
-                let text =
-                    |bytes: Option<&[u8]>| bytes.map_or("null".into(), |bytes| lossy(bytes).into_owned());
-                match &self.arguments.key_separator {
-                    None => text(record.value),
-                    Some(separator) => format!("{}{separator}{}", text(record.key), text(record.value)),
-                }
-            }
-            Format::Json => {
-                let headers: Vec<_> =
-                    record.headers.map(|(name, value)| json!([lossy(name), value.map(shown)])).collect();
-                json!({
-                    "topic": self.topic.name, "partition": partition, "offset": offset,
-                    "timestamp": records.timestamp(record).0,
-                    "key": record.key.map(shown), "value": record.value.map(shown), "headers": headers,
-                })
-                .to_string()
-            }
-        }
-    }
 }
 
-fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+/// A number that was given must be one that can be read, or the next.
+fn check_offset(topic: &str, partition: i32, offset: i64, (first, end): (i64, i64)) -> Result<(), Refused> {
+    if (first..=end).contains(&offset) {
+        return Ok(());
+    }
+    let holds = match end - first {
+        0 => format!("holds no records, the next has offset {end}"),
+        _ => format!("holds offsets {first} to {}", end - 1),
+    };
+    let message = format!("{topic} partition {partition} {holds}: there is no {offset}");
+    Err(Refused { code: ErrorCode::OffsetOutOfRange.code(), message: Some(message) })
 }
 
-/// Text as text; anything else as `{"hex": "…"}`.
-fn shown(bytes: &[u8]) -> serde_json::Value {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => json!(text),
-        Err(_) => json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
-    }
+fn is_unknown_topic(error: &anyhow::Error) -> bool {
+    let is = |code| error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(code));
+    is(ErrorCode::UnknownTopicOrPartition) || is(ErrorCode::UnknownTopicId)
 }
 
 /// Which batches belong to aborted transactions: the broker lists them with each fetch, and markers end them.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::Context;
-use env::{Clock, SystemClock};
+use env::{Clock, Random, SystemClock, SystemRandom};
 use model::Timestamp;
 use model::batch::{BatchBuilder, NewRecord};
 use model::compression::Compression;
@@ -15,7 +15,8 @@ use wire::ProduceRequest;
 use wire::produce::{PartitionProduceData, TopicProduceData};
 
 use crate::cli::{Codec, ProduceArgs};
-use crate::client::{self, Cluster, Topic, check, partition_of_key};
+use crate::client::{self, Cluster, Lost, Topic, check, partition_of_key};
+use crate::output;
 
 /// A batch is sent when it holds so many records or bytes, or when no more lines are waiting.
 const BATCH_RECORDS_MAX: usize = 1000;
@@ -26,6 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// One line, cut into key and value.
 struct Line {
+    /// From 1.
+    number: usize,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
 }
@@ -33,26 +36,31 @@ struct Line {
 pub fn run(arguments: &ProduceArgs) -> anyhow::Result<()> {
     client::run(&arguments.broker, async |mut cluster| {
         let topic = cluster.topic(&arguments.topic, true).await?;
-        let mut sender = Sender { arguments, topic, turn: 0, clock: SystemClock::new() };
+        if let Some(partition) = arguments.partition {
+            client::by_leader(&topic, &[partition])?;
+        }
+        let mut sender = Sender::new(arguments, topic);
         let mut lines = read_lines(arguments)?;
-        let mut sent = 0;
         loop {
-            let batch = next_lines(&mut lines).await?;
+            let (batch, unreadable) = next_lines(&mut lines).await;
+            let outcome = match sender.send(&mut cluster, &batch).await {
+                Ok(()) => unreadable.map_or(Ok(()), Err),
+                failed => failed,
+            };
+            if let Err(error) = outcome {
+                return Err(error.context(sender.so_far()));
+            }
             if batch.is_empty() {
                 break;
             }
-            sent += batch.len();
-            sender.send(&mut cluster, &batch).await?;
         }
-        report(sent, &arguments.topic);
+        output::error_line(&format!("sent {} to {}", records(sender.sent), arguments.topic));
         Ok(())
     })
 }
 
-fn report(sent: usize, topic: &str) {
-    use std::io::Write;
-    let records = if sent == 1 { "record" } else { "records" };
-    let _ = writeln!(std::io::stderr().lock(), "sent {sent} {records} to {topic}");
+fn records(count: usize) -> String {
+    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
 }
 
 /// Reads on a thread of its own, so that what is typed is sent at once and a file is read ahead.
@@ -69,13 +77,20 @@ fn read_lines(arguments: &ProduceArgs) -> anyhow::Result<mpsc::Receiver<anyhow::
     };
     env::spawn_thread("lines".to_owned(), move || {
         let mut reader = BufReader::new(input);
-        loop {
+        let mut told_of_cr = false;
+        for number in 1.. {
             let mut line = Vec::new();
             let outcome = match reader.read_until(b'\n', &mut line) {
                 Ok(0) => return,
-                Ok(_) => cut.line(&line),
-                Err(error) => Err(error.into()),
+                Ok(_) => cut.line(number, &line).with_context(|| format!("line {number}")),
+                Err(error) => Err(error).with_context(|| format!("cannot read line {number}")),
             };
+            if line.ends_with(b"\r\n") && !told_of_cr {
+                output::note(
+                    "lines end with CR LF: the CR stays in the records (`tr -d '\\r'` takes it out)",
+                );
+                told_of_cr = true;
+            }
             let ended = outcome.is_err();
             if send.blocking_send(outcome).is_err() || ended {
                 return;
@@ -98,7 +113,7 @@ struct Cut {
 }
 
 impl Cut {
-    fn line(&self, line: &[u8]) -> anyhow::Result<Line> {
+    fn line(&self, number: usize, line: &[u8]) -> anyhow::Result<Line> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let (key, value) = match &self.separator {
             None => (self.key.clone(), line),
@@ -112,17 +127,21 @@ impl Cut {
             }
         };
         let value = if value.is_empty() && self.empty_is_null { None } else { Some(value.to_vec()) };
-        Ok(Line { key, value })
+        Ok(Line { number, key, value })
     }
 }
 
-/// Waits for a line, then takes what else is there already, up to a batch.
-async fn next_lines(lines: &mut mpsc::Receiver<anyhow::Result<Line>>) -> anyhow::Result<Vec<Line>> {
+/// Waits for a line, then takes what else is there already, up to a batch; and what came instead of the next line, if
+/// it is an error.
+async fn next_lines(lines: &mut mpsc::Receiver<anyhow::Result<Line>>) -> (Vec<Line>, Option<anyhow::Error>) {
     let mut batch = Vec::new();
     let mut bytes = 0;
     let mut next = lines.recv().await;
     while let Some(line) = next {
-        let line = line?;
+        let line = match line {
+            Ok(line) => line,
+            Err(error) => return (batch, Some(error)),
+        };
         bytes += line.key.as_ref().map_or(0, Vec::len) + line.value.as_ref().map_or(0, Vec::len);
         batch.push(line);
         if batch.len() >= BATCH_RECORDS_MAX || bytes >= BATCH_BYTES_MAX {
@@ -130,7 +149,7 @@ async fn next_lines(lines: &mut mpsc::Receiver<anyhow::Result<Line>>) -> anyhow:
         }
         next = lines.try_recv().ok();
     }
-    Ok(batch)
+    (batch, None)
 }
 
 struct Sender<'a> {
@@ -138,10 +157,28 @@ struct Sender<'a> {
     topic: Topic,
     /// Which partition is next for lines without a key.
     turn: usize,
+    /// Acknowledged, unless acks is 0.
+    sent: usize,
     clock: SystemClock,
 }
 
-impl Sender<'_> {
+impl<'a> Sender<'a> {
+    fn new(arguments: &'a ProduceArgs, topic: Topic) -> Sender<'a> {
+        // Anywhere: many runs with one line each shall not all meet in one partition.
+        let turn = SystemRandom.below(topic.partitions.len() as u64) as usize;
+        Sender { arguments, topic, turn, sent: 0, clock: SystemClock::new() }
+    }
+
+    /// What is known when something went wrong.
+    fn so_far(&self) -> String {
+        let became = if self.arguments.acks == "0" { "sent" } else { "acknowledged" };
+        match self.sent {
+            0 => format!("no record was {became}"),
+            1 => format!("1 record was {became} before this"),
+            sent => format!("{sent} records were {became} before this"),
+        }
+    }
+
     /// One batch a partition, each acknowledged (unless acks is 0) before the next lines are read.
     async fn send(&mut self, cluster: &mut Cluster, lines: &[Line]) -> anyhow::Result<()> {
         let now = self.clock.now();
@@ -153,14 +190,23 @@ impl Sender<'_> {
                         sleep(PAUSE).await;
                         self.topic = cluster.topic(&self.topic.name, false).await?;
                     }
-                    outcome => break outcome?,
+                    Err(error) => {
+                        let in_doubt = if error.is::<Lost>() {
+                            " (it is not known whether the broker has them)"
+                        } else {
+                            ""
+                        };
+                        return Err(error.context(format!("{}{in_doubt}", place(&lines))));
+                    }
+                    Ok(()) => break,
                 }
             }
+            self.sent += lines.len();
         }
         Ok(())
     }
 
-    fn by_partition<'a>(&mut self, lines: &'a [Line]) -> BTreeMap<i32, Vec<&'a Line>> {
+    fn by_partition<'l>(&mut self, lines: &'l [Line]) -> BTreeMap<i32, Vec<&'l Line>> {
         let count = self.topic.partitions.len();
         let mut partitions: BTreeMap<i32, Vec<&Line>> = BTreeMap::new();
         self.turn += 1;
@@ -225,6 +271,17 @@ impl Sender<'_> {
         let answer = answer.context("the broker left the partition out of its answer")?;
         check(answer.error_code, answer.error_message.as_deref())
             .with_context(|| format!("{} partition {partition}", self.topic.name))
+    }
+}
+
+/// Which lines a batch is made of, as far as their numbers tell.
+fn place(lines: &[&Line]) -> String {
+    match lines {
+        [] => String::new(),
+        [only] => format!("line {}", only.number),
+        [first, .., last] => {
+            format!("{} between lines {} and {}", records(lines.len()), first.number, last.number)
+        }
     }
 }
 

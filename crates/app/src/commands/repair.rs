@@ -1,37 +1,64 @@
 //! `levada repair`: makes damaged partitions writable again.
 
-use anyhow::{Context, ensure};
+use std::path::Path;
 
-use super::verify;
+use anyhow::{Context, bail};
+
+use super::verify::{self, Names};
 use crate::cli::RepairArgs;
 use crate::output::line;
+use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
-    ensure!(
-        arguments.accept_loss,
-        "repairing gives up the records that cannot be read; see which with `levada verify --data-dir {0}`, keep a \
-         copy of {0}, then say --accept-loss",
-        arguments.data_dir.display()
-    );
-    let (options, disk, clock, random) = crate::wiring::offline(&arguments.data_dir);
-    let repaired = storage::repair(options, disk, clock, random, arguments.accept_loss)
-        .with_context(|| format!("cannot repair {}", arguments.data_dir.display()))?;
-    verify::print(&repaired.found)?;
+    match arguments.accept_loss {
+        true => repair(&arguments.data_dir),
+        false => explain(&arguments.data_dir),
+    }
+}
+
+/// What a repair would give up. Changes nothing.
+fn explain(data_dir: &Path) -> anyhow::Result<()> {
+    let report = verify::look(data_dir)?;
+    verify::print(&report, &Names::read(data_dir))?;
+    if report.is_sound() {
+        return line("no record is damaged: there is nothing to give up");
+    }
+    bail!(
+        "nothing was changed. What is called DAMAGED above would be given up for ever: readers step over it, and the \
+         partitions take records again. If you can, restore a copy of {0} instead; if not, keep a copy of it as it is, \
+         then say `levada repair --data-dir {0} --accept-loss`",
+        data_dir.display()
+    )
+}
+
+fn repair(data_dir: &Path) -> anyhow::Result<()> {
+    let (options, disk, clock, random) = offline(data_dir);
+    let repaired = storage::repair(options, disk, clock, random, true)
+        .map_err(|error| advise(error, data_dir))
+        .with_context(|| format!("cannot repair {}", data_dir.display()))?;
+    let names = Names::read(data_dir);
+    verify::print(&repaired.found, &names)?;
     for shard in &repaired.rebuilt_checkpoints {
         line(&format!(
-            "checkpoint {shard} was unreadable and is built anew; topic configs may be lost with it"
+            "checkpoint {shard} was unreadable and is built anew from segments and write-ahead log"
         ))?;
     }
     for (partition, base) in &repaired.rebuilt_indexes {
-        line(&format!("partition {partition}: index of segment {base} built anew"))?;
+        line(&format!("partition {}: index of segment {base} built anew", names.of(*partition)))?;
     }
     for (partition, ranges) in &repaired.accepted {
         let what: Vec<String> = ranges.iter().map(verify::offsets).collect();
         let what = if what.is_empty() { "perhaps records at the end".to_owned() } else { what.join(", ") };
-        line(&format!("partition {partition}: given up {what}"))?;
+        line(&format!("partition {}: given up {what}", names.of(*partition)))?;
     }
     if repaired.accepted.is_empty() {
         line("nothing had to be given up")?;
+    }
+    if verify::stops_the_broker(&repaired.found) {
+        line(
+            "the metadata has lost records: topics whose names went with them will be served as recovered-<topic id>; \
+             where settings went with them, topics keep their records as long as before until they are set again",
+        )?;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! `levada serve`: settings, then the broker, then its doors, until it is told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use settings::load::{Sources, load};
+use settings::load::{Loaded, Sources, load};
 use settings::{BrokerOptions, BrokerSettings, Listener};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,20 +18,28 @@ use crate::{http, logging, wiring};
 const DEFAULT_FILE: &str = "levada.toml";
 
 pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
-    let settings = read_settings(arguments, std::env::vars().collect())?;
+    let (Loaded { settings, foreign_variables }, file) =
+        read_settings(arguments, std::env::vars().collect())?;
     let options = settings.options();
     logging::start(&options.log_format, &options.log_level)?;
+    for variable in foreign_variables {
+        warn!(variable, "no setting has this name: the variable is not used");
+    }
     check_listen(&options)?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     env::reuse_freed_memory(threads);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
-    let served = runtime.block_on(serve(settings, options));
+    let served = runtime.block_on(serve(settings, options, file));
     // Whoever was told to stop while it recovers does not wait for that.
     runtime.shutdown_background();
     served
 }
 
-async fn serve(settings: BrokerSettings, options: BrokerOptions) -> anyhow::Result<()> {
+async fn serve(
+    settings: BrokerSettings,
+    options: BrokerOptions,
+    file: Option<PathBuf>,
+) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let Some(broker) = wiring::Broker::start(&settings, stop.told()).await? else {
         info!("told to stop while starting");
@@ -42,7 +50,8 @@ async fn serve(settings: BrokerSettings, options: BrokerOptions) -> anyhow::Resu
         kafka = %broker.kafka_address,
         advertised = options.advertised_listener.as_ref().map(Listener::address),
         http = http_address.map(tracing::field::display),
-        data = options.data_dir,
+        data = %whole(Path::new(&options.data_dir)).display(),
+        config = file.map(|file| whole(&file).display().to_string()),
         cluster = broker.cluster_id(),
         "ready"
     );
@@ -53,6 +62,11 @@ async fn serve(settings: BrokerSettings, options: BrokerOptions) -> anyhow::Resu
         stopped = broker.stop() => stopped,
         () = stop.told_again() => bail!("told to stop a second time: stopped without waiting"),
     }
+}
+
+/// The path as it is found from anywhere.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Opens the HTTP door, unless it is switched off, and says where it is.
@@ -81,25 +95,26 @@ async fn open_http(
     Ok(Some(address))
 }
 
-/// Puts file, environment and flags together.
+/// Puts file, environment and flags together; also says which file that was.
 fn read_settings(
     arguments: &ServeArgs,
     environment: Vec<(String, String)>,
-) -> anyhow::Result<BrokerSettings> {
-    let file = match &arguments.config {
+) -> anyhow::Result<(Loaded, Option<PathBuf>)> {
+    let path = match &arguments.config {
         Some(path) => Some(path.clone()),
         None => Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()),
     };
-    let file = file
+    let file = path
+        .as_ref()
         .map(|path| {
             let text =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             anyhow::Ok((path.display().to_string(), text))
         })
         .transpose()?;
     let file = file.as_ref().map(|(path, text)| (path.as_str(), text.as_str()));
     let flags = flags(arguments)?;
-    Ok(load(&Sources { file, environment: &environment, flags: &flags })?)
+    Ok((load(&Sources { file, environment: &environment, flags: &flags })?, path))
 }
 
 /// Flags as settings: flag, name, value.
@@ -129,7 +144,9 @@ fn check_listen(options: &BrokerOptions) -> anyhow::Result<()> {
         .map(|text| Listener::parse(text))
         .transpose()
         .map_err(|why| anyhow::anyhow!("--http-addr: {why}"))?;
-    for listener in [Some(options.listener.clone()), http].into_iter().flatten() {
+    let kafka = (options.listener.clone(), "reads and writes everything");
+    let http = http.map(|listener| (listener, "sees the metrics, with the names of all topics"));
+    for (listener, what) in [Some(kafka), http].into_iter().flatten() {
         if listener.is_loopback() {
             continue;
         }
@@ -137,7 +154,7 @@ fn check_listen(options: &BrokerOptions) -> anyhow::Result<()> {
         if !options.listen_insecure_allow {
             bail!(
                 "{address} can be reached from other machines, and there is no authentication yet: whoever connects \
-                 reads and writes everything. If something else keeps strangers out (a firewall, a container's \
+                 {what}. If something else keeps strangers out (a firewall, a container's \
                  network), add --allow-insecure-listen"
             );
         }

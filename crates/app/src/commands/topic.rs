@@ -1,4 +1,4 @@
-//! `levada topic`: create, list, describe, delete, alter.
+//! `levada topic`: create, list, describe, delete, delete records, alter.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,23 @@ use serde_json::json;
 use settings::Operation;
 use wire::create_partitions::CreatePartitionsTopic;
 use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::delete_topics::DeleteTopicState;
-use wire::describe_configs::{DescribeConfigsResource, DescribeConfigsResourceResult};
 use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
 use wire::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeConfigsRequest, ErrorCode,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, ErrorCode,
     IncrementalAlterConfigsRequest,
 };
 
+use super::config::{change, check_known, configs};
 use crate::cli::{Format, TopicCommand};
 use crate::client::{self, Cluster, Refused, Topic, check};
 use crate::output;
 
 /// The protocol's number for "this resource is a topic".
 const TOPIC_RESOURCE: i8 = 2;
+/// Stands for the end of a partition in DeleteRecords.
+const TO_THE_END: i64 = -1;
 /// The protocol's number for "the topic itself sets this".
 const SET_BY_TOPIC: i8 = 1;
 
@@ -38,20 +41,24 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
                         ..CreatableTopic::default()
                     })
                     .collect();
-                create(&mut cluster, wanted, *if_not_exists).await
+                create(&mut cluster, wanted, replication_factor.unwrap_or(-1), *if_not_exists).await
             })
         }
         TopicCommand::List { internal, format, broker } => {
             client::run(broker, async |mut cluster| list(&mut cluster, *internal, *format).await)
         }
         TopicCommand::Describe { topics, all, format, broker } => client::run(broker, async |mut cluster| {
+            let mut failures = Failures::default();
             for name in topics {
-                describe(&mut cluster, name, *all, *format).await?;
+                failures.note(describe(&mut cluster, name, *all, *format).await)?;
             }
-            Ok(())
+            failures.end()
         }),
         TopicCommand::Delete { topics, if_exists, broker } => {
             client::run(broker, async |mut cluster| delete(&mut cluster, topics, *if_exists).await)
+        }
+        TopicCommand::DeleteRecords { topic, before, all: _, broker } => {
+            client::run(broker, async |mut cluster| delete_records(&mut cluster, topic, before).await)
         }
         TopicCommand::Alter { topic, partitions, set, unset, append, subtract, broker } => {
             let changed =
@@ -72,35 +79,43 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
 async fn create(
     cluster: &mut Cluster,
     topics: Vec<CreatableTopic>,
+    copies: i16,
     if_not_exists: bool,
 ) -> anyhow::Result<()> {
     let request =
         CreateTopicsRequest { topics, timeout_ms: timeout_ms(cluster), ..CreateTopicsRequest::default() };
     let answer = cluster.ask(&request).await?;
+    let mut failures = Failures::default();
     for topic in answer.topics {
         match check(topic.error_code, topic.error_message.as_deref()) {
             Ok(()) if topic.num_partitions > 0 => {
-                output::line(&format!(
-                    "created {} with {}",
-                    topic.name,
-                    counted(topic.num_partitions, "partition")
-                ))?;
+                let kept = topic.replication_factor;
+                let fewer = match kept >= 1 && copies > kept {
+                    true => format!("; {copies} copies were asked for, and the broker keeps {kept}"),
+                    false => String::new(),
+                };
+                let partitions = counted(topic.num_partitions, "partition");
+                output::line(&format!("created {} with {partitions}{fewer}", topic.name))?;
             }
             Ok(()) => output::line(&format!("created {}", topic.name))?,
             Err(refused) if refused.is(ErrorCode::TopicAlreadyExists) && if_not_exists => {
                 output::line(&format!("{} is there already", topic.name))?;
             }
-            Err(refused) => return Err(refused).with_context(|| format!("cannot create {}", topic.name)),
+            Err(refused) => failures.add(refused, format!("cannot create {}", topic.name)),
         }
     }
-    Ok(())
+    failures.end()
 }
 
 async fn list(cluster: &mut Cluster, internal: bool, format: Format) -> anyhow::Result<()> {
     let topics = cluster.topics().await?;
-    for topic in topics.iter().filter(|topic| internal || !topic.internal) {
+    let shown: Vec<&Topic> = topics.iter().filter(|topic| internal || !topic.internal).collect();
+    let width = shown.iter().map(|topic| topic.name.len()).max().unwrap_or(0);
+    for topic in shown {
         output::line(&match format {
-            Format::Text => topic.name.clone(),
+            Format::Text => {
+                format!("{:width$}  {}", topic.name, counted(topic.partitions.len() as i32, "partition"))
+            }
             Format::Json => json!({
                 "name": topic.name, "id": topic.id.to_string(), "partitions": topic.partitions.len(),
                 "internal": topic.internal,
@@ -116,7 +131,7 @@ async fn describe(cluster: &mut Cluster, name: &str, all: bool, format: Format) 
     let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
     let first = cluster.offsets(&topic, &indexes, -2, 0).await?;
     let next = cluster.offsets(&topic, &indexes, -1, 0).await?;
-    let settings = configs(cluster, name).await?;
+    let settings = configs(cluster, TOPIC_RESOURCE, name).await?;
     let shown = settings.iter().filter(|config| all || config.config_source == SET_BY_TOPIC);
     match format {
         Format::Text => {
@@ -180,22 +195,6 @@ fn partition_lines(
         .collect()
 }
 
-async fn configs(cluster: &mut Cluster, name: &str) -> anyhow::Result<Vec<DescribeConfigsResourceResult>> {
-    let resource = DescribeConfigsResource {
-        resource_type: TOPIC_RESOURCE,
-        resource_name: name.into(),
-        configuration_keys: None,
-        ..DescribeConfigsResource::default()
-    };
-    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
-    let answer = cluster.ask(&request).await?;
-    let result = answer.results.into_iter().next().context("the broker left the topic out of its answer")?;
-    check(result.error_code, result.error_message.as_deref())?;
-    let mut configs = result.configs;
-    configs.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(configs)
-}
-
 async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> anyhow::Result<()> {
     // Names stand in one of two places, by version.
     let by_state = cluster.seed().version(wire::ApiKey::DeleteTopics)? >= 6;
@@ -212,6 +211,7 @@ async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> an
         ..DeleteTopicsRequest::default()
     };
     let answer = cluster.ask(&request).await?;
+    let mut failures = Failures::default();
     for topic in answer.responses {
         let name = topic.name.unwrap_or_default();
         match check(topic.error_code, topic.error_message.as_deref()) {
@@ -219,10 +219,72 @@ async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> an
             Err(refused) if refused.is(ErrorCode::UnknownTopicOrPartition) && if_exists => {
                 output::line(&format!("{name} is not there"))?;
             }
-            Err(refused) => return Err(not_said(refused)).with_context(|| format!("cannot delete {name}")),
+            Err(refused) => failures.add(not_said(refused), format!("cannot delete {name}")),
         }
     }
-    Ok(())
+    failures.end()
+}
+
+/// What could not be done, where each of several topics is tried and the others are done.
+#[derive(Default)]
+struct Failures(Vec<anyhow::Error>);
+
+impl Failures {
+    fn add(&mut self, refused: Refused, what: String) {
+        self.0.push(anyhow::Error::new(refused).context(what));
+    }
+
+    /// Keeps a refusal for the end; anything else ends the command now.
+    fn note(&mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
+        match outcome {
+            Err(error) if error.is::<Refused>() => self.0.push(error),
+            outcome => outcome?,
+        }
+        Ok(())
+    }
+
+    /// Each failure gets its line; the last one is the command's own.
+    fn end(mut self) -> anyhow::Result<()> {
+        let last = self.0.pop();
+        self.0.iter().for_each(output::complain);
+        last.map_or(Ok(()), Err)
+    }
+}
+
+/// Moves the start of partitions' logs: all to their ends where `before` names none.
+async fn delete_records(cluster: &mut Cluster, name: &str, before: &[(i32, i64)]) -> anyhow::Result<()> {
+    let topic = cluster.topic(name, false).await?;
+    let wanted: BTreeMap<i32, i64> = match before.is_empty() {
+        true => topic.partitions.iter().map(|partition| (partition.index, TO_THE_END)).collect(),
+        false => before.iter().copied().collect(),
+    };
+    let indexes: Vec<i32> = wanted.keys().copied().collect();
+    let mut failures = Failures::default();
+    for (leader, indexes) in client::by_leader(&topic, &indexes)? {
+        let partition = |index: &i32| DeleteRecordsPartition {
+            partition_index: *index,
+            offset: wanted[index],
+            ..DeleteRecordsPartition::default()
+        };
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: name.into(),
+                partitions: indexes.iter().map(partition).collect(),
+                ..DeleteRecordsTopic::default()
+            }],
+            timeout_ms: timeout_ms(cluster),
+            ..DeleteRecordsRequest::default()
+        };
+        let answer = cluster.node(leader).await?.ask(&request).await?;
+        for partition in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
+            let place = format!("{name} partition {}", partition.partition_index);
+            match check(partition.error_code, None) {
+                Ok(()) => output::line(&format!("{place} begins at offset {} now", partition.low_watermark))?,
+                Err(refused) => failures.add(refused, format!("cannot delete records of {place}")),
+            }
+        }
+    }
+    failures.end()
 }
 
 async fn alter(
@@ -232,6 +294,7 @@ async fn alter(
     configs: Vec<AlterableConfig>,
 ) -> anyhow::Result<()> {
     if !configs.is_empty() {
+        check_unset(cluster, name, &configs).await?;
         let resource = AlterConfigsResource {
             resource_type: TOPIC_RESOURCE,
             resource_name: name.into(),
@@ -272,6 +335,18 @@ async fn alter(
     Ok(())
 }
 
+/// A name that the broker does not know can be put back to its default as often as one likes: brokers do not say so.
+async fn check_unset(cluster: &mut Cluster, name: &str, changes: &[AlterableConfig]) -> anyhow::Result<()> {
+    let is_unset = |change: &&AlterableConfig| change.config_operation == Operation::Delete.code();
+    if !changes.iter().any(|change| is_unset(&change)) {
+        return Ok(());
+    }
+    let known = configs(cluster, TOPIC_RESOURCE, name)
+        .await
+        .with_context(|| format!("cannot change the settings of {name}"))?;
+    check_known(changes.iter().filter(is_unset).map(|change| &*change.name), &known)
+}
+
 /// Kafka's own text for a missing topic only says that the server does not host it.
 fn not_said(refused: Refused) -> Refused {
     let message = refused.message.filter(|_| refused.code != ErrorCode::UnknownTopicOrPartition.code());
@@ -283,15 +358,6 @@ fn creatable_config((name, value): &(String, String)) -> CreatableTopicConfig {
         name: name.as_str().into(),
         value: Some(value.as_str().into()),
         ..CreatableTopicConfig::default()
-    }
-}
-
-fn change(name: &str, operation: Operation, value: Option<&String>) -> AlterableConfig {
-    AlterableConfig {
-        name: name.into(),
-        config_operation: operation.code(),
-        value: value.map(|value| value.as_str().into()),
-        ..AlterableConfig::default()
     }
 }
 

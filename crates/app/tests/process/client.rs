@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::compression::Compression;
 use model::{ProducerEpoch, ProducerId, Timestamp};
-use wire::fetch::{FetchPartition, FetchTopic};
+use wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use wire::produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData};
 use wire::{FetchRequest, InitProducerIdRequest, Message, MetadataRequest, ProduceRequest, Request};
 
@@ -73,40 +73,53 @@ impl Client {
         Ok(self.ask(9, &request)?.responses[0].partition_responses[0].clone())
     }
 
+    /// The topic's id as Kafka writes it.
+    pub fn topic_id(&mut self, topic: &str) -> io::Result<String> {
+        let topic = wire::metadata::MetadataRequestTopic { name: Some(topic.into()), ..Default::default() };
+        let answer = self.ask(12, &MetadataRequest { topics: Some(vec![topic]), ..Default::default() })?;
+        assert_eq!(answer.topics[0].error_code, 0);
+        Ok(answer.topics[0].topic_id.to_string())
+    }
+
+    /// Fetches once.
+    pub fn fetch(&mut self, topic: &str, partition: i32, offset: i64) -> io::Result<PartitionData> {
+        let row = FetchPartition {
+            partition,
+            fetch_offset: offset,
+            partition_max_bytes: 8 << 20,
+            ..Default::default()
+        };
+        let topic = FetchTopic { topic: topic.into(), partitions: vec![row], ..Default::default() };
+        let request =
+            FetchRequest { max_bytes: 8 << 20, session_epoch: -1, topics: vec![topic], ..Default::default() };
+        Ok(self.ask(11, &request)?.responses[0].partitions[0].clone())
+    }
+
     /// Everything from the beginning to the high watermark: offsets and values.
     pub fn read_all(&mut self, topic: &str, partition: i32) -> io::Result<Vec<(i64, String)>> {
         let mut all = Vec::new();
         loop {
             let offset = all.last().map_or(0, |(offset, _)| offset + 1);
-            let row = FetchPartition {
-                partition,
-                fetch_offset: offset,
-                partition_max_bytes: 8 << 20,
-                ..Default::default()
-            };
-            let topic = FetchTopic { topic: topic.into(), partitions: vec![row], ..Default::default() };
-            let request = FetchRequest {
-                max_bytes: 8 << 20,
-                session_epoch: -1,
-                topics: vec![topic],
-                ..Default::default()
-            };
-            let answer = self.ask(11, &request)?;
-            let data = &answer.responses[0].partitions[0];
+            let data = self.fetch(topic, partition, offset)?;
             assert_eq!(data.error_code, 0);
             if offset >= data.high_watermark {
                 return Ok(all);
             }
-            for batch in batches(data.records.as_ref().unwrap().to_bytes()) {
-                let batch = batch.unwrap();
-                let records = batch.records(64 << 20).unwrap();
-                for record in records.iter().map(Result::unwrap) {
-                    let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
-                    if records.offset(&record).0 >= offset {
-                        all.push((records.offset(&record).0, value));
-                    }
-                }
-            }
+            all.extend(records(&data).into_iter().filter(|(found, _)| *found >= offset));
         }
     }
+}
+
+/// Offsets and values.
+pub fn records(data: &PartitionData) -> Vec<(i64, String)> {
+    let mut all = Vec::new();
+    for batch in batches(data.records.as_ref().unwrap().to_bytes()) {
+        let batch = batch.unwrap();
+        let records = batch.records(64 << 20).unwrap();
+        for record in records.iter().map(Result::unwrap) {
+            let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();
+            all.push((records.offset(&record).0, value));
+        }
+    }
+    all
 }

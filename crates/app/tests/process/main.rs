@@ -1,7 +1,10 @@
-//! The real binary, from outside: killed under load, and with more connections than it has use for.
+//! The real binary, from outside: killed under load, with damaged data, with more connections than it has use for, and
+//! its commands while the broker changes under them.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test is its own outside")]
 
 mod client;
+mod commands;
+mod damaged;
 mod killed;
 mod many;
 mod server;

@@ -2,18 +2,27 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 pub struct Server {
     child: Child,
     pub kafka: String,
 }
 
+/// Runs a command of the binary to its end.
+pub fn levada(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_levada")).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
 impl Server {
     /// Waits until the process says that it is ready. What it logs afterwards is read and thrown away.
     pub fn start(data: &Path, settings: &[&str]) -> Server {
+        Server::start_at("127.0.0.1:0", data, settings)
+    }
+
+    pub fn start_at(address: &str, data: &Path, settings: &[&str]) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_levada"));
-        command.args(["serve", "--kafka-addr", "127.0.0.1:0", "--http-addr", "", "--log-format", "json"]);
+        command.args(["serve", "--kafka-addr", address, "--http-addr", "", "--log-format", "json"]);
         command.arg("--data-dir").arg(data);
         for setting in settings {
             command.args(["--set", setting]);
@@ -30,6 +39,21 @@ impl Server {
         };
         drop(std::thread::Builder::new().spawn(move || lines.for_each(drop)));
         Server { child, kafka }
+    }
+
+    /// Tries to start; what it says when it cannot.
+    pub fn refusal(data: &Path) -> String {
+        let data = data.to_str().unwrap();
+        let output = levada(&["serve", "--kafka-addr", "127.0.0.1:0", "--http-addr", "", "--data-dir", data]);
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 
     pub fn kill(mut self) {

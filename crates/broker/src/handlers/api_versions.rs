@@ -6,8 +6,8 @@ use wire::{ApiKey, ApiVersionsRequest, ApiVersionsResponse, ErrorCode};
 use crate::node::Node;
 use crate::request::{Caller, advertised};
 
-/// Features with their highest level. A feature is listed only with its APIs.
-const METADATA_VERSION: (&str, i16, i16) = ("metadata.version", 7, 33);
+/// Features with their lowest and highest level; the highest is in force. A feature is listed only with its APIs.
+pub const FEATURES: &[(&str, i16, i16)] = &[("group.version", 0, 1), ("metadata.version", 7, 33)];
 
 /// The first version whose clients bear a feature whose lowest level is 0 (KAFKA-17011).
 const ZERO_LEVELS: i16 = 4;
@@ -28,23 +28,28 @@ pub async fn handle(request: ApiVersionsRequest, caller: &Caller, node: &Node) -
             ..Default::default()
         };
     }
-    let (name, min, max) = METADATA_VERSION;
     let mut response = ApiVersionsResponse {
         api_keys: api_keys(),
-        supported_features: vec![SupportedFeatureKey {
-            name: name.into(),
-            min_version: min,
-            max_version: max,
-            ..Default::default()
-        }],
+        supported_features: FEATURES
+            .iter()
+            .map(|(name, min, max)| SupportedFeatureKey {
+                name: (*name).into(),
+                min_version: *min,
+                max_version: *max,
+                ..Default::default()
+            })
+            .collect(),
         // At -1 clients would pass over the list.
         finalized_features_epoch: 0,
-        finalized_features: vec![FinalizedFeatureKey {
-            name: name.into(),
-            max_version_level: max,
-            min_version_level: max,
-            ..Default::default()
-        }],
+        finalized_features: FEATURES
+            .iter()
+            .map(|(name, _, max)| FinalizedFeatureKey {
+                name: (*name).into(),
+                max_version_level: *max,
+                min_version_level: *max,
+                ..Default::default()
+            })
+            .collect(),
         ..Default::default()
     };
     if caller.version < ZERO_LEVELS {

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use coordinators::offsets::{Command, Offsets};
+use coordinators::groups::Command;
 use settings::BrokerOptions;
 use tracing::warn;
 use wire::delete_topics::{DeletableTopicResult, DeleteTopicState};
 use wire::{DeleteTopicsRequest, DeleteTopicsResponse, ErrorCode, Str};
 
+use super::groups::Coordinator;
 use crate::error::{Refusal, of_cluster};
-use crate::hosting::{Cluster, Coordinator};
+use crate::hosting::Cluster;
 use crate::request::Caller;
 use crate::topics::{Topic, Topics};
 
@@ -25,7 +26,7 @@ pub async fn handle(
     caller: &Caller,
     topics: &Topics,
     cluster: &Cluster,
-    offsets: &Coordinator<Offsets>,
+    groups: &Coordinator,
     options: &BrokerOptions,
 ) -> DeleteTopicsResponse {
     let by_name = |name: Str| DeleteTopicState { name: Some(name), ..Default::default() };
@@ -49,7 +50,7 @@ pub async fn handle(
             Ok(topic) if times[&topic.id] > 1 => {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named more than once"))
             }
-            Ok(topic) => delete(topic, cluster, offsets).await,
+            Ok(topic) => delete(topic, cluster, groups).await,
         };
         let mut result = DeletableTopicResult {
             name: wanted.name.clone(),
@@ -83,10 +84,10 @@ fn find(topics: &Topics, wanted: &DeleteTopicState) -> Result<Arc<Topic>, Refusa
     }
 }
 
-async fn delete(topic: &Topic, cluster: &Cluster, offsets: &Coordinator<Offsets>) -> Result<(), Refusal> {
+async fn delete(topic: &Topic, cluster: &Cluster, groups: &Coordinator) -> Result<(), Refusal> {
     cluster.delete_topic(topic.id).await.map_err(of_cluster)?;
     // The topic is gone whether or not this succeeds: its id never comes back, so leftovers are only waste.
-    match offsets.all().await {
+    match groups.all().await {
         Ok(hosts) => {
             for host in hosts {
                 if let Err(error) = host.decide(Command::TopicDeleted { id: topic.id }).await {

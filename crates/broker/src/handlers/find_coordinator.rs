@@ -1,10 +1,10 @@
 //! FindCoordinator (KIP-699): who is in charge of a group or a transactional id. On one node, always this one.
 
-use coordinators::offsets::Offsets;
 use coordinators::transactional_ids::TransactionalIds;
 use wire::find_coordinator::Coordinator as Found;
 use wire::{ErrorCode, FindCoordinatorRequest, FindCoordinatorResponse};
 
+use super::groups;
 use crate::error::{Refusal, of_host};
 use crate::hosting::Coordinator;
 use crate::node::Node;
@@ -21,12 +21,12 @@ pub async fn handle(
     request: FindCoordinatorRequest,
     caller: &Caller,
     node: &Node,
-    offsets: &Coordinator<Offsets>,
+    groups: &groups::Coordinator,
     transactional_ids: &Coordinator<TransactionalIds>,
 ) -> FindCoordinatorResponse {
     // The internal topic is made here, where clients are ready to wait and try again.
     let ready = match request.key_type {
-        GROUP => offsets.topic().await.map(drop).map_err(|error| of_host(error, |_| unexpected())),
+        GROUP => groups.topic().await.map(drop).map_err(|error| of_host(error, |_| unexpected())),
         TRANSACTION => {
             transactional_ids.topic().await.map(drop).map_err(|error| of_host(error, |_| unexpected()))
         }

@@ -1,6 +1,6 @@
 //! OffsetCommit (KIP-211, KIP-848): where a group has got to.
 
-use coordinators::offsets::{Command, Committed, Offsets, Reject, TopicPartition};
+use coordinators::groups::{Command, Commit, Committed, Reject, TopicPartition};
 use env::Clock;
 use model::{LeaderEpoch, Offset, Timestamp};
 use settings::BrokerOptions;
@@ -9,8 +9,8 @@ use wire::offset_commit::{
 };
 use wire::{ErrorCode, OffsetCommitRequest, OffsetCommitResponse};
 
+use super::groups::{self, Coordinator};
 use crate::error::{Refusal, of_host};
-use crate::hosting::Coordinator;
 use crate::request::Caller;
 use crate::topics::{Topic, Topics};
 
@@ -24,7 +24,7 @@ pub async fn handle(
     request: OffsetCommitRequest,
     caller: &Caller,
     topics: &Topics,
-    offsets: &Coordinator<Offsets>,
+    groups: &Coordinator,
     options: &BrokerOptions,
     clock: &dyn Clock,
 ) -> OffsetCommitResponse {
@@ -50,20 +50,19 @@ pub async fn handle(
         }
         response.topics.push(answered);
     }
-    let command = Command::Commit {
+    let command = Commit {
         group: request.group_id.to_string(),
         generation: request.generation_id_or_member_epoch,
         member: request.member_id.to_string(),
+        instance: request.group_instance_id.map(|instance| instance.to_string()),
         offsets: commits,
     };
     let rejected = |reject| match reject {
         Reject::UnknownGeneration if caller.version >= KNOWS_NOT_FOUND => ErrorCode::GroupIdNotFound.into(),
-        Reject::UnknownGeneration => ErrorCode::IllegalGeneration.into(),
-        Reject::UnknownMember => ErrorCode::UnknownMemberId.into(),
-        Reject::GroupNotFound => ErrorCode::GroupIdNotFound.into(),
+        reject => groups::code(reject).into(),
     };
-    let committed = match offsets.of(&request.group_id).await {
-        Ok(host) => host.decide(command).await,
+    let committed = match groups.of(&request.group_id).await {
+        Ok(host) => host.decide(Command::Commit(command)).await,
         Err(error) => Err(error),
     };
     if let Err(error) = committed {

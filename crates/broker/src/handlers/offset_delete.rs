@@ -1,17 +1,17 @@
 //! OffsetDelete (KIP-496): forgets committed offsets of a group.
 
-use coordinators::offsets::{Command, Offsets, Reject, TopicPartition};
+use coordinators::groups::{Command, Reply, TopicPartition};
 use wire::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::{ErrorCode, OffsetDeleteRequest, OffsetDeleteResponse};
 
-use crate::error::{Refusal, of_host};
-use crate::hosting::Coordinator;
+use super::groups::{self, Coordinator};
+use crate::error::of_host;
 use crate::topics::Topics;
 
 pub async fn handle(
     request: OffsetDeleteRequest,
     topics: &Topics,
-    offsets: &Coordinator<Offsets>,
+    groups: &Coordinator,
 ) -> OffsetDeleteResponse {
     let mut response = OffsetDeleteResponse::default();
     let mut partitions = Vec::new();
@@ -31,17 +31,25 @@ pub async fn handle(
         }
         response.topics.push(answered);
     }
-    let deleted = match offsets.of(&request.group_id).await {
-        Ok(host) => host.decide(Command::Delete { group: request.group_id.to_string(), partitions }).await,
+    let command = Command::DeleteOffsets { group: request.group_id.to_string(), partitions };
+    let deleted = match groups.of(&request.group_id).await {
+        Ok(host) => host.decide(command).await,
         Err(error) => Err(error),
     };
-    if let Err(error) = deleted {
-        let refusal = of_host(error, |reject| match reject {
-            Reject::GroupNotFound => Refusal::from(ErrorCode::GroupIdNotFound),
-            Reject::UnknownGeneration => Refusal::from(ErrorCode::IllegalGeneration),
-            Reject::UnknownMember => Refusal::from(ErrorCode::UnknownMemberId),
-        });
-        return OffsetDeleteResponse { error_code: refusal.code(), ..Default::default() };
+    match deleted {
+        Ok(Reply::OffsetsDeleted { subscribed }) => {
+            for topic in &mut response.topics {
+                let is_subscribed =
+                    |index| subscribed.iter().any(|one| one.topic == *topic.name && one.partition == index);
+                let held = topic.partitions.iter_mut().filter(|one| is_subscribed(one.partition_index));
+                held.for_each(|one| one.error_code = ErrorCode::GroupSubscribedToTopic.into());
+            }
+            response
+        }
+        Ok(_) => response,
+        Err(error) => {
+            let refusal = of_host(error, |reject| groups::code(reject).into());
+            OffsetDeleteResponse { error_code: refusal.code(), ..Default::default() }
+        }
     }
-    response
 }

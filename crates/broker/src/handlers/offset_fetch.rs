@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coordinators::offsets::{Committed, Offsets, TopicPartition};
+use coordinators::groups::{Committed, Groups, TopicPartition};
 use model::TopicId;
 use wire::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup,
@@ -11,8 +11,8 @@ use wire::offset_fetch::{
 };
 use wire::{ErrorCode, OffsetFetchRequest, OffsetFetchResponse, Str};
 
+use super::groups::Coordinator;
 use crate::error::of_host;
-use crate::hosting::Coordinator;
 use crate::request::Caller;
 use crate::topics::Topics;
 
@@ -26,12 +26,12 @@ pub async fn handle(
     request: OffsetFetchRequest,
     caller: &Caller,
     topics: &Topics,
-    offsets: &Coordinator<Offsets>,
+    groups: &Coordinator,
 ) -> OffsetFetchResponse {
     if caller.version >= BATCHED {
         let mut response = OffsetFetchResponse::default();
         for group in request.groups {
-            response.groups.push(fetch(group, caller, topics, offsets).await);
+            response.groups.push(fetch(group, caller, topics, groups).await);
         }
         return response;
     }
@@ -46,7 +46,7 @@ pub async fn handle(
         topics: request.topics.map(|topics| topics.into_iter().map(topic).collect()),
         ..Default::default()
     };
-    let answered = fetch(group, caller, topics, offsets).await;
+    let answered = fetch(group, caller, topics, groups).await;
     let partition = |partition: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
         partition_index: partition.partition_index,
         committed_offset: partition.committed_offset,
@@ -71,11 +71,14 @@ async fn fetch(
     wanted: OffsetFetchRequestGroup,
     caller: &Caller,
     topics: &Topics,
-    offsets: &Coordinator<Offsets>,
+    groups: &Coordinator,
 ) -> OffsetFetchResponseGroup {
     let group = wanted.group_id.to_string();
-    let committed = match offsets.of(&group).await {
-        Ok(host) => host.query(move |offsets| offsets.group(&group).cloned().unwrap_or_default()).await,
+    let committed = match groups.of(&group).await {
+        Ok(host) => {
+            let offsets = move |groups: &Groups| groups.group(&group).map(|group| group.offsets.clone());
+            host.query(offsets).await.map(Option::unwrap_or_default)
+        }
         Err(error) => Err(error),
     };
     let mut answered = OffsetFetchResponseGroup { group_id: wanted.group_id, ..Default::default() };

@@ -189,9 +189,16 @@ async fn begin_append(
         ));
     }
     let reservation = broker.storage.reserve(partition, valid.batch.size_bytes()).await?;
+    let traffic = broker.metrics.topic(&topic.name);
+    let (bytes, records) = (valid.batch.size_bytes(), valid.batch.header().record_count);
     let mut append = Append::new(partition.clone(), valid.batch);
     append.reservation = Some(reservation);
-    let appending = Box::pin(broker.storage.append(append));
+    let appending = broker.storage.append(append);
+    let appending = Box::pin(async move {
+        let appended = appending.await?;
+        traffic.produced(bytes, u64::try_from(records).unwrap_or(0));
+        Ok(appended)
+    });
     Ok(Begun::Appending { appending, append_time: valid.append_time, partition: partition.clone() })
 }
 

@@ -9,11 +9,12 @@ use env::{Clock, Random};
 use model::{PartitionId, ProducerId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use settings::broker::Scope;
-use settings::{BrokerSettings, TopicOverrides};
-use storage::{LogConfig, Storage};
+use settings::{BrokerSettings, Kind, TopicOverrides};
+use storage::{LogConfig, Partition, Storage};
 use tracing::{error, info, warn};
 
-use super::host::{Effects, Host, HostError};
+use super::host::{Effects, Host, HostError, LoadError};
+use super::orphans::{Orphans, RECOVERED_CONFIG, recovered_name, removed_topics};
 use crate::topics::{Topic, Topics, log_config};
 
 /// The partition of `__cluster_metadata`.
@@ -21,7 +22,7 @@ const PARTITION: PartitionId = PartitionId { topic: TopicId::CLUSTER_METADATA, i
 
 #[derive(Clone)]
 pub struct Cluster {
-    host: Host<Metadata>,
+    host: Host<Metadata, Follower>,
     shared: Arc<Shared>,
 }
 
@@ -67,11 +68,12 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         settings: BrokerSettings,
-    ) -> Result<Cluster, String> {
-        let log = match storage.partition(PARTITION) {
-            Some(log) => log,
-            None => storage.create(PARTITION, metadata_log()).await.map_err(|error| error.to_string())?,
+    ) -> Result<Cluster, LoadError> {
+        let created = match storage.partition(PARTITION) {
+            Some(log) => Ok(log),
+            None => storage.create(PARTITION, metadata_log()).await,
         };
+        let log = created.map_err(|error| LoadError::Unreadable(error.to_string()))?;
         let shared = Arc::new(Shared {
             storage: storage.clone(),
             topics,
@@ -79,8 +81,11 @@ impl Cluster {
             random,
             producer_ids: Mutex::default(),
         });
-        let host = Host::start(storage, log, clock, Follower { shared: shared.clone() }).await?;
-        Ok(Cluster { host, shared })
+        let follower = Follower { shared: shared.clone() };
+        let host = Host::start(storage, log.clone(), &*clock, Metadata::default(), follower).await?;
+        let cluster = Cluster { host, shared };
+        cluster.place_orphans(log).await?;
+        Ok(cluster)
     }
 
     /// What is set now, dynamic settings included.
@@ -100,11 +105,21 @@ impl Cluster {
                 "{partitions} partitions; one topic may have {PARTITIONS_MAX} at the most"
             )));
         }
-        let id = self.new_topic_id();
+        self.create_topic_as(self.new_topic_id(), name, partitions, overrides).await
+    }
+
+    async fn create_topic_as(
+        &self,
+        id: TopicId,
+        name: &str,
+        partitions: i32,
+        overrides: &TopicOverrides,
+    ) -> Result<Arc<Topic>, CreateError> {
         let configs = overrides.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let command = Command::CreateTopic { name: name.to_string(), id, partitions, configs };
         match self.host.decide(command).await {
             Ok(_) => {
+                info!(topic = name, partitions, "topic created");
                 let topic = self.shared.topics.by_id(id);
                 topic.ok_or_else(|| CreateError::Storage("the topic's partitions cannot be created".into()))
             }
@@ -132,12 +147,21 @@ impl Cluster {
 
     /// Deletes a topic; its records are gone when this answers.
     pub async fn delete_topic(&self, id: TopicId) -> Result<(), ClusterError> {
-        self.host.decide(Command::DeleteTopic { id }).await.map(|_| ())
+        let topic = self.shared.topics.by_id(id);
+        self.host.decide(Command::DeleteTopic { id }).await?;
+        if let Some(topic) = topic {
+            info!(topic = &*topic.name, partitions = topic.partitions.len(), "topic deleted");
+        }
+        Ok(())
     }
 
     /// Grows a topic to `partitions` in all.
     pub async fn create_partitions(&self, id: TopicId, partitions: i32) -> Result<(), ClusterError> {
-        self.host.decide(Command::CreatePartitions { id, partitions }).await.map(|_| ())
+        self.host.decide(Command::CreatePartitions { id, partitions }).await?;
+        if let Some(topic) = self.shared.topics.by_id(id) {
+            info!(topic = &*topic.name, partitions, "topic has more partitions");
+        }
+        Ok(())
     }
 
     /// Makes a topic's own settings the given ones.
@@ -173,7 +197,22 @@ impl Cluster {
         if changes.is_empty() {
             return Ok(());
         }
-        self.host.decide(Command::SetConfigs { resource, changes }).await.map(|_| ())
+        let command = Command::SetConfigs { resource: resource.clone(), changes: changes.clone() };
+        self.host.decide(command).await?;
+        let (topic, broker) = match &resource {
+            Resource::Topic(name) => (Some(name.as_str()), None),
+            Resource::Broker(name) if name.is_empty() => (None, Some("all")),
+            Resource::Broker(name) => (None, Some(name.as_str())),
+        };
+        for (setting, value) in changes {
+            let is_secret = settings::broker::find(&setting).is_some_and(|line| line.kind == Kind::Password);
+            match value {
+                Some(_) if is_secret => info!(topic, broker, setting, "setting changed"),
+                Some(value) => info!(topic, broker, setting, value, "setting changed"),
+                None => info!(topic, broker, setting, "setting is back to what it is by default"),
+            }
+        }
+        Ok(())
     }
 
     /// A producer id that nobody was given before.
@@ -194,6 +233,32 @@ impl Cluster {
         }
     }
 
+    /// Deletes, or serves again, what storage holds and the metadata does not know.
+    async fn place_orphans(&self, log: Arc<Partition>) -> Result<(), LoadError> {
+        let stored: Vec<PartitionId> = self.shared.storage.partitions().iter().map(|p| p.id()).collect();
+        let seen = stored.clone();
+        let found = self.host.query(move |state| Orphans::find(state, &seen)).await;
+        let mut orphans = found.map_err(|error| LoadError::Unreadable(error.to_string()))?;
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        orphans.set_apart(&removed_topics(log).await?, &stored);
+        self.shared.delete(orphans.removed).await;
+        for (id, partitions) in orphans.grown {
+            let placed = self.create_partitions(id, partitions).await.map_err(|error| error.to_string());
+            report_placed(id, self.shared.topics.by_id(id).filter(|_| placed.is_ok()), placed.err());
+        }
+        for (id, partitions) in orphans.unknown {
+            let settings = self.settings();
+            let overrides =
+                TopicOverrides::create(RECOVERED_CONFIG, &settings).expect("all of them are valid");
+            let placed = self.create_topic_as(id, &recovered_name(id), partitions, &overrides).await;
+            let error = placed.as_ref().err().map(ToString::to_string);
+            report_placed(id, placed.ok(), error);
+        }
+        Ok(())
+    }
+
     fn new_topic_id(&self) -> TopicId {
         loop {
             let mut id = [0; 16];
@@ -209,9 +274,43 @@ impl Cluster {
     }
 }
 
+/// Tells what became of partitions that the metadata did not know.
+fn report_placed(id: TopicId, topic: Option<Arc<Topic>>, error: Option<String>) {
+    match (topic, error) {
+        (Some(topic), _) => warn!(
+            topic = &*topic.name,
+            partitions = topic.partitions.len(),
+            "the metadata has lost this topic or some of its partitions: what is stored of it is served again"
+        ),
+        (None, error) => error!(
+            topic = %id,
+            error,
+            "the metadata has lost this topic or some of its partitions, and they cannot be served: they are kept"
+        ),
+    }
+}
+
 /// Metadata is kept for ever and always synced.
 fn metadata_log() -> LogConfig {
     LogConfig { delete: false, ..LogConfig::default() }
+}
+
+/// Makes `config` keep at least what the one before it kept; says whether that changed it.
+fn keep_as_before(config: &mut LogConfig, before: &LogConfig) -> bool {
+    // None is for ever.
+    fn longer<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+        Some(one?.max(other?))
+    }
+    let kept = LogConfig {
+        delete: config.delete && before.delete,
+        compact: config.compact && before.compact,
+        retention: longer(config.retention, before.retention),
+        retention_bytes: longer(config.retention_bytes, before.retention_bytes),
+        ..config.clone()
+    };
+    let keeps_more = kept != *config;
+    *config = kept;
+    keeps_more
 }
 
 fn scope_name(scope: Scope, settings: &BrokerSettings) -> String {
@@ -234,6 +333,7 @@ fn difference<'a>(
 }
 
 /// Brings storage, the directory and the settings in line with committed metadata.
+#[derive(Clone)]
 struct Follower {
     shared: Arc<Shared>,
 }
@@ -242,17 +342,13 @@ impl Effects<Metadata> for Follower {
     async fn loaded(&mut self, state: &Metadata) {
         self.follow_settings(state);
         for topic in state.topics() {
-            self.follow_topic(topic).await;
+            self.follow_topic(topic, state.has_lost_records()).await;
         }
-        let known = |id: &PartitionId| id.topic == PARTITION.topic || state.topic_by_id(id.topic).is_some();
-        let orphans: Vec<PartitionId> =
-            self.shared.storage.partitions().iter().map(|p| p.id()).filter(|id| !known(id)).collect();
         for topic in self.shared.topics.all() {
             if state.topic_by_id(topic.id).is_none() {
                 self.shared.topics.remove(topic.id);
             }
         }
-        self.delete(orphans).await;
     }
 
     async fn committed(&mut self, state: &Metadata, records: &[Record]) {
@@ -277,7 +373,7 @@ impl Effects<Metadata> for Follower {
         }
         for id in touched.difference(&removed) {
             if let Some(topic) = state.topic_by_id(*id) {
-                self.follow_topic(topic).await;
+                self.follow_topic(topic, false).await;
             }
         }
         let mut partitions = Vec::new();
@@ -287,7 +383,7 @@ impl Effects<Metadata> for Follower {
             }
             self.shared.topics.remove(id);
         }
-        self.delete(partitions).await;
+        self.shared.delete(partitions).await;
     }
 }
 
@@ -303,8 +399,9 @@ impl Follower {
         *self.shared.settings.write() = Arc::new(settings);
     }
 
-    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory.
-    async fn follow_topic(&self, topic: &metadata::Topic) {
+    /// Creates missing partitions, tells all of them the topic's config, and puts the topic into the directory. A
+    /// config that `may_be_stale` makes no partition keep less than before.
+    async fn follow_topic(&self, topic: &metadata::Topic, may_be_stale: bool) {
         let stored = topic.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let (overrides, problems) = TopicOverrides::restore(stored);
         for problem in problems {
@@ -313,13 +410,18 @@ impl Follower {
         let settings = self.shared.settings.read().clone();
         let config = log_config(&settings::TopicConfig::new(&overrides, &settings));
         let mut partitions = Vec::new();
+        let mut keeps_more = false;
         for index in 0..topic.partitions {
             let id = PartitionId { topic: topic.id, index };
             let ready = match self.shared.storage.partition(id) {
                 // Nothing is written for what is known: a start needs no room on the disk.
                 Some(partition) if *partition.config() == config => Ok(partition),
                 Some(partition) => {
-                    self.shared.storage.configure(id, config.clone()).await.map(|()| partition)
+                    let mut config = config.clone();
+                    if may_be_stale {
+                        keeps_more |= keep_as_before(&mut config, &partition.config());
+                    }
+                    self.shared.storage.configure(id, config).await.map(|()| partition)
                 }
                 None => self.shared.storage.create(id, config.clone()).await,
             };
@@ -331,6 +433,13 @@ impl Follower {
                 }
             }
         }
+        if keeps_more {
+            warn!(
+                topic = topic.name,
+                "records of the metadata are lost, and perhaps settings of this topic with them: it keeps its records \
+                 as long as before, until retention or cleanup.policy is set"
+            );
+        }
         self.shared.topics.put(Topic::new(
             topic.name.as_str().into(),
             topic.id,
@@ -339,15 +448,17 @@ impl Follower {
             partitions,
         ));
     }
+}
 
+impl Shared {
     async fn delete(&self, partitions: Vec<PartitionId>) {
         if partitions.is_empty() {
             return;
         }
         let count = partitions.len();
-        match self.shared.storage.delete(partitions).await {
+        match self.storage.delete(partitions).await {
             Ok(()) => info!(count, "partitions deleted"),
-            // What is left is deleted at the next start: the metadata no longer knows it.
+            // What is left is deleted at the next start: the metadata says that it was removed.
             Err(error) => error!(count, %error, "partitions cannot be deleted"),
         }
     }

@@ -11,20 +11,22 @@ use storage::Storage;
 use tokio::sync::OnceCell;
 
 use super::cluster::{Cluster, CreateError};
-use super::host::{Host, HostError, Hosted, NoEffects};
+use super::host::{Effects, Host, HostError, Hosted, NoEffects};
 use crate::topics::{Topic, Topics};
 
-pub struct Coordinator<M: Machine> {
+pub struct Coordinator<M: Machine, E = NoEffects> {
     topic: &'static str,
     partitions: i32,
     storage: Storage,
     topics: Topics,
     cluster: Cluster,
     clock: Arc<dyn Clock>,
-    hosts: Mutex<BTreeMap<i32, Arc<OnceCell<Host<M>>>>>,
+    /// A machine that has read nothing yet.
+    empty: M,
+    hosts: Mutex<BTreeMap<i32, Arc<OnceCell<Host<M, E>>>>>,
 }
 
-impl<M: Hosted + Sync> Coordinator<M>
+impl<M: Hosted + Sync, E: Effects<M> + Default> Coordinator<M, E>
 where
     M::Command: Send,
     M::Record: Send + Sync,
@@ -39,25 +41,31 @@ where
         topics: Topics,
         cluster: Cluster,
         clock: Arc<dyn Clock>,
+        empty: M,
     ) -> Self {
-        Coordinator { topic, partitions, storage, topics, cluster, clock, hosts: Mutex::default() }
+        Coordinator { topic, partitions, storage, topics, cluster, clock, empty, hosts: Mutex::default() }
     }
 
     /// The machine in charge of a group or transactional id.
-    pub async fn of(&self, key: &str) -> Result<Host<M>, HostError<M::Reject>> {
+    pub async fn of(&self, key: &str) -> Result<Host<M, E>, HostError<M::Reject>> {
         let topic = self.topic().await?;
         let partition = partition_of(key, topic.partitions.len() as i32);
         self.host(&topic, partition).await
     }
 
     /// All machines; none where the internal topic does not exist.
-    pub async fn all(&self) -> Result<Vec<Host<M>>, HostError<M::Reject>> {
+    pub async fn all(&self) -> Result<Vec<Host<M, E>>, HostError<M::Reject>> {
         let Some(topic) = self.topics.by_name(self.topic) else { return Ok(Vec::new()) };
         let mut hosts = Vec::new();
         for partition in 0..topic.partitions.len() as i32 {
             hosts.push(self.host(&topic, partition).await?);
         }
         Ok(hosts)
+    }
+
+    /// The machines that have been started.
+    pub fn started(&self) -> Vec<Host<M, E>> {
+        self.hosts.lock().values().filter_map(|host| host.get().cloned()).collect()
     }
 
     /// The internal topic; created where it does not exist.
@@ -80,13 +88,13 @@ where
         }
     }
 
-    async fn host(&self, topic: &Topic, partition: i32) -> Result<Host<M>, HostError<M::Reject>> {
+    async fn host(&self, topic: &Topic, partition: i32) -> Result<Host<M, E>, HostError<M::Reject>> {
         let log = topic.partition(partition).ok_or(HostError::Gone)?.clone();
         let cell = self.hosts.lock().entry(partition).or_default().clone();
         let started = cell.get_or_try_init(|| async {
-            Host::start(self.storage.clone(), log, self.clock.clone(), NoEffects)
+            Host::start(self.storage.clone(), log, &*self.clock, self.empty.clone(), E::default())
                 .await
-                .map_err(HostError::Unreadable)
+                .map_err(|error| HostError::Unreadable(error.to_string()))
         });
         started.await.cloned()
     }

@@ -1,21 +1,27 @@
 //! Cluster metadata in `__cluster_metadata`, in the record formats of KRaft (KIP-631).
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use coordinators::metadata::{Metadata, Record, Resource};
+use machine::Machine;
+use model::{Batch, TopicId};
 use wire::metadata_records::{
     ConfigRecord, PartitionRecord, ProducerIdsRecord, RemoveTopicRecord, TopicRecord,
 };
 use wire::{DecodeError, Message, Stored, stored};
 
-use super::host::Hosted;
+use super::host::{BATCH_BYTES_MAX, Entry, Hosted};
+use super::orphans::recovered_name;
 use crate::NODE_ID;
+use crate::topics::METADATA_TOPIC;
 
 /// Kafka's numbers of config resources.
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
 
 impl Hosted for Metadata {
-    fn encode(record: &Record) -> (Option<Bytes>, Option<Bytes>) {
+    fn encode(record: &Record) -> Option<Entry> {
         let value = match record {
             Record::TopicCreated { name, id } => {
                 encode(&TopicRecord { name: name.as_str().into(), topic_id: *id, ..Default::default() })
@@ -50,7 +56,11 @@ impl Hosted for Metadata {
                 ..Default::default()
             }),
         };
-        (None, Some(value))
+        Some((None, Some(value)))
+    }
+
+    fn missing(&mut self, offsets: i64) {
+        self.lose(offsets);
     }
 
     fn decode(_: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Record>, DecodeError> {
@@ -92,6 +102,48 @@ impl Hosted for Metadata {
     fn frees_room(record: &Record) -> bool {
         matches!(record, Record::TopicRemoved { .. })
     }
+}
+
+/// The topics of a broker that does not run, for those who look after its data: as far as its metadata is readable.
+#[derive(Default)]
+pub struct TopicNames {
+    state: Metadata,
+    removed: BTreeSet<TopicId>,
+}
+
+impl TopicNames {
+    /// Takes in the next batch of `__cluster_metadata`; what cannot be read is passed over.
+    pub fn add(&mut self, batch: &Batch) {
+        let Ok(records) = batch.records(BATCH_BYTES_MAX) else { return };
+        for record in records.iter().map_while(Result::ok) {
+            let Ok(Some(fact)) = Metadata::decode(record.key, record.value) else { continue };
+            if let Record::TopicRemoved { id } = &fact {
+                self.removed.insert(*id);
+            }
+            self.state.apply(&fact);
+        }
+    }
+
+    pub fn name(&self, id: TopicId) -> Option<&str> {
+        if id == TopicId::CLUSTER_METADATA {
+            return Some(METADATA_TOPIC);
+        }
+        self.state.topic_by_id(id).map(|topic| topic.name.as_str())
+    }
+
+    /// What becomes of the partitions of a topic without a name at the next start.
+    pub fn fate(&self, id: TopicId) -> Fate {
+        if self.removed.contains(&id) { Fate::Deleted } else { Fate::Recovered(recovered_name(id)) }
+    }
+}
+
+/// See [`TopicNames::fate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The topic was deleted: what is left of it goes.
+    Deleted,
+    /// Nobody has deleted it: it is served under this name.
+    Recovered(String),
 }
 
 fn encode<M: Stored>(message: &M) -> Bytes {

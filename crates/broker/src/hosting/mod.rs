@@ -1,19 +1,26 @@
 //! Runs the coordinators' machines over internal topics.
 
+mod consumer_groups;
+mod groups;
 mod host;
 mod metadata;
-mod offsets;
 mod transactional_ids;
+mod waiters;
 
 mod cluster;
 mod coordinator;
+mod orphans;
 
 #[cfg(test)]
 mod tests;
 
 pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
+pub use consumer_groups::assignment;
 pub use coordinator::Coordinator;
-pub use host::HostError;
+pub use groups::{GroupHost, subscription};
+pub use host::{HostError, LoadError};
+pub use metadata::{Fate, TopicNames};
+pub use waiters::Waiters;
 
 /// Why the records of our own machines always encode.
 const ENCODES: &str = "the strings of a record came over the same protocol";

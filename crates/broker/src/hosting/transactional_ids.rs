@@ -6,7 +6,7 @@ use model::{ProducerEpoch, ProducerId, Timestamp};
 use wire::transaction_records::{TransactionLogKey, TransactionLogValue};
 use wire::{DecodeError, Stored, stored};
 
-use super::host::Hosted;
+use super::host::{Entry, Hosted};
 
 const VALUE_VERSION: i16 = 1;
 
@@ -14,7 +14,7 @@ const VALUE_VERSION: i16 = 1;
 const STATUS_EMPTY: i8 = 0;
 
 impl Hosted for TransactionalIds {
-    fn encode(record: &Record) -> (Option<Bytes>, Option<Bytes>) {
+    fn encode(record: &Record) -> Option<Entry> {
         let key = TransactionLogKey {
             transactional_id: record.transactional_id.as_str().into(),
             ..Default::default()
@@ -32,7 +32,7 @@ impl Hosted for TransactionalIds {
             };
             stored::encode_with_version_prefix(&value, VALUE_VERSION).expect(super::ENCODES)
         });
-        (Some(stored::encode_key(&key).expect(super::ENCODES)), value)
+        Some((Some(stored::encode_key(&key).expect(super::ENCODES)), value))
     }
 
     /// The epoch before the last bump is not in Kafka's format: after a restart a retry of that bump is fenced,

@@ -3,6 +3,7 @@
 mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wire::{ErrorCode, Header, Reader, Request, Str};
@@ -21,6 +22,22 @@ pub struct Caller {
     pub ends: Ends,
     pub client_id: Option<Str>,
     pub version: i16,
+    pub waited: Waited,
+}
+
+/// How long a request waited for what its client asked it to wait for (Fetch: until there are enough records). That is no
+/// latency of the broker's.
+#[derive(Clone, Debug, Default)]
+pub struct Waited(Arc<AtomicU64>);
+
+impl Waited {
+    pub fn add(&self, duration: Duration) {
+        self.0.fetch_add(duration.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
 }
 
 /// The requests of one connection.
@@ -51,14 +68,20 @@ impl Service for Requests {
             Err(error) => return refuse(format!("unreadable request header: {error}")),
         };
         let Some(api) = header.api() else { return refuse(format!("unknown API key {}", header.api_key)) };
-        let caller =
-            Caller { ends: self.ends, client_id: header.client_id.clone(), version: header.api_version };
+        let waited = Waited::default();
+        let caller = Caller {
+            ends: self.ends,
+            client_id: header.client_id.clone(),
+            version: header.api_version,
+            waited: waited.clone(),
+        };
         let broker = self.broker.clone();
         let body = body.with_memory_max(broker.options.request_decoded_bytes_max as usize);
-        let metered = Metered { api, began, broker: broker.clone(), request_bytes: size };
+        let metered = Metered { api, began, waited, broker: broker.clone(), request_bytes: size };
         match api {
             wire::ApiKey::ApiVersions if !table::serves(api, caller.version) => {
                 let response = api_versions::unsupported();
+                broker.metrics.errors(&response);
                 Begun::Exclusive(Box::pin(async move { metered.done(respond(&header, 0, &response, None)) }))
             }
             _ if !table::serves(api, caller.version) => {
@@ -77,6 +100,7 @@ impl Service for Requests {
                 Begun::Pipelined(Box::pin(async move {
                     let response = produced.await;
                     drop((reservation, decoded));
+                    broker.metrics.errors(&response);
                     metered.done(match acks {
                         0 => produce::without_acks(&response),
                         _ => respond(&header, header.api_version, &response, None),
@@ -136,6 +160,7 @@ fn respond<R: wire::Response>(
 struct Metered {
     api: wire::ApiKey,
     began: Duration,
+    waited: Waited,
     broker: Arc<Parts>,
     request_bytes: usize,
 }
@@ -147,7 +172,8 @@ impl Metered {
             Outcome::Respond(pieces, _) => pieces.iter().map(|piece| piece.len()).sum(),
             _ => 0,
         };
-        self.broker.metrics.request(self.api, took, self.request_bytes, response_bytes);
+        let waited = self.waited.total();
+        self.broker.metrics.request(self.api, took, waited, self.request_bytes, response_bytes);
         outcome
     }
 }

@@ -35,6 +35,7 @@ macro_rules! apis {
                         Err(outcome) => return outcome,
                     };
                     let (response, held) = fetch::handle(request, &caller, broker).await;
+                    broker.metrics.errors(&response);
                     respond(&header, caller.version, &response, held)
                 }
                 $(ApiKey::$api => {
@@ -44,6 +45,7 @@ macro_rules! apis {
                     };
                     let ($caller, $broker) = (&caller, broker);
                     let response = $answer.await;
+                    $broker.metrics.errors(&response);
                     respond(&header, $caller.version, &response, None)
                 })*
                 _ => Outcome::Close(format!("{} is not served", api.name())),
@@ -55,21 +57,40 @@ macro_rules! apis {
 apis! {
     ListOffsets 1..=11 => |r, c, b| list_offsets::handle(r, c, &b.topics);
     Metadata 0..=13 => |r, c, b| metadata::handle(r, c, &b.node, &b.topics, &b.cluster);
-    OffsetCommit 2..=10 => |r, c, b| offset_commit::handle(r, c, &b.topics, &b.offsets, &b.options, &*b.clock);
-    OffsetFetch 1..=10 => |r, c, b| offset_fetch::handle(r, c, &b.topics, &b.offsets);
-    FindCoordinator 0..=6 => |r, c, b| find_coordinator::handle(r, c, &b.node, &b.offsets, &b.transactional_ids);
+    OffsetCommit 2..=10 => |r, c, b| offset_commit::handle(r, c, &b.topics, &b.groups, &b.options, &*b.clock);
+    OffsetFetch 1..=10 => |r, c, b| offset_fetch::handle(r, c, &b.topics, &b.groups);
+    FindCoordinator 0..=6 => |r, c, b| find_coordinator::handle(r, c, &b.node, &b.groups, &b.transactional_ids);
     ApiVersions 0..=5 => |r, c, b| api_versions::handle(r, c, &b.node);
     CreateTopics 2..=7 => |r, c, b| create_topics::handle(r, c, &b.cluster);
-    DeleteTopics 1..=6 => |r, c, b| delete_topics::handle(r, c, &b.topics, &b.cluster, &b.offsets, &b.options);
+    DeleteTopics 1..=6 => |r, c, b| delete_topics::handle(r, c, &b.topics, &b.cluster, &b.groups, &b.options);
     DeleteRecords 0..=2 => |r, _c, b| delete_records::handle(r, &b.topics, &b.storage);
     InitProducerId 0..=5 => |r, c, b| init_producer_id::handle(r, c, &b.cluster, &b.transactional_ids, &b.options);
     OffsetForLeaderEpoch 2..=4 => |r, _c, b| offset_for_leader_epoch::handle(r, &b.topics);
+    JoinGroup 0..=9 => |r, c, b| join_group::handle(r, c, &b.groups, &*b.random);
+    SyncGroup 0..=5 => |r, c, b| sync_group::handle(r, c, &b.groups);
+    Heartbeat 0..=4 => |r, _c, b| heartbeat::handle(r, &b.groups);
+    LeaveGroup 0..=5 => |r, c, b| leave_group::handle(r, c, &b.groups);
+    DescribeGroups 0..=6 => |r, c, b| describe_groups::handle(r, c, &b.groups);
+    ListGroups 0..=5 => |r, _c, b| list_groups::handle(r, &b.groups);
+    ConsumerGroupHeartbeat 0..=1 =>
+        |r, c, b| consumer_group_heartbeat::handle(r, c, &b.groups, &b.topics, &b.options, &*b.random);
+    ConsumerGroupDescribe 0..=1 => |r, _c, b| consumer_group_describe::handle(r, &b.groups, &b.topics);
+    DeleteGroups 0..=3 => |r, _c, b| delete_groups::handle(r, &b.groups);
     DescribeConfigs 1..=4 => |r, c, b| describe_configs::handle(r, c, &b.node, &b.topics, &b.cluster);
     AlterConfigs 0..=2 => |r, _c, b| alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
     DescribeLogDirs 1..=5 => |r, _c, b| describe_log_dirs::handle(r, &b.topics, &b.storage, &b.options);
     CreatePartitions 0..=3 => |r, _c, b| create_partitions::handle(r, &b.topics, &b.cluster);
     IncrementalAlterConfigs 0..=1 => |r, _c, b| incremental_alter_configs::handle(r, &b.node, &b.topics, &b.cluster);
-    OffsetDelete 0..=0 => |r, _c, b| offset_delete::handle(r, &b.topics, &b.offsets);
+    OffsetDelete 0..=0 => |r, _c, b| offset_delete::handle(r, &b.topics, &b.groups);
+    DescribeAcls 1..=3 => |r, _c, _b| acls::describe(r);
+    CreateAcls 1..=3 => |r, _c, _b| acls::create(r);
+    DeleteAcls 1..=3 => |r, _c, _b| acls::delete(r);
+    AlterReplicaLogDirs 1..=2 => |r, _c, b| alter_replica_log_dirs::handle(r, &b.topics, &b.options);
+    ElectLeaders 0..=2 => |r, _c, b| elect_leaders::handle(r, &b.topics);
+    AlterPartitionReassignments 0..=1 => |r, _c, b| partition_reassignments::alter(r, &b.node, &b.topics);
+    ListPartitionReassignments 0..=0 => |r, _c, _b| partition_reassignments::list(r);
+    DescribeQuorum 0..=2 => |r, c, b| describe_quorum::handle(r, c, &b.node, &b.storage, b.clock.now());
+    UpdateFeatures 0..=2 => |r, c, _b| update_features::handle(r, c);
     DescribeCluster 0..=2 => |r, c, b| describe_cluster::handle(r, c, &b.node);
     DescribeProducers 0..=0 => |r, _c, b| describe_producers::handle(r, &b.topics);
     ListConfigResources 0..=1 => |r, c, b| list_config_resources::handle(r, c, &b.node, &b.topics);

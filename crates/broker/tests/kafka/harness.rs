@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, net};
+use broker::{Broker, LoadError, net};
 use bytes::Bytes;
 use env::sim::{Entered, SimClock, SimDisk};
 use env::{Clock, SeededRandom};
@@ -61,9 +61,14 @@ impl Server {
 
     /// Closes in order and opens again from the same disk.
     pub async fn restart(self) -> Server {
+        self.stop().await.start().await
+    }
+
+    /// Closes in order.
+    pub async fn stop(self) -> Stopped {
         self.stop.send_replace(true);
         self.storage.close().await;
-        Server::on(self.disk.clone(), self.clock.clone(), self._simulated.clone(), &[]).await
+        Stopped { disk: self.disk, clock: self.clock, simulated: self._simulated }
     }
 
     pub fn connect(&self) -> Client {
@@ -75,6 +80,61 @@ impl Server {
         let stopped = self.stop.subscribe();
         env::spawn(async move { net::serve_connection(far, service, &options, budget, stopped).await });
         Client { stream: near, correlation_id: 0 }
+    }
+}
+
+/// What a server leaves.
+pub struct Stopped {
+    pub disk: Arc<SimDisk>,
+    pub clock: Arc<SimClock>,
+    simulated: Arc<Entered>,
+}
+
+impl Stopped {
+    pub async fn start(self) -> Server {
+        Server::on(self.disk, self.clock, self.simulated, &[]).await
+    }
+
+    /// Tries to start; why that is refused.
+    pub async fn refusal(&self) -> LoadError {
+        let storage = self.open_storage();
+        let settings = BrokerSettings::new([]).unwrap();
+        let random = Arc::new(SeededRandom::new(7));
+        let opened = Broker::open(settings, storage.clone(), self.clock.clone(), random).await;
+        storage.close().await;
+        opened.map(|_| ()).expect_err("it starts")
+    }
+
+    /// The storage without a broker.
+    pub fn open_storage(&self) -> Storage {
+        let clock = self.clock.clone() as Arc<dyn Clock>;
+        let random = Arc::new(SeededRandom::new(7));
+        let options = storage::Options::new("data");
+        let (storage, shards) = Storage::open(options, self.disk.clone(), clock, random).unwrap();
+        for shard in shards {
+            env::spawn(shard.run_simulated());
+        }
+        storage
+    }
+
+    pub fn repair(&self) -> storage::Repaired {
+        let clock = self.clock.clone() as Arc<dyn Clock>;
+        let random = Arc::new(SeededRandom::new(7));
+        storage::repair(storage::Options::new("data"), self.disk.clone(), clock, random, true).unwrap()
+    }
+
+    /// Changes a bit of the first byte of `found` in the files whose path contains `part`.
+    pub fn damage(&self, part: &str, found: &[u8]) {
+        let files = self.disk.files();
+        let positions = files.iter().filter(|(path, _)| path.to_string_lossy().contains(part)).filter_map(
+            |(path, bytes)| Some((path, bytes.windows(found.len()).position(|window| window == found)?)),
+        );
+        let mut damaged = 0;
+        for (path, position) in positions {
+            self.disk.flip_bit(path, position as u64, 1);
+            damaged += 1;
+        }
+        assert!(damaged > 0, "nothing to damage");
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod admin;
 mod bad_input;
+mod damaged;
 mod fetching;
 mod groups;
 mod harness;
+mod metrics;
 mod producing;

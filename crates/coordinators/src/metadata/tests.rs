@@ -129,3 +129,36 @@ fn producer_id_blocks_never_overlap() {
     let expected = [0, 1000, 2000].map(|first| Reply::ProducerIds { first: ProducerId(first) });
     assert_eq!(firsts, expected);
 }
+
+#[test]
+fn producer_ids_of_lost_allocations_are_not_given_again() {
+    let allocate = |state: &mut Metadata| {
+        let decision = state.decide(Command::AllocateProducerIds, Timestamp(0)).ok().unwrap();
+        decision.records.iter().for_each(|record| state.apply(record));
+        decision.reply
+    };
+    let mut whole = Metadata::default();
+    for _ in 0..4 {
+        allocate(&mut whole);
+    }
+    // Of four allocations the last two are lost.
+    let mut state = Metadata::default();
+    state.apply(&Record::ProducerIdsAllocated { next: 2 * PRODUCER_ID_BLOCK });
+    state.lose(2);
+    assert_eq!(allocate(&mut state), allocate(&mut whole.clone()));
+    // One that survived says more than what was lost before it.
+    let mut state = Metadata::default();
+    state.lose(3);
+    state.apply(&Record::ProducerIdsAllocated { next: 4 * PRODUCER_ID_BLOCK });
+    assert_eq!(allocate(&mut state), allocate(&mut whole));
+}
+
+#[test]
+fn a_topic_whose_name_went_to_another_is_gone_although_its_removal_is_lost() {
+    let mut state = Metadata::default();
+    existing("t").iter().for_each(|record| state.apply(record));
+    let second = TopicId([2; 16]);
+    state.apply(&Record::TopicCreated { name: "t".into(), id: second });
+    assert_eq!(state.topic_by_id(TopicId([1; 16])), None);
+    assert_eq!(state.topic_by_id(second).unwrap().partitions, 0);
+}

@@ -83,8 +83,9 @@ broker_options! {
     /// The form of the process's own log lines on standard error.
     log_format: String = "levada.log.format", Kind::OneOf(&["text", "json"]), "text", ReadOnly;
 
-    /// Which log lines are written: a level (`error`, `warn`, `info`, `debug`, `trace`), or a filter by module such as
-    /// `info,storage=debug`.
+    /// Which log lines are written: a level (`off`, `error`, `warn`, `info`, `debug`, `trace`), or a filter by module such
+    /// as `info,storage=debug`. Modules are `levada` (the process itself), `broker`, `storage`, `coordinators` and the
+    /// other crates.
     log_level: String = "levada.log.level", Kind::Text, "info", ReadOnly;
 
     // ---- Topics ----------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ broker_options! {
 
     /// Replication factor of a topic that is created without one. There is one copy on one broker, so more than 1 is
     /// taken as 1, with a warning.
-    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly, not_yet;
+    default_replication_factor: i32 = "default.replication.factor", int(1), "1", ReadOnly;
 
     /// Whether topics can be deleted.
     delete_topics: bool = "delete.topic.enable", Kind::Boolean, "true", ReadOnly;
@@ -143,34 +144,34 @@ broker_options! {
     // ---- Groups and their offsets ----------------------------------------------------------------------------------
 
     /// Shortest session timeout that a member of a classic group may ask for.
-    group_session_timeout_min: Duration = "group.min.session.timeout.ms", int(0), "6000", ReadOnly, not_yet;
+    group_session_timeout_min: Duration = "group.min.session.timeout.ms", int(0), "6000", ReadOnly;
 
     /// Longest session timeout that a member of a classic group may ask for.
-    group_session_timeout_max: Duration = "group.max.session.timeout.ms", int(0), "1800000", ReadOnly, not_yet;
+    group_session_timeout_max: Duration = "group.max.session.timeout.ms", int(0), "1800000", ReadOnly;
 
     /// Most members of a classic group.
-    group_members_max: u32 = "group.max.size", int(1), "2147483647", ReadOnly, not_yet;
+    group_members_max: u32 = "group.max.size", int(1), "2147483647", ReadOnly;
 
     /// How long an empty classic group waits for more members before its first rebalance. (Kafka: 3000.)
-    group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms", int(0), "0", ReadOnly, not_yet;
+    group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms", int(0), "0", ReadOnly;
 
     /// Session timeout of members under the newer group protocol (KIP-848).
-    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly, not_yet;
+    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly;
 
     /// Heartbeat interval that the broker gives to members under the newer group protocol.
-    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly, not_yet;
+    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly;
 
     /// Most members of a group under the newer protocol.
-    group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly, not_yet;
+    group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly;
 
     /// Partitions of `__consumer_offsets`; counts when the topic is created.
     offsets_topic_partitions: i32 = "offsets.topic.num.partitions", int(1), "50", ReadOnly;
 
     /// Committed offsets of a group that nobody uses are forgotten after so many minutes.
-    offsets_retention: Duration = "offsets.retention.minutes", int(1), "10080", ReadOnly, not_yet;
+    offsets_retention: Duration = "offsets.retention.minutes", int(1), "10080", ReadOnly;
 
     /// How often outdated committed offsets are looked for.
-    offsets_retention_check_interval: Duration = "offsets.retention.check.interval.ms", long(1), "600000", ReadOnly, not_yet;
+    offsets_retention_check_interval: Duration = "offsets.retention.check.interval.ms", long(1), "600000", ReadOnly;
 
     /// Longest text that a consumer may store with an offset.
     offset_metadata_bytes_max: u32 = "offset.metadata.max.bytes", int(0), "4096", ReadOnly;

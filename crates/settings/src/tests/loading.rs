@@ -6,13 +6,17 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::Listener;
-use crate::load::{LoadError, Sources, load, variable_of_setting};
+use crate::load::{LoadError, Loaded, Sources, load, variable_of_setting};
 
 fn try_load(
     file: &str,
     environment: &[(&str, &str)],
     flags: &[(&str, &str)],
 ) -> Result<BrokerSettings, LoadError> {
+    load_all(file, environment, flags).map(|loaded| loaded.settings)
+}
+
+fn load_all(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Loaded, LoadError> {
     let environment: Vec<(String, String)> =
         environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let flags: Vec<(String, String, String)> =
@@ -110,6 +114,73 @@ fn mistakes_are_named_with_their_place_and_the_nearest_name() {
     let broken =
         try_load("max.connections = 1\nmax.connections.per.ip = 2", &[], &[]).expect_err("TOML").to_string();
     assert!(broken.starts_with("levada.toml: ") && broken.contains("put both in quotes"), "{broken}");
+}
+
+/// The variables that are warned of.
+fn foreign(environment: &[(&str, &str)]) -> Vec<String> {
+    load_all("", environment, &[]).expect("starts").foreign_variables
+}
+
+#[test]
+fn what_kubernetes_injects_for_a_service_named_levada_is_passed_over() {
+    let injected = [
+        ("LEVADA_SERVICE_HOST", "10.96.0.7"),
+        ("LEVADA_SERVICE_PORT", "9092"),
+        ("LEVADA_SERVICE_PORT_KAFKA", "9092"),
+        ("LEVADA_PORT", "tcp://10.96.0.7:9092"),
+        ("LEVADA_PORT_9092_TCP", "tcp://10.96.0.7:9092"),
+        ("LEVADA_PORT_9092_TCP_PROTO", "tcp"),
+        ("LEVADA_PORT_9092_TCP_PORT", "9092"),
+        ("LEVADA_PORT_9092_TCP_ADDR", "10.96.0.7"),
+        ("LEVADA_HEADLESS_SERVICE_HOST", "10.96.0.8"),
+        ("LEVADA_HEADLESS_PORT", "udp://10.96.0.8:53"),
+    ];
+    assert_eq!(foreign(&injected), [""; 0]);
+}
+
+#[test]
+fn a_variable_of_somebody_else_is_told_and_does_not_stop_the_broker() {
+    for variable in ["LEVADA_URL", "LEVADA_VERSION", "LEVADA_HOME", "LEVADA_IMAGE", "LEVADA_PASSWORD"] {
+        assert_eq!(foreign(&[(variable, "x")]), [variable]);
+    }
+    assert_eq!(foreign(&[("LEVADA_BOOTSTRAP", "levada:9092")]), [""; 0], "the commands read that one");
+}
+
+#[test]
+fn the_flags_of_serve_are_variables_too() {
+    let variables =
+        [("LEVADA_DATA_DIR", "d"), ("LEVADA_KAFKA_ADDR", "127.0.0.1:1"), ("LEVADA_HTTP_ADDR", "127.0.0.1:2")];
+    let options = try_load("", &variables, &[]).unwrap().options();
+    assert_eq!((options.data_dir.as_str(), options.http_listen.as_str()), ("d", "127.0.0.1:2"));
+    assert_eq!(options.listener.address(), "127.0.0.1:1");
+    check_refused(
+        "",
+        &[("LEVADA_DATA_DIR", "d"), ("LEVADA_LOG_DIRS", "e")],
+        &[],
+        expect![
+            "environment: `LEVADA_DATA_DIR` and `LEVADA_LOG_DIRS` are one setting, log.dirs: give only one"
+        ],
+    );
+    check_refused(
+        "",
+        &[("LEVADA_DATA_DIRS", "d")],
+        &[],
+        expect!["environment: unknown variable `LEVADA_DATA_DIRS`; did you mean `LEVADA_DATA_DIR`?"],
+    );
+}
+
+#[test]
+fn the_hint_at_quotes_stands_only_where_quotes_help() {
+    let is_hinted = |file| {
+        let refused = try_load(file, &[], &[]).expect_err("TOML").to_string();
+        refused.contains("put both in quotes")
+    };
+    assert!(is_hinted("max.connections = 1\nmax.connections.per.ip = 2"));
+    assert!(is_hinted("max.connections.per.ip = 2\nmax.connections = 1"));
+    assert!(is_hinted("max.connections = 1\n[max.connections]\nper.ip = 3"));
+    assert!(!is_hinted("num.partitions = 1\nnum.partitions = 2"));
+    assert!(!is_hinted("num.partitions"));
+    assert!(!is_hinted("= 3"));
 }
 
 #[test]

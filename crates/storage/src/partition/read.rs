@@ -155,6 +155,15 @@ impl Partition {
         self.found_damage(Lost { first: segment.base.max(start), last, spot: None });
     }
 
+    fn forget(&self, segment: &Arc<Segment>) {
+        let mut writer = self.writer.lock();
+        let mut state = self.state.lock();
+        if state.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            writer.leave_active();
+        }
+        state.segments.retain(|held| !Arc::ptr_eq(held, segment));
+    }
+
     pub(super) fn mend_index(&self, segment: &Segment) -> Result<(), ReadError> {
         tracing::warn!(partition = %self.id, segment = segment.base.0, "index does not fit its log and is built anew");
         let interval = self.state.lock().config.index_interval_bytes;
@@ -189,13 +198,15 @@ impl Partition {
         Ok(news)
     }
 
-    /// Reads every segment to find all damage.
+    /// Reads every segment to find all damage, and goes on without those whose files are lost. Nothing is appended
+    /// meanwhile.
     pub(crate) fn assess_all(&self) -> Result<(), ReadError> {
         let segments = self.state.lock().segments.clone();
         for segment in segments {
             match self.find_damage(&segment) {
                 Err(ReadError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-                    self.miss(&segment)
+                    self.miss(&segment);
+                    self.forget(&segment);
                 }
                 other => drop(other?),
             }

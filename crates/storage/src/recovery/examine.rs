@@ -43,12 +43,22 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
     let failed = |doing: &'static str| failed(doing, &directory);
     let slots = open_slots(disk, &directory).map_err(failed("opening the write-ahead log in"))?;
     let Some(Checkpoint { shard: record, partitions }) = checkpoint::read(disk, &directory)? else {
+        let missing = |beside: &str| OpenError::Checkpoint {
+            path: directory.display().to_string(),
+            reason: format!("it is missing although there {beside}"),
+        };
         let empty = ShardRecord::default();
-        if scan(&slots, shard, &empty).map_err(failed("reading the write-ahead log in"))?.is_empty() {
-            return Ok(None);
+        if !scan(&slots, shard, &empty).map_err(failed("reading the write-ahead log in"))?.is_empty() {
+            return Err(missing("is a write-ahead log"));
         }
-        let reason = "the checkpoint is missing although there is a write-ahead log".to_owned();
-        return Err(OpenError::Unreadable { path: directory.display().to_string(), reason });
+        // What no shard knows is removed: a first shard that is gone must not take everything with it.
+        if shard == 0
+            && directory::has_partitions(disk, &parts.options.data_dir)
+                .map_err(failed("listing the partitions beside"))?
+        {
+            return Err(missing("are partitions"));
+        }
+        return Ok(None);
     };
     let found = scan(&slots, shard, &record).map_err(failed("reading the write-ahead log in"))?;
     let is_clean = record.is_clean && found.is_empty();
@@ -78,7 +88,11 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
 
 pub(super) fn open_slots(disk: &dyn Disk, directory: &Path) -> io::Result<Slots> {
     let mut slots = Slots::new();
-    for entry in disk.list(directory)? {
+    let entries = match disk.list(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(slots),
+        listed => listed?,
+    };
+    for entry in entries {
         if let Some(slot) = Wal::parse_slot_name(&entry.name) {
             slots.insert(slot, disk.open(&directory.join(&entry.name))?);
         }

@@ -57,6 +57,7 @@ pub(crate) struct Parts {
 }
 
 pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError> {
+    let began = parts.clock.monotonic();
     let disk = &*parts.disk;
     let directory = directory::shard_dir(&parts.options.data_dir, shard);
     let failed = |doing: &'static str| failed(doing, &directory);
@@ -109,6 +110,15 @@ pub(crate) fn recover(parts: &Parts, shard: u32) -> Result<Recovered, OpenError>
         .map_err(failed("writing the checkpoint in"))?;
     // Without it a full disk may need an operator's hand; that is no reason not to start.
     let _ = checkpoint::keep_reserve(disk, &directory, parts.options.checkpoint_reserve_bytes);
+    if !is_clean {
+        tracing::info!(
+            shard,
+            partitions = partitions.len(),
+            groups_replayed = verdict.groups.len(),
+            took_ms = parts.clock.monotonic().saturating_sub(began).as_millis() as u64,
+            "recovered after a stop that was not in order"
+        );
+    }
     let is_trustworthy = verdict.is_whole();
     Ok(Recovered { site, partitions, next_group: verdict.next_group, voids, is_trustworthy })
 }

@@ -25,6 +25,7 @@ pub(crate) fn rebuild_checkpoint(parts: &Parts, shard: u32, shards: &[u32]) -> R
     let data_dir = &parts.options.data_dir;
     let directory = directory::shard_dir(data_dir, shard);
     let failed = |doing: &'static str| failed(doing, &directory);
+    disk.create_dir(&directory).map_err(failed("creating"))?;
     let mut foreign = BTreeSet::new();
     for other in shards.iter().filter(|other| **other != shard) {
         let checkpoint = checkpoint::read(disk, &directory::shard_dir(data_dir, *other));
@@ -66,7 +67,7 @@ fn rebuild_partition(parts: &Parts, id: PartitionId) -> io::Result<PartitionReco
     let start = bases.first().copied().unwrap_or(Offset::ZERO);
     let mut record = PartitionRecord {
         id,
-        config: LogConfig::default(),
+        config: LogConfig::unknown(),
         start,
         end: start,
         epochs: Epochs::new(),

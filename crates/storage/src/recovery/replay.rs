@@ -101,7 +101,7 @@ impl Replay {
         }
         // Either its creation is lost, or it is a deleted one whose deletion comes later in the log.
         let foundling =
-            || Rebuilt { is_foundling: true, ..Rebuilt::new(LogState::new(LogConfig::default())) };
+            || Rebuilt { is_foundling: true, ..Rebuilt::new(LogState::new(LogConfig::unknown())) };
         let rebuilt = self.partitions.entry(id).or_insert_with(foundling);
         let (before, now) = (rebuilt.last_seen, self.clock);
         let accounted = rebuilt.accounted;

@@ -111,7 +111,7 @@ fn a_reader_may_be_told_how_much_memory_a_message_may_take() {
         matches!(refused, Err(DecodeError::TooMuchMemory { allowed, .. }) if allowed == needed - 1),
         "{refused:?}"
     );
-    let unknown = [vec![0; 6], varint(2), vec![1, 1, 1, 0, 0], vec![0]].concat();
+    let unknown = [vec![0; 6], varint(2), vec![1, 1, 1, 0, 0, 0]].concat();
     let mut reader = Reader::new(unknown.into()).with_memory_max(0);
     assert!(matches!(ListGroupsResponse::decode(&mut reader, 3), Err(DecodeError::TooMuchMemory { .. })));
 }

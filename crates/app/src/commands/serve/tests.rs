@@ -16,7 +16,7 @@ fn parse(line: &str) -> ServeArgs {
 
 fn options(line: &str, environment: &[(&str, &str)]) -> BrokerOptions {
     let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    read_settings(&parse(line), environment).expect("good settings").options()
+    read_settings(&parse(line), environment).expect("good settings").0.settings.options()
 }
 
 #[test]
@@ -40,11 +40,18 @@ fn flags_win_over_variables() {
 }
 
 #[test]
+fn the_log_says_where_the_data_are_from_wherever_it_is_read() {
+    let data = whole(Path::new("data"));
+    assert!(data.is_absolute() && data.ends_with("data"), "{}", data.display());
+}
+
+#[test]
 fn listening_to_strangers_must_be_meant() {
     let refused =
         check_listen(&options("levada --kafka-addr 0.0.0.0:9092", &[])).expect_err("refused").to_string();
     assert!(refused.contains("0.0.0.0:9092") && refused.contains("--allow-insecure-listen"), "{refused}");
-    assert!(check_listen(&options("levada --http-addr [::]:80", &[])).is_err());
+    let refused = check_listen(&options("levada --http-addr [::]:80", &[])).expect_err("refused").to_string();
+    assert!(refused.contains("sees the metrics") && !refused.contains("writes"), "{refused}");
     assert!(check_listen(&options("levada --kafka-addr 0.0.0.0:9092 --allow-insecure-listen", &[])).is_ok());
     assert!(check_listen(&options("levada", &[])).is_ok());
 }

@@ -65,7 +65,8 @@ pub async fn handle(
         read_committed: request.isolation_level == READ_COMMITTED,
     };
     let patience = Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let (answers, held) = collect(&wanted, &limits, patience, broker).await;
+    let (answers, held) = collect(&wanted, &limits, patience, caller, broker).await;
+    count(&wanted, &answers, broker);
     (respond(wanted, answers, session, only_news), held)
 }
 
@@ -130,6 +131,7 @@ async fn collect(
     wanted: &[(Key, Wanted)],
     limits: &Limits,
     patience: Duration,
+    caller: &Caller,
     broker: &Parts,
 ) -> (Vec<Answer>, Option<Reservation>) {
     let now = tokio::time::Instant::now();
@@ -159,15 +161,16 @@ async fn collect(
             waiting = Some((news.clone(), guards));
             continue;
         };
+        let began = broker.clock.monotonic();
         let mut stopping = broker.stopping.subscribe();
-        tokio::select! {
+        let is_over = tokio::select! {
             biased;
-            _ = stopping.wait_for(|stop| *stop) => return (answers, held.reservation),
-            waited = tokio::time::timeout_at(deadline, news.notified()) => {
-                if waited.is_err() {
-                    return (answers, held.reservation);
-                }
-            }
+            _ = stopping.wait_for(|stop| *stop) => true,
+            woken = tokio::time::timeout_at(deadline, news.notified()) => woken.is_err(),
+        };
+        caller.waited.add(broker.clock.monotonic().saturating_sub(began));
+        if is_over {
+            return (answers, held.reservation);
         }
     }
 }
@@ -247,6 +250,18 @@ impl Held<'_> {
 
 /// How often a read is tried again with a larger place.
 const ROUNDS_MAX: usize = 4;
+
+/// Counts what is sent, by topic. Between two offsets stands a record, as long as nothing is compacted.
+fn count(wanted: &[(Key, Wanted)], answers: &[Answer], broker: &Parts) {
+    for ((key, wanted), answer) in wanted.iter().zip(answers).filter(|(_, answer)| answer.read.bytes > 0) {
+        let records = (answer.read.next_offset.0 - wanted.offset.0).max(0) as u64;
+        let counted = |name: &str| broker.metrics.topic(name).fetched(answer.read.bytes, records);
+        match &key.topic {
+            TopicKey::Name(name) => counted(name),
+            TopicKey::Id(id) => drop(broker.topics.by_id(*id).map(|topic| counted(&topic.name))),
+        }
+    }
+}
 
 fn find(broker: &Parts, key: &Key) -> Result<Arc<Partition>, ErrorCode> {
     let topic = match &key.topic {

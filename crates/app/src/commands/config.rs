@@ -1,0 +1,160 @@
+//! `levada config`: settings of a running broker.
+
+use anyhow::{Context, bail};
+use serde_json::json;
+use settings::Operation;
+use wire::describe_configs::{DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult};
+use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use wire::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+
+use crate::cli::{ConfigCommand, Format};
+use crate::client::{self, Cluster, check};
+use crate::output;
+
+/// The protocol's number for "this resource is a broker".
+const BROKER_RESOURCE: i8 = 4;
+/// The name of the resource that is all brokers.
+const ALL_BROKERS: &str = "";
+/// The protocol's number for "nobody has set this".
+const DEFAULT: i8 = 5;
+
+pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
+    match command {
+        ConfigCommand::Get { names, all, broker_id, format, broker } => {
+            client::run(broker, async |mut cluster| {
+                let id = match broker_id {
+                    Some(id) => *id,
+                    None => first_broker(&mut cluster).await?,
+                };
+                get(&mut cluster, id, names, *all, *format).await
+            })
+        }
+        ConfigCommand::Set { set, unset, broker_id, broker } => {
+            let changes: Vec<AlterableConfig> = (set.iter())
+                .map(|(name, value)| change(name, Operation::Set, Some(value)))
+                .chain(unset.iter().map(|name| change(name, Operation::Delete, None)))
+                .collect();
+            let resource = broker_id.map_or(ALL_BROKERS.to_owned(), |id| id.to_string());
+            client::run(broker, async |mut cluster| alter(&mut cluster, &resource, changes).await)
+        }
+    }
+}
+
+async fn first_broker(cluster: &mut Cluster) -> anyhow::Result<i32> {
+    let overview = cluster.overview().await?;
+    overview.brokers.keys().next().copied().context("the cluster names no broker")
+}
+
+async fn get(
+    cluster: &mut Cluster,
+    broker: i32,
+    names: &[String],
+    all: bool,
+    format: Format,
+) -> anyhow::Result<()> {
+    let settings = configs(cluster, BROKER_RESOURCE, &broker.to_string()).await?;
+    check_known(names.iter().map(String::as_str), &settings)?;
+    let is_shown = |setting: &&DescribeConfigsResourceResult| match names.is_empty() {
+        true => all || setting.config_source != DEFAULT,
+        false => names.iter().any(|name| **name == *setting.name),
+    };
+    for setting in settings.iter().filter(is_shown) {
+        let value = setting.value.as_deref();
+        let source = source(setting.config_source);
+        output::line(&match format {
+            Format::Text if setting.is_sensitive => format!("{}=(hidden)  # {source}", setting.name),
+            Format::Text => format!("{}={}  # {source}", setting.name, value.unwrap_or("null")),
+            Format::Json => json!({
+                "name": &*setting.name, "value": value, "source": source, "read_only": setting.read_only,
+            })
+            .to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Where a value comes from, by the protocol's number.
+fn source(code: i8) -> &'static str {
+    match code {
+        1 => "topic",
+        2 => "set for this broker",
+        3 => "set for all brokers",
+        4 => "file, variable or flag",
+        DEFAULT => "default",
+        _ => "elsewhere",
+    }
+}
+
+async fn alter(
+    cluster: &mut Cluster,
+    resource_name: &str,
+    configs: Vec<AlterableConfig>,
+) -> anyhow::Result<()> {
+    let resource = AlterConfigsResource {
+        resource_type: BROKER_RESOURCE,
+        resource_name: resource_name.into(),
+        configs,
+        ..AlterConfigsResource::default()
+    };
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![resource],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    let answer = cluster.ask(&request).await?;
+    for result in answer.responses {
+        check(result.error_code, result.error_message.as_deref()).context("cannot change the settings")?;
+    }
+    output::line(&match resource_name {
+        ALL_BROKERS => "changed the settings of all brokers".to_owned(),
+        id => format!("changed the settings of broker {id}"),
+    })
+}
+
+/// The settings of a resource, by name.
+pub async fn configs(
+    cluster: &mut Cluster,
+    resource_type: i8,
+    name: &str,
+) -> anyhow::Result<Vec<DescribeConfigsResourceResult>> {
+    let resource = DescribeConfigsResource {
+        resource_type,
+        resource_name: name.into(),
+        configuration_keys: None,
+        ..DescribeConfigsResource::default()
+    };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+    let answer = match resource_type {
+        // Only a broker itself knows its settings.
+        BROKER_RESOURCE => cluster.broker(name.parse()?).await?.ask(&request).await?,
+        _ => cluster.ask(&request).await?,
+    };
+    let result: DescribeConfigsResult =
+        answer.results.into_iter().next().context("the broker left it out of its answer")?;
+    check(result.error_code, result.error_message.as_deref())?;
+    let mut configs = result.configs;
+    configs.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(configs)
+}
+
+/// Whether the broker has settings of these names.
+pub fn check_known<'a>(
+    mut names: impl Iterator<Item = &'a str>,
+    known: &[DescribeConfigsResourceResult],
+) -> anyhow::Result<()> {
+    match names.find(|name| known.iter().all(|config| &*config.name != *name)) {
+        None => Ok(()),
+        Some(unknown) => match settings::nearest(unknown, known.iter().map(|config| &*config.name)) {
+            Some(near) => bail!("there is no setting {unknown}; did you mean {near}?"),
+            None => bail!("there is no setting {unknown}"),
+        },
+    }
+}
+
+pub fn change(name: &str, operation: Operation, value: Option<&String>) -> AlterableConfig {
+    AlterableConfig {
+        name: name.into(),
+        config_operation: operation.code(),
+        value: value.map(|value| value.as_str().into()),
+        ..AlterableConfig::default()
+    }
+}

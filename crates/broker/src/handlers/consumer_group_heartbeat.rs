@@ -1,0 +1,141 @@
+//! ConsumerGroupHeartbeat (KIP-848): a member says what it wants and has, and is told what to take or give up.
+
+use std::time::Duration;
+
+use coordinators::groups::consumer::{Assignment, Beat, Beaten, JOINS, LEAVES, LEAVES_FOR_A_WHILE};
+use coordinators::groups::{Command, Reply};
+use env::Random;
+use settings::BrokerOptions;
+use wire::consumer_group_heartbeat::{Assignment as Assigned, ResponseTopicPartitions};
+use wire::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode};
+
+use super::groups::{self, Group};
+use crate::error::Refusal;
+use crate::request::Caller;
+use crate::topics::Topics;
+
+/// From here on members make their own ids.
+const OWN_IDS: i16 = 1;
+
+pub async fn handle(
+    request: ConsumerGroupHeartbeatRequest,
+    caller: &Caller,
+    groups: &groups::Coordinator,
+    topics: &Topics,
+    options: &BrokerOptions,
+    random: &dyn Random,
+) -> ConsumerGroupHeartbeatResponse {
+    match beat(request, caller, groups, topics, options, random).await {
+        Ok(told) => ConsumerGroupHeartbeatResponse {
+            member_id: Some(told.member.into()),
+            member_epoch: told.epoch,
+            heartbeat_interval_ms: match told.epoch {
+                ..=LEAVES => 0,
+                _ => options.group_consumer_heartbeat_interval.as_millis() as i32,
+            },
+            assignment: told.assignment.map(assigned),
+            ..Default::default()
+        },
+        Err(refusal) => ConsumerGroupHeartbeatResponse {
+            error_code: refusal.code(),
+            error_message: refusal.text(),
+            ..Default::default()
+        },
+    }
+}
+
+async fn beat(
+    request: ConsumerGroupHeartbeatRequest,
+    caller: &Caller,
+    groups: &groups::Coordinator,
+    topics: &Topics,
+    options: &BrokerOptions,
+    random: &dyn Random,
+) -> Result<Beaten, Refusal> {
+    check(&request, caller).map_err(|why| Refusal::new(ErrorCode::InvalidRequest, why))?;
+    let member = match request.member_id.is_empty() {
+        true => groups::uuid(random),
+        false => request.member_id.to_string(),
+    };
+    let text = |text: Option<wire::Str>| text.map(|text| text.to_string());
+    let owned = |owned: Vec<wire::consumer_group_heartbeat::RequestTopicPartitions>| -> Assignment {
+        crate::hosting::assignment(owned.into_iter().map(|one| (one.topic_id, one.partitions)))
+    };
+    let timeout = request.rebalance_timeout_ms;
+    let command = Beat {
+        group: request.group_id.to_string(),
+        member,
+        epoch: request.member_epoch,
+        instance: text(request.instance_id),
+        rack: text(request.rack_id),
+        client_id: caller.client_id.as_deref().unwrap_or_default().to_string(),
+        client_host: groups::host(caller),
+        rebalance_timeout: (timeout >= 0).then(|| Duration::from_millis(timeout.max(0) as u64)),
+        topics: request.subscribed_topic_names.map(|names| names.iter().map(ToString::to_string).collect()),
+        expression: text(request.subscribed_topic_regex),
+        assignor: text(request.server_assignor),
+        owned: request.topic_partitions.map(owned),
+        image: topics.image(),
+        session_timeout: options.group_consumer_session_timeout,
+        members_max: options.group_consumer_members_max as usize,
+    };
+    let group = Group::of(groups, &request.group_id).await.map_err(Refusal::from)?;
+    match group.decide(Command::ConsumerHeartbeat(command)).await.map_err(Refusal::from)? {
+        Reply::Beaten(told) => Ok(told),
+        _ => Err(ErrorCode::UnknownServerError.into()),
+    }
+}
+
+/// What no heartbeat may be, whatever the group is; Kafka's rules, and much its words.
+fn check(request: &ConsumerGroupHeartbeatRequest, caller: &Caller) -> Result<(), String> {
+    let is_empty = |text: &Option<wire::Str>| text.as_ref().is_some_and(|text| text.trim().is_empty());
+    if request.group_id.trim().is_empty() {
+        return Err("GroupId can't be empty.".into());
+    }
+    if is_empty(&request.instance_id) {
+        return Err("InstanceId can't be empty.".into());
+    }
+    if is_empty(&request.rack_id) {
+        return Err("RackId can't be empty.".into());
+    }
+    let needs_id = caller.version >= OWN_IDS || request.member_epoch != JOINS;
+    if needs_id && request.member_id.trim().is_empty() {
+        return Err("MemberId can't be empty.".into());
+    }
+    match request.member_epoch {
+        ..LEAVES_FOR_A_WHILE => return Err("MemberEpoch is invalid.".into()),
+        LEAVES_FOR_A_WHILE if request.instance_id.is_none() => {
+            return Err("InstanceId can't be null.".into());
+        }
+        JOINS => {
+            if request.rebalance_timeout_ms == -1 {
+                return Err("RebalanceTimeoutMs must be provided in first request.".into());
+            }
+            if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
+                return Err("TopicPartitions must be empty when (re-)joining.".into());
+            }
+            let names = request.subscribed_topic_names.as_ref().is_some_and(|names| !names.is_empty());
+            let expression =
+                request.subscribed_topic_regex.as_ref().is_some_and(|expression| !expression.is_empty());
+            if !names && !expression {
+                return Err("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when \
+                            (re-)joining."
+                    .into());
+            }
+        }
+        _ => {}
+    }
+    if is_empty(&request.server_assignor) {
+        return Err("ServerAssignor can't be empty.".into());
+    }
+    Ok(())
+}
+
+fn assigned(assignment: Assignment) -> Assigned {
+    let partitions = assignment.into_iter().map(|(topic_id, partitions)| ResponseTopicPartitions {
+        topic_id,
+        partitions: partitions.into_iter().collect(),
+        ..Default::default()
+    });
+    Assigned { topic_partitions: partitions.collect(), ..Default::default() }
+}

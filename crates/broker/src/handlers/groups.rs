@@ -1,0 +1,84 @@
+//! What the handlers of groups share: the way to a group's coordinator, and Kafka's codes for its refusals.
+
+use coordinators::groups::classic::Answer;
+use coordinators::groups::{Command, Groups, Reject, Reply};
+use env::Random;
+use wire::ErrorCode;
+
+use crate::error::of_host;
+use crate::hosting::{self, GroupHost, Waiters};
+use crate::request::Caller;
+
+pub type Coordinator = hosting::Coordinator<Groups, Waiters>;
+
+/// Operations on a group that everyone may do while there is no authoriser (KIP-430).
+pub const OPERATIONS: i32 = 0b1101_0100_1000;
+
+/// The coordinator of one group.
+pub struct Group<'a> {
+    name: &'a str,
+    host: GroupHost,
+}
+
+impl<'a> Group<'a> {
+    pub async fn of(groups: &Coordinator, name: &'a str) -> Result<Group<'a>, ErrorCode> {
+        let host =
+            groups.of(name).await.map_err(|error| of_host(error, |reject| code(reject).into()).code)?;
+        Ok(Group { name, host })
+    }
+
+    pub async fn decide(&self, command: Command) -> Result<Reply, ErrorCode> {
+        self.host.decide(command).await.map_err(|error| of_host(error, |reject| code(reject).into()).code)
+    }
+
+    /// Decides a command of a member whose answer may have to wait for others.
+    pub async fn ask(&self, member: &str, command: Command) -> Result<Answer, ErrorCode> {
+        let waiting = self.host.effects.wait(self.name, member);
+        match self.decide(command).await {
+            // Without an answer the coordinator has forgotten its members: they look for it and join anew.
+            Ok(Reply::Waits) => waiting.await.map_err(|_| ErrorCode::NotCoordinator),
+            Ok(Reply::Now(answer)) => {
+                self.host.effects.forget(self.name, member);
+                Ok(answer)
+            }
+            Ok(_) => Err(ErrorCode::UnknownServerError),
+            Err(code) => {
+                self.host.effects.forget(self.name, member);
+                Err(code)
+            }
+        }
+    }
+}
+
+pub fn code(reject: Reject) -> ErrorCode {
+    match reject {
+        Reject::InvalidGroupId => ErrorCode::InvalidGroupId,
+        Reject::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        Reject::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+        Reject::UnknownMemberId => ErrorCode::UnknownMemberId,
+        Reject::FencedInstanceId => ErrorCode::FencedInstanceId,
+        Reject::IllegalGeneration | Reject::UnknownGeneration => ErrorCode::IllegalGeneration,
+        Reject::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        Reject::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        Reject::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+        Reject::GroupNotFound => ErrorCode::GroupIdNotFound,
+        Reject::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        Reject::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        Reject::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
+        Reject::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+        Reject::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
+    }
+}
+
+/// The client's address, as Java writes it.
+pub fn host(caller: &Caller) -> String {
+    format!("/{}", caller.ends.peer.ip())
+}
+
+/// A random UUID (version 4).
+pub fn uuid(random: &dyn Random) -> String {
+    let bits = u128::from(random.next_u64()) << 64 | u128::from(random.next_u64());
+    let bits = bits & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62;
+    let hex = format!("{bits:032x}");
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

@@ -1,0 +1,58 @@
+//! SyncGroup: the leader hands in the assignment, everybody gets their part of it.
+
+use coordinators::groups::classic::{Answer, Sync};
+use coordinators::groups::{Command, Reject};
+use wire::{ErrorCode, SyncGroupRequest, SyncGroupResponse};
+
+use super::groups::{self, Group};
+use crate::request::Caller;
+
+/// From here on the client must say which protocol it believes in (KIP-559).
+const NAMES_PROTOCOL: i16 = 5;
+
+pub async fn handle(
+    request: SyncGroupRequest,
+    caller: &Caller,
+    groups: &groups::Coordinator,
+) -> SyncGroupResponse {
+    let failed = |code: ErrorCode| SyncGroupResponse { error_code: code.into(), ..Default::default() };
+    match sync(request, caller, groups).await {
+        Ok(Answer::Synced { assignment, protocol_type, protocol }) => SyncGroupResponse {
+            protocol_type: protocol_type.map(Into::into),
+            protocol_name: protocol.map(Into::into),
+            assignment,
+            ..Default::default()
+        },
+        Ok(Answer::Refused(reject)) => failed(groups::code(reject)),
+        // It was asked to join meanwhile, by a request of the same member.
+        Ok(Answer::Joined(_) | Answer::MemberIdRequired { .. }) => failed(ErrorCode::RebalanceInProgress),
+        Err(code) => failed(code),
+    }
+}
+
+async fn sync(
+    request: SyncGroupRequest,
+    caller: &Caller,
+    groups: &groups::Coordinator,
+) -> Result<Answer, ErrorCode> {
+    if request.group_id.is_empty() {
+        return Err(groups::code(Reject::InvalidGroupId));
+    }
+    let named = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if caller.version >= NAMES_PROTOCOL && !named {
+        return Err(ErrorCode::InconsistentGroupProtocol);
+    }
+    let assignments = request.assignments.into_iter().map(|assignment| {
+        (assignment.member_id.to_string(), bytes::Bytes::copy_from_slice(&assignment.assignment))
+    });
+    let command = Sync {
+        group: request.group_id.to_string(),
+        generation: request.generation_id,
+        member: request.member_id.to_string(),
+        instance: request.group_instance_id.map(|instance| instance.to_string()),
+        protocol_type: request.protocol_type.map(|name| name.to_string()),
+        protocol: request.protocol_name.map(|name| name.to_string()),
+        assignments: assignments.collect(),
+    };
+    Group::of(groups, &request.group_id).await?.ask(&request.member_id, Command::Sync(command)).await
+}

@@ -1,0 +1,53 @@
+//! Members that wait for their group: for its others to join, or for the leader's assignment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use coordinators::groups::classic::Answer;
+use coordinators::groups::{Groups, Record};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::host::Effects;
+
+/// Who waits in one partition of `__consumer_offsets`, by group and member. A member waits for one thing at a time:
+/// when it asks anew, its older question is dropped.
+#[derive(Clone, Default)]
+pub struct Waiters(Arc<Mutex<HashMap<(String, String), oneshot::Sender<Answer>>>>);
+
+impl Waiters {
+    /// To be called before the command is decided whose answer may come late. The answer never comes when the
+    /// coordinator has lost what it knew of the members.
+    pub fn wait(&self, group: &str, member: &str) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.lock().insert((group.to_string(), member.to_string()), sender);
+        receiver
+    }
+
+    /// Whoever waits is told that there is no answer.
+    pub fn release(&self) {
+        self.0.lock().clear();
+    }
+
+    /// The answer came at once.
+    pub fn forget(&self, group: &str, member: &str) {
+        self.0.lock().remove(&(group.to_string(), member.to_string()));
+    }
+}
+
+impl Effects<Groups> for Waiters {
+    async fn loaded(&mut self, _: &Groups) {
+        self.release();
+    }
+
+    async fn committed(&mut self, _: &Groups, records: &[Record]) {
+        for record in records {
+            if let Record::Answered { group, member, answer } = record
+                && let Some(waiting) = self.0.lock().remove(&(group.clone(), member.clone()))
+            {
+                // Whoever waited may have gone: its session will tell.
+                let _ = waiting.send(answer.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::harness::*;
+
+/// What OpenMetrics demands of the text, as far as a scraper would stumble over it; gives back the samples.
+fn samples(text: &str) -> BTreeMap<String, f64> {
+    let mut families: BTreeMap<String, String> = BTreeMap::new();
+    let mut closed = BTreeSet::new();
+    let mut current = String::new();
+    let mut samples = BTreeMap::new();
+    let body = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
+    for line in body.lines() {
+        assert!(!line.is_empty() && !line.starts_with("# EOF"), "a line that may not be: {line:?}");
+        if let Some(rest) = line.strip_prefix("# ") {
+            let [what, name, text] = rest.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            if name != current {
+                assert!(closed.insert(current.clone()), "the lines of {current} stand together");
+                assert!(!closed.contains(name), "the lines of {name} stand together");
+                current = name.to_owned();
+            }
+            match what {
+                "TYPE" => assert_eq!(families.insert(name.to_owned(), text.to_owned()), None, "{name}"),
+                "UNIT" => {
+                    assert!(name.ends_with(&format!("_{text}")), "the name of {name} ends with its unit")
+                }
+                "HELP" => {}
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (sample, value) = line.rsplit_once(' ').expect(line);
+        let name = sample.split('{').next().expect(line);
+        let suffixes: &[&str] = match families[&current].as_str() {
+            "counter" => &["_total"],
+            "gauge" => &[""],
+            "info" => &["_info"],
+            "histogram" => &["_sum", "_count", "_bucket"],
+            other => panic!("{current}: {other}"),
+        };
+        assert!(suffixes.iter().any(|suffix| name == format!("{current}{suffix}")), "{line} under {current}");
+        let value: f64 = value.parse().expect(line);
+        assert_eq!(samples.insert(sample.to_owned(), value), None, "{sample} stands once");
+    }
+    let histograms = families.iter().filter(|(_, kind)| *kind == "histogram");
+    for (name, _) in histograms {
+        let of_all = format!("{name}_count");
+        for (sample, count) in samples.iter().filter(|(sample, _)| sample.split('{').next() == Some(&of_all))
+        {
+            let last = match sample.split_once('{') {
+                None => format!("{name}_bucket{{le=\"+Inf\"}}"),
+                Some((_, labels)) => format!("{name}_bucket{{le=\"+Inf\",{labels}"),
+            };
+            assert_eq!(samples.get(&last), Some(count), "{last} holds all");
+        }
+    }
+    samples
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_are_openmetrics_and_tell_traffic_by_topic_errors_by_code_and_who_runs() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("orders", 2, &[]).await;
+    let records = batch(&["a", "b", "c"]);
+    let size = records.len() as f64;
+    client.produce("orders", 1, records).await;
+    let read = client.fetch("orders", 1, 1).await;
+    assert_eq!(read.error_code, 0);
+    client.produce("orders", 7, batch(&["nowhere"])).await;
+    client.fetch("orders", 1, 99).await;
+    let samples = samples(&server.broker.metrics_text());
+    let value = |sample: &str| *samples.get(sample).unwrap_or_else(|| panic!("{sample} in {samples:#?}"));
+    assert_eq!(value("levada_topic_produced_bytes_total{topic=\"orders\"}"), size);
+    assert_eq!(value("levada_topic_produced_records_total{topic=\"orders\"}"), 3.0);
+    assert_eq!(value("levada_topic_fetched_bytes_total{topic=\"orders\"}"), size, "whole batches are sent");
+    assert_eq!(value("levada_topic_fetched_records_total{topic=\"orders\"}"), 2.0, "from where it was asked");
+    assert_eq!(value("levada_errors_total{api=\"Produce\",code=\"UNKNOWN_TOPIC_OR_PARTITION\"}"), 1.0);
+    assert_eq!(value("levada_errors_total{api=\"Fetch\",code=\"OFFSET_OUT_OF_RANGE\"}"), 1.0);
+    assert_eq!(value(concat!("levada_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")), 1.0);
+    assert_eq!(value("process_start_time_seconds"), NOW.0 as f64 / 1000.0);
+    assert!(value("levada_storage_sync_seconds_count") > 0.0);
+    assert!(samples.contains_key("levada_storage_sync_seconds_sum"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_records_is_no_latency() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("orders", 1, &[]).await;
+    let mut fetch = fetch_request("orders", 0, 0);
+    fetch.max_wait_ms = 2000;
+    client.send(12, &fetch).await;
+    settle().await;
+    server.clock.advance(Duration::from_secs(2));
+    client.receive::<wire::FetchRequest>(12).await.unwrap();
+    let samples = samples(&server.broker.metrics_text());
+    let wait = samples["levada_request_wait_seconds_sum{api=\"Fetch\"}"];
+    let latency = samples["levada_request_latency_seconds_sum{api=\"Fetch\"}"];
+    assert!(wait >= Duration::from_secs(2).as_secs_f64() && latency < 0.1, "waited {wait}, took {latency}");
+}

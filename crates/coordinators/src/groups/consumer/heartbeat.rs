@@ -1,0 +1,303 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use machine::Decision;
+use model::Timestamp;
+use regex::Regex;
+
+use super::assign::{self, Assignor, Subscriber};
+use super::reconcile::reconcile;
+use super::{
+    Assignment, Change, Consumer, Current, Fact, Image, JOINS, LEAVES, LEAVES_FOR_A_WHILE, Member,
+    MemberState, Metadata,
+};
+use crate::groups::classic::after;
+use crate::groups::{Groups, Record, Reject, Reply};
+
+/// One heartbeat. What is `None` has not changed since the last one.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    pub group: String,
+    pub member: String,
+    pub epoch: i32,
+    pub instance: Option<String>,
+    pub rack: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub rebalance_timeout: Option<Duration>,
+    pub topics: Option<BTreeSet<String>>,
+    /// Empty: none any more.
+    pub expression: Option<String>,
+    pub assignor: Option<String>,
+    pub owned: Option<Assignment>,
+    pub image: Arc<Image>,
+    pub session_timeout: Duration,
+    pub members_max: usize,
+}
+
+/// What the member is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beaten {
+    pub member: String,
+    pub epoch: i32,
+    /// None: as before.
+    pub assignment: Option<Assignment>,
+}
+
+type Outcome = Result<Decision<Groups>, Reject>;
+
+pub(crate) fn heartbeat(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
+    let known = groups.consumer(&beat.group);
+    if known.is_none() && beat.epoch != JOINS {
+        return Err(Reject::GroupNotFound);
+    }
+    match beat.epoch {
+        LEAVES | LEAVES_FOR_A_WHILE => leave(groups, &beat),
+        _ => stay(groups, beat, now),
+    }
+}
+
+fn leave(groups: &Groups, beat: &Beat) -> Outcome {
+    let mut change = Change::of(groups, &beat.group);
+    let member = match &beat.instance {
+        None => beat.member.clone(),
+        Some(instance) => {
+            let id = change.group.of_instance(instance).ok_or(Reject::UnknownMemberId)?;
+            if id != beat.member {
+                return Err(Reject::FencedInstanceId);
+            }
+            id.to_string()
+        }
+    };
+    let known = change.group.members.get(&member).ok_or(Reject::UnknownMemberId)?.clone();
+    if beat.epoch == LEAVES_FOR_A_WHILE {
+        // Its partitions stay its own until its session is over; whatever it had to give up, it has.
+        let current = Current {
+            epoch: LEAVES_FOR_A_WHILE,
+            revoking: Assignment::new(),
+            state: MemberState::Stable,
+            ..known.current.clone()
+        };
+        change.put(Fact::Current { member: member.clone(), current });
+        change.put(Fact::Seen { member: member.clone(), at: known.seen, revoke_until: None });
+    } else {
+        change.remove(&member);
+        let hash = change.group.metadata_hash;
+        change.next_epoch(hash);
+    }
+    let told = Beaten { member, epoch: beat.epoch, assignment: None };
+    Ok(Decision::new(change.into_records(&beat.group), Reply::Beaten(told)))
+}
+
+/// Whether a heartbeat of a member changes nothing: it is where it should be, and so is the group.
+fn is_settled(group: &Consumer, beat: &Beat) -> bool {
+    let says_nothing = beat.topics.is_none() && beat.expression.is_none() && beat.assignor.is_none();
+    let knows = |member: &Arc<Member>| {
+        let (current, metadata) = (&member.current, &member.metadata);
+        current.state == MemberState::Stable
+            && current.epoch == beat.epoch
+            && current.epoch == group.assignment_epoch
+            && metadata.client_id == beat.client_id
+            && metadata.client_host == beat.client_host
+            && metadata.instance == beat.instance
+    };
+    says_nothing
+        && beat.rebalance_timeout.is_none()
+        && beat.rack.is_none()
+        && group.epoch == group.assignment_epoch
+        && group.image_version == Some(beat.image.version)
+        && group.session_timeout == beat.session_timeout
+        && group.members.get(&beat.member).is_some_and(knows)
+}
+
+fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
+    if groups.consumer(&beat.group).is_some_and(|group| is_settled(group, &beat)) {
+        let member = beat.member.clone();
+        let fact = Fact::Seen { member: beat.member, at: now, revoke_until: None };
+        let told = Beaten { member, epoch: beat.epoch, assignment: None };
+        return Ok(Decision::new(vec![Record::Consumer { group: beat.group, fact }], Reply::Beaten(told)));
+    }
+    let mut change = Change::of(groups, &beat.group);
+    if let Some(name) = beat.assignor.as_deref().filter(|name| !name.is_empty())
+        && Assignor::named(name).is_none()
+    {
+        return Err(Reject::UnsupportedAssignor);
+    }
+    let came = find(&change.group, &beat)?;
+    let is_new = matches!(came, Came::New);
+    if is_new && change.group.members.len() >= beat.members_max {
+        return Err(Reject::GroupMaxSizeReached);
+    }
+    if let Came::Replaces(old) = &came {
+        take_over(&mut change, old, &beat.member);
+    }
+    let id = beat.member.clone();
+    let before = change.group.members.get(&id).map(|member| Member::clone(member));
+    let metadata = updated(before.as_ref().map(|member| &*member.metadata), &beat);
+    if let Some(expression) = &metadata.expression
+        && !change.group.expressions.contains_key(expression)
+    {
+        let topics = Arc::new(matches(expression, &beat.image)?);
+        change.put(Fact::Expression { expression: expression.clone(), topics });
+    }
+    let old = before.as_ref().map(|member| member.metadata.clone()).unwrap_or_default();
+    let wants_others = old.topics != metadata.topics || old.expression != metadata.expression;
+    if before.is_none() || *old != metadata {
+        change.put(Fact::Member { member: id.clone(), metadata: Arc::new(metadata) });
+        change.drop_unused_expressions();
+    }
+    look_at(&mut change, &beat);
+    let hash = change.group.hash_of(&beat.image);
+    let is_first = is_new || change.group.epoch == 0;
+    if is_first || wants_others || hash != change.group.metadata_hash {
+        change.next_epoch(hash);
+    }
+    if change.group.epoch > change.group.assignment_epoch {
+        assign(&mut change, &beat.image);
+    }
+    let before = before.map(|member| member.current).unwrap_or_default();
+    let is_rejoining = beat.epoch == JOINS;
+    // Who joins owns nothing, whatever was told before.
+    let owned = if is_rejoining { Some(Assignment::new()) } else { beat.owned.clone() };
+    let target = change.group.targets.get(&id).map(|target| Assignment::clone(target)).unwrap_or_default();
+    let current = reconcile(&change.group, &id, &before, &target, owned.as_ref());
+    if is_new || current != before {
+        change.put(Fact::Current { member: id.clone(), current: current.clone() });
+    }
+    let revoke_until = match (&change.group.members[&id], current.state) {
+        (member, MemberState::UnrevokedPartitions) => Some(match member.revoke_until {
+            Some(until) if before.state == current.state && before.revoking == current.revoking => until,
+            _ => after(now, member.metadata.rebalance_timeout),
+        }),
+        _ => None,
+    };
+    change.put(Fact::Seen { member: id.clone(), at: now, revoke_until });
+    let is_full = beat.rebalance_timeout.is_some()
+        && (beat.topics.is_some() || beat.expression.is_some())
+        && beat.owned.is_some();
+    let told = Beaten {
+        member: id,
+        epoch: current.epoch,
+        assignment: (is_rejoining || is_full || before.assigned != current.assigned)
+            .then_some(current.assigned),
+    };
+    Ok(Decision::new(change.into_records(&beat.group), Reply::Beaten(told)))
+}
+
+enum Came {
+    New,
+    Known,
+    /// A static member comes back in place of this one.
+    Replaces(String),
+}
+
+fn find(group: &Consumer, beat: &Beat) -> Result<Came, Reject> {
+    let of_instance = beat.instance.as_deref().and_then(|instance| group.of_instance(instance));
+    let joins = beat.epoch == JOINS;
+    if beat.instance.is_some() {
+        match of_instance {
+            None if joins => return Ok(Came::New),
+            None => return Err(Reject::UnknownMemberId),
+            Some(id) if id == beat.member => {}
+            Some(id) if joins => {
+                return match group.members[id].current.epoch {
+                    LEAVES_FOR_A_WHILE => Ok(Came::Replaces(id.to_string())),
+                    _ => Err(Reject::UnreleasedInstanceId),
+                };
+            }
+            Some(_) => return Err(Reject::FencedInstanceId),
+        }
+    }
+    let Some(member) = group.members.get(&beat.member) else {
+        return if joins { Ok(Came::New) } else { Err(Reject::UnknownMemberId) };
+    };
+    let current = &member.current;
+    let owns_no_more = |owned: &Assignment| {
+        owned.iter().all(|(topic, partitions)| {
+            current.assigned.get(topic).is_some_and(|assigned| partitions.is_subset(assigned))
+        })
+    };
+    // Its last answer may have got lost: then it comes with the epoch before, and with nothing that it may not have.
+    let is_one_behind = beat.epoch == current.previous_epoch && beat.owned.as_ref().is_some_and(owns_no_more);
+    match joins || beat.epoch == current.epoch || beat.epoch < current.epoch && is_one_behind {
+        true => Ok(Came::Known),
+        false => Err(Reject::FencedMemberEpoch),
+    }
+}
+
+/// Gives a static member's place to its new incarnation.
+fn take_over(change: &mut Change, old: &str, new: &str) {
+    let was = Member::clone(&change.group.members[old]);
+    let target = change.group.targets.get(old).cloned();
+    change.put(Fact::CurrentGone { member: old.to_string() });
+    change.put(Fact::TargetGone { member: old.to_string() });
+    change.put(Fact::MemberGone { member: old.to_string() });
+    let member = new.to_string();
+    change.put(Fact::Member { member: member.clone(), metadata: was.metadata });
+    if let Some(assignment) = target {
+        change.put(Fact::Target { member: member.clone(), assignment });
+    }
+    let current = Current { epoch: JOINS, ..was.current };
+    change.put(Fact::Current { member, current });
+}
+
+fn updated(old: Option<&Metadata>, beat: &Beat) -> Metadata {
+    let old = old.cloned().unwrap_or_default();
+    Metadata {
+        instance: beat.instance.clone().or(old.instance),
+        rack: beat.rack.clone().or(old.rack),
+        client_id: beat.client_id.clone(),
+        client_host: beat.client_host.clone(),
+        topics: beat.topics.clone().unwrap_or(old.topics),
+        expression: match &beat.expression {
+            None => old.expression,
+            Some(expression) => Some(expression.clone()).filter(|expression| !expression.is_empty()),
+        },
+        rebalance_timeout: beat.rebalance_timeout.unwrap_or(old.rebalance_timeout),
+        assignor: beat.assignor.clone().filter(|name| !name.is_empty()).or(old.assignor),
+    }
+}
+
+/// The topics whose whole name an expression matches.
+fn matches(expression: &str, image: &Image) -> Result<BTreeSet<String>, Reject> {
+    let whole = Regex::new(&format!("^(?:{expression})$")).map_err(|_| Reject::InvalidRegularExpression)?;
+    Ok(image.topics.keys().filter(|name| whole.is_match(name)).cloned().collect())
+}
+
+/// Looks at the topics again if they are others than last time.
+fn look_at(change: &mut Change, beat: &Beat) {
+    if change.group.image_version != Some(beat.image.version) {
+        let expressions: Vec<String> = change.group.expressions.keys().cloned().collect();
+        for expression in expressions {
+            let Ok(topics) = matches(&expression, &beat.image) else { continue };
+            if *change.group.expressions[&expression] != topics {
+                change.put(Fact::Expression { expression, topics: Arc::new(topics) });
+            }
+        }
+    }
+    let looked = (Some(beat.image.version), beat.session_timeout);
+    if looked != (change.group.image_version, change.group.session_timeout) {
+        let (image_version, session_timeout) = (beat.image.version, beat.session_timeout);
+        change.put(Fact::Looked { image_version, session_timeout });
+    }
+}
+
+/// Computes everybody's target.
+fn assign(change: &mut Change, image: &Image) {
+    let group = &change.group;
+    let subscribers = group.members.iter().map(|(id, member)| Subscriber {
+        member: id,
+        order: member.metadata.instance.as_deref().unwrap_or(id),
+        topics: group.topics_of(&member.metadata).filter_map(|name| image.topics.get(name)).collect(),
+        before: group.targets.get(id).map(|target| &**target),
+    });
+    let targets = assign::assign(group.assignor(), subscribers.collect());
+    let epoch = group.epoch;
+    for (member, assignment) in targets {
+        if change.group.targets.get(&member).is_none_or(|target| **target != assignment) {
+            change.put(Fact::Target { member, assignment: Arc::new(assignment) });
+        }
+    }
+    change.put(Fact::TargetEpoch { epoch });
+}

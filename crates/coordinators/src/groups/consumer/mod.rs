@@ -1,0 +1,451 @@
+//! The consumer group protocol (KIP-848): members say what they want with every heartbeat, the coordinator assigns, and
+//! moves each member towards its target on its own, one heartbeat at a time.
+//!
+//! ```text
+//!   group epoch ─────── rises when the members or what they subscribe to change
+//!   assignment epoch ── the group epoch for which targets were computed
+//!   member epoch ────── the assignment epoch that the member has reached:
+//!
+//!     Stable ──────────▶ UnrevokedPartitions ── it has given up what it must ──▶ UnreleasedPartitions or Stable
+//!        ▲   new target        (keeps its epoch until then)                             │
+//!        └───────────────── others have given up what it gets ──────────────────────────┘
+//! ```
+//!
+//! A partition is handed to a member only when nobody owns it and nobody has still to give it up.
+
+mod assign;
+mod heartbeat;
+mod reconcile;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Timestamp, TopicId};
+
+use super::classic::after;
+use super::{Groups, Record, Reject};
+
+pub use assign::Assignor;
+pub(super) use heartbeat::heartbeat;
+pub use heartbeat::{Beat, Beaten};
+
+/// Partitions by topic; no topic without partitions.
+pub type Assignment = BTreeMap<TopicId, BTreeSet<i32>>;
+
+/// The member epoch of who joins, of who leaves, and of a static member that will come back.
+pub const JOINS: i32 = 0;
+pub const LEAVES: i32 = -1;
+pub const LEAVES_FOR_A_WHILE: i32 = -2;
+
+/// The topics that there are, as the coordinator is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Image {
+    /// Another one has another version.
+    pub version: u64,
+    pub topics: BTreeMap<String, ImageTopic>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageTopic {
+    pub id: TopicId,
+    pub partitions: i32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Consumer {
+    pub epoch: i32,
+    /// Changes with the subscribed topics, their ids and numbers of partitions.
+    pub metadata_hash: i64,
+    pub assignment_epoch: i32,
+    pub members: BTreeMap<String, Arc<Member>>,
+    pub targets: BTreeMap<String, Arc<Assignment>>,
+    /// The topics that regular expressions stood for when they were last looked at.
+    pub expressions: BTreeMap<String, Arc<BTreeSet<String>>>,
+    /// The image that the hash was computed from; none since the start of the process.
+    image_version: Option<u64>,
+    session_timeout: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub metadata: Arc<Metadata>,
+    pub current: Current,
+    /// When it was last heard of.
+    pub seen: Timestamp,
+    /// By when it must have given up what it has to.
+    pub revoke_until: Option<Timestamp>,
+}
+
+/// What a member said of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    pub instance: Option<String>,
+    pub rack: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub topics: BTreeSet<String>,
+    /// A regular expression over topic names, in RE2's syntax.
+    pub expression: Option<String>,
+    pub rebalance_timeout: Duration,
+    pub assignor: Option<String>,
+}
+
+/// How far a member has got.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Current {
+    pub epoch: i32,
+    pub previous_epoch: i32,
+    pub state: MemberState,
+    /// What it owns, or may take.
+    pub assigned: Assignment,
+    /// What it owns and must give up.
+    pub revoking: Assignment,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemberState {
+    #[default]
+    Stable,
+    UnrevokedPartitions,
+    UnreleasedPartitions,
+}
+
+/// What is kept of a consumer group, in records of their own as Kafka keeps them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    Group {
+        epoch: i32,
+        metadata_hash: i64,
+    },
+    GroupGone,
+    Member {
+        member: String,
+        metadata: Arc<Metadata>,
+    },
+    MemberGone {
+        member: String,
+    },
+    TargetEpoch {
+        epoch: i32,
+    },
+    TargetEpochGone,
+    Target {
+        member: String,
+        assignment: Arc<Assignment>,
+    },
+    TargetGone {
+        member: String,
+    },
+    Current {
+        member: String,
+        current: Current,
+    },
+    CurrentGone {
+        member: String,
+    },
+    Expression {
+        expression: String,
+        topics: Arc<BTreeSet<String>>,
+    },
+    ExpressionGone {
+        expression: String,
+    },
+    /// Not kept: a sign of life, and by when partitions must be given up.
+    Seen {
+        member: String,
+        at: Timestamp,
+        revoke_until: Option<Timestamp>,
+    },
+    /// Not kept: what was last looked at.
+    Looked {
+        image_version: u64,
+        session_timeout: Duration,
+    },
+}
+
+impl Fact {
+    pub fn is_durable(&self) -> bool {
+        !matches!(self, Fact::Seen { .. } | Fact::Looked { .. })
+    }
+}
+
+impl Default for Consumer {
+    fn default() -> Consumer {
+        Consumer {
+            epoch: 0,
+            metadata_hash: 0,
+            assignment_epoch: 0,
+            members: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            expressions: BTreeMap::new(),
+            image_version: None,
+            session_timeout: Duration::from_secs(45),
+        }
+    }
+}
+
+impl Member {
+    fn new() -> Member {
+        Member {
+            metadata: Arc::default(),
+            current: Current::default(),
+            seen: Timestamp(0),
+            revoke_until: None,
+        }
+    }
+}
+
+impl Consumer {
+    /// Takes in a fact. Says whether the group is still there.
+    pub(super) fn apply(&mut self, fact: &Fact) -> bool {
+        match fact {
+            Fact::Group { epoch, metadata_hash } => {
+                (self.epoch, self.metadata_hash) = (*epoch, *metadata_hash);
+            }
+            Fact::GroupGone => return false,
+            Fact::Member { member, metadata } => self.member_mut(member).metadata = metadata.clone(),
+            Fact::MemberGone { member } => drop(self.members.remove(member)),
+            Fact::TargetEpoch { epoch } => self.assignment_epoch = *epoch,
+            Fact::TargetEpochGone => self.assignment_epoch = 0,
+            Fact::Target { member, assignment } => {
+                self.targets.insert(member.clone(), assignment.clone());
+            }
+            Fact::TargetGone { member } => drop(self.targets.remove(member)),
+            Fact::Current { member, current } => self.member_mut(member).current = current.clone(),
+            Fact::CurrentGone { member } => {
+                if let Some(member) = self.members.get_mut(member) {
+                    Arc::make_mut(member).current = Current::default();
+                }
+            }
+            Fact::Expression { expression, topics } => {
+                self.expressions.insert(expression.clone(), topics.clone());
+            }
+            Fact::ExpressionGone { expression } => drop(self.expressions.remove(expression)),
+            Fact::Seen { member, at, revoke_until } => {
+                let member = self.member_mut(member);
+                (member.seen, member.revoke_until) = (*at, *revoke_until);
+            }
+            Fact::Looked { image_version, session_timeout } => {
+                (self.image_version, self.session_timeout) = (Some(*image_version), *session_timeout);
+            }
+        }
+        true
+    }
+
+    fn member_mut(&mut self, id: &str) -> &mut Member {
+        Arc::make_mut(self.members.entry(id.to_string()).or_insert_with(|| Arc::new(Member::new())))
+    }
+
+    pub fn state_name(&self) -> &'static str {
+        let reached = |member: &Arc<Member>| {
+            member.current.state == MemberState::Stable && member.current.epoch == self.assignment_epoch
+        };
+        match self {
+            _ if self.members.is_empty() => "Empty",
+            _ if self.epoch > self.assignment_epoch => "Assigning",
+            _ if self.members.values().all(reached) => "Stable",
+            _ => "Reconciling",
+        }
+    }
+
+    /// The topics that a member reads, by name or by its expression.
+    fn topics_of<'a>(&'a self, metadata: &'a Metadata) -> impl Iterator<Item = &'a String> {
+        let matched = metadata.expression.as_ref().and_then(|expression| self.expressions.get(expression));
+        metadata.topics.iter().chain(matched.into_iter().flat_map(|topics| topics.iter()))
+    }
+
+    /// Whether any member reads this topic.
+    pub fn subscribes(&self, topic: &str) -> bool {
+        self.members.values().any(|member| self.topics_of(&member.metadata).any(|name| name == topic))
+    }
+
+    /// Refuses who is not a member, or one whose epoch is not the member's.
+    pub(super) fn check_commit(
+        &self,
+        member: &str,
+        epoch: i32,
+        instance: Option<&str>,
+    ) -> Result<(), Reject> {
+        if let Some(instance) = instance {
+            match self.of_instance(instance) {
+                Some(id) if id != member => return Err(Reject::FencedInstanceId),
+                _ => {}
+            }
+        }
+        let known = self.members.get(member).ok_or(Reject::UnknownMemberId)?;
+        if epoch == known.current.epoch { Ok(()) } else { Err(Reject::StaleMemberEpoch) }
+    }
+
+    fn of_instance(&self, instance: &str) -> Option<&str> {
+        let mut of = self.members.iter().filter(|(_, m)| m.metadata.instance.as_deref() == Some(instance));
+        of.next().map(|(id, _)| id.as_str())
+    }
+
+    /// Who owns a partition, or has still to give it up.
+    fn owners(&self) -> BTreeMap<(TopicId, i32), &str> {
+        let mut owners = BTreeMap::new();
+        for (id, member) in &self.members {
+            for (topic, partitions) in member.current.assigned.iter().chain(&member.current.revoking) {
+                owners.extend(partitions.iter().map(|partition| ((*topic, *partition), id.as_str())));
+            }
+        }
+        owners
+    }
+
+    /// The assignor that most members ask for.
+    pub fn assignor(&self) -> Assignor {
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in self.members.values().filter_map(|member| member.metadata.assignor.as_deref()) {
+            *votes.entry(name).or_default() += 1;
+        }
+        let most = votes.into_iter().max_by_key(|(_, votes)| *votes);
+        most.and_then(|(name, _)| Assignor::named(name)).unwrap_or_default()
+    }
+
+    fn hash_of(&self, image: &Image) -> i64 {
+        let names: BTreeSet<&String> =
+            self.members.values().flat_map(|member| self.topics_of(&member.metadata)).collect();
+        let mut hash = Hash::default();
+        for name in names {
+            if let Some(topic) = image.topics.get(name) {
+                hash.take(name.as_bytes());
+                hash.take(&topic.id.0);
+                hash.take(&topic.partitions.to_be_bytes());
+            }
+        }
+        hash.0 as i64
+    }
+
+    pub(super) fn due_at_of(&self, member: &str) -> Option<Timestamp> {
+        let member = self.members.get(member)?;
+        let session = after(member.seen, self.session_timeout);
+        Some(member.revoke_until.map_or(session, |until| until.min(session)))
+    }
+
+    /// When the next member is due.
+    pub(super) fn due_at(&self) -> Option<Timestamp> {
+        let session = |member: &Arc<Member>| after(member.seen, self.session_timeout);
+        let members = self.members.values();
+        members.flat_map(|member| std::iter::once(session(member)).chain(member.revoke_until)).min()
+    }
+
+    /// The records that end a group.
+    pub(super) fn tombstones(&self) -> Vec<Fact> {
+        let mut facts: Vec<Fact> = Vec::new();
+        for member in self.members.keys() {
+            facts.push(Fact::CurrentGone { member: member.clone() });
+        }
+        for member in self.targets.keys() {
+            facts.push(Fact::TargetGone { member: member.clone() });
+        }
+        facts.push(Fact::TargetEpochGone);
+        for member in self.members.keys() {
+            facts.push(Fact::MemberGone { member: member.clone() });
+        }
+        for expression in self.expressions.keys() {
+            facts.push(Fact::ExpressionGone { expression: expression.clone() });
+        }
+        facts.push(Fact::GroupGone);
+        facts
+    }
+}
+
+/// FNV-1a, 64 bits: stable over restarts and versions of the standard library.
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Self {
+        Hash(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hash {
+    fn take(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().chain(&[0xff]) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// A group while a command changes it: a copy, and the facts that made it what it is.
+struct Change {
+    group: Consumer,
+    facts: Vec<Fact>,
+}
+
+impl Change {
+    fn of(groups: &Groups, name: &str) -> Change {
+        let group = groups.consumer(name).map_or_else(Consumer::default, |group| Consumer::clone(group));
+        Change { group, facts: Vec::new() }
+    }
+
+    fn put(&mut self, fact: Fact) {
+        self.group.apply(&fact);
+        self.facts.push(fact);
+    }
+
+    fn into_records(self, name: &str) -> Vec<Record> {
+        let record = |fact| Record::Consumer { group: name.to_string(), fact };
+        self.facts.into_iter().map(record).collect()
+    }
+
+    /// Takes a member out.
+    fn remove(&mut self, member: &str) {
+        self.put(Fact::CurrentGone { member: member.to_string() });
+        self.put(Fact::TargetGone { member: member.to_string() });
+        self.put(Fact::MemberGone { member: member.to_string() });
+        self.drop_unused_expressions();
+    }
+
+    fn drop_unused_expressions(&mut self) {
+        let used: BTreeSet<&String> =
+            self.group.members.values().filter_map(|member| member.metadata.expression.as_ref()).collect();
+        let unused: Vec<String> =
+            self.group.expressions.keys().filter(|known| !used.contains(known)).cloned().collect();
+        unused.into_iter().for_each(|expression| self.put(Fact::ExpressionGone { expression }));
+    }
+
+    /// The members or what they want are others: targets must be computed anew.
+    fn next_epoch(&mut self, metadata_hash: i64) {
+        let epoch = self.group.epoch + 1;
+        self.put(Fact::Group { epoch, metadata_hash });
+    }
+}
+
+/// Carries out what is due in a group.
+pub(super) fn expire(groups: &Groups, name: &str, now: Timestamp) -> Vec<Record> {
+    let mut change = Change::of(groups, name);
+    let session = change.group.session_timeout;
+    let is_due = |member: &Arc<Member>| {
+        after(member.seen, session) <= now || member.revoke_until.is_some_and(|until| until <= now)
+    };
+    let gone: Vec<String> =
+        change.group.members.iter().filter(|(_, member)| is_due(member)).map(|(id, _)| id.clone()).collect();
+    if gone.is_empty() {
+        return vec![Record::Looked { group: name.to_string() }];
+    }
+    gone.iter().for_each(|member| change.remove(member));
+    let hash = change.group.metadata_hash;
+    change.next_epoch(hash);
+    change.into_records(name)
+}
+
+/// Sessions of the members that were found in the log begin now.
+pub(super) fn started(groups: &Groups, name: &str, session_timeout: Duration, now: Timestamp) -> Vec<Record> {
+    let mut change = Change::of(groups, name);
+    let members: Vec<(String, bool, Duration)> = change
+        .group
+        .members
+        .iter()
+        .map(|(id, member)| {
+            let revokes = member.current.state == MemberState::UnrevokedPartitions;
+            (id.clone(), revokes, member.metadata.rebalance_timeout)
+        })
+        .collect();
+    change.put(Fact::Looked { image_version: u64::MAX, session_timeout });
+    for (member, revokes, timeout) in members {
+        change.put(Fact::Seen { member, at: now, revoke_until: revokes.then(|| after(now, timeout)) });
+    }
+    change.into_records(name)
+}

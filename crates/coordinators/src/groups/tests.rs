@@ -1,0 +1,82 @@
+mod classic;
+mod consumer;
+mod offsets;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use machine::Machine;
+use model::{LeaderEpoch, Offset, Timestamp, TopicId};
+
+use super::classic::Answer;
+use super::*;
+
+/// A machine, its log, and what its waiting members were told.
+struct Bench {
+    groups: Groups,
+    now: Timestamp,
+    log: Vec<Record>,
+    answers: BTreeMap<String, Answer>,
+}
+
+fn options() -> Options {
+    Options {
+        session_timeout_min: Duration::from_secs(6),
+        session_timeout_max: Duration::from_secs(1800),
+        members_max: 1000,
+        initial_rebalance_delay: Duration::ZERO,
+        consumer_session_timeout: Duration::from_secs(45),
+        offsets_retention: Duration::from_secs(7 * 24 * 3600),
+        offsets_check_interval: Duration::from_secs(600),
+    }
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::with(options())
+    }
+
+    fn with(options: Options) -> Bench {
+        let mut bench = Bench {
+            groups: Groups::new(options),
+            now: Timestamp(1_000_000),
+            log: Vec::new(),
+            answers: BTreeMap::new(),
+        };
+        bench.run(Command::Started).unwrap();
+        bench
+    }
+
+    fn run(&mut self, command: Command) -> Result<Reply, Reject> {
+        let decision = self.groups.decide(command, self.now)?;
+        for record in decision.records {
+            self.groups.apply(&record);
+            if let Record::Answered { member, answer, .. } = &record {
+                self.answers.insert(member.clone(), answer.clone());
+            }
+            self.log.push(record);
+        }
+        Ok(decision.reply)
+    }
+
+    /// Lets time go by, and the machine wake whenever it wants to.
+    fn pass(&mut self, seconds: u64) {
+        let until = classic::after(self.now, seconds);
+        while let Some(at) = self.groups.wake_at().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.run(Command::Wake).unwrap();
+            assert!(self.groups.wake_at().is_none_or(|next| next > self.now), "it would spin");
+        }
+        self.now = until;
+    }
+
+    /// The process ends: what was not written is gone.
+    fn restart(&mut self) {
+        let mut groups = Groups::new(self.groups.options.clone());
+        self.log.retain(Record::is_durable);
+        self.log.iter().for_each(|record| groups.apply(record));
+        self.groups = groups;
+        self.answers.clear();
+        self.run(Command::Started).unwrap();
+    }
+}
