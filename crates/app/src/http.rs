@@ -6,6 +6,8 @@
 //! GET /readyz    200 when it serves Kafka, and what somebody should look after; else 503 and why not
 //! ```
 
+mod door;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +15,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+
+pub use door::Door;
 
 /// Whether the process can do its work now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! How the broker is put together from its settings. The commands know nothing of it beyond this file.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,7 +12,7 @@ use model::{PartitionId, TopicId};
 use settings::{BrokerOptions, BrokerSettings};
 use storage::{Health, OpenError, Shard, Storage};
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::http::Readiness;
 
@@ -28,9 +29,14 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Opens the storage, recovers, starts the broker, opens its door.
-    pub async fn start(settings: &BrokerSettings) -> anyhow::Result<Broker> {
+    /// Opens the storage, recovers, starts the broker, opens its door. None if told to stop meanwhile.
+    pub async fn start(
+        settings: &BrokerSettings,
+        told_to_stop: impl Future<Output = ()>,
+    ) -> anyhow::Result<Option<Broker>> {
+        let mut told_to_stop = std::pin::pin!(told_to_stop);
         let options = settings.options();
+        let connections_max = connections_max(env::raise_open_files_max());
         // The door first: a port that is taken is told before anything is touched.
         let address = options.listener.address();
         let resolved =
@@ -44,15 +50,29 @@ impl Broker {
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let (storage, shards) = open_storage(&options, clock.clone(), random.clone()).await?;
+        let opening = open_storage(&options, clock.clone(), random.clone());
+        let (storage, shards) = tokio::select! {
+            biased;
+            opened = told_of("the log to be recovered", opening) => opened?,
+            // Recovery only repeats what a crash would make it repeat.
+            () = &mut told_to_stop => return Ok(None),
+        };
         let shards = run_shards(shards)?;
-        let broker = match broker::Broker::open(settings.clone(), storage.clone(), clock, random).await {
-            Ok(broker) => broker,
-            Err(error) => {
-                let error = explain(&error, &storage, &options.data_dir);
-                // In order, so that the next try finds what this one found.
-                storage.close().await;
-                return Err(error);
+        let opening = broker::Broker::open(settings.clone(), storage.clone(), clock, random);
+        let broker = tokio::select! {
+            biased;
+            opened = told_of("the cluster metadata to be loaded", opening) => match opened {
+                Ok(broker) => broker,
+                Err(error) => {
+                    let error = explain(&error, &storage, &options.data_dir);
+                    // In order, so that the next try finds what this one found.
+                    storage.close().await;
+                    return Err(error);
+                }
+            },
+            () = &mut told_to_stop => {
+                close(&storage, shards).await?;
+                return Ok(None);
             }
         };
         env::spawn(release_memory(broker.clone()));
@@ -63,9 +83,9 @@ impl Broker {
         let (shutdown, stopped) = watch::channel(false);
         let serving = env::spawn({
             let broker = broker.clone();
-            async move { broker.serve(listener, stopped).await }
+            async move { broker.serve(listener, connections_max, stopped).await }
         });
-        Ok(Broker { kafka_address, broker, storage, shards, serving, shutdown, options })
+        Ok(Some(Broker { kafka_address, broker, storage, shards, serving, shutdown, options }))
     }
 
     pub fn cluster_id(&self) -> &str {
@@ -103,13 +123,40 @@ impl Broker {
         if tokio::time::timeout(self.options.shutdown_wait_max, self.serving).await.is_err() {
             warn!("stopping although requests are still under way: levada.shutdown.wait.max.ms is over");
         }
-        self.storage.close().await;
-        let shards = self.shards;
-        env::run_blocking(move || shards.into_iter().all(|shard| shard.join().is_ok()))
-            .await
-            .then_some(())
-            .context("a storage thread failed")
+        close(&self.storage, self.shards).await
     }
+}
+
+async fn close(storage: &Storage, shards: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
+    storage.close().await;
+    env::run_blocking(move || shards.into_iter().all(|shard| shard.join().is_ok()))
+        .await
+        .then_some(())
+        .context("a storage thread failed")
+}
+
+/// How often it is told what a start waits for.
+const START_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Says now and then what is being waited for.
+async fn told_of<T>(what: &'static str, step: impl Future<Output = T>) -> T {
+    let mut step = std::pin::pin!(step);
+    loop {
+        match tokio::time::timeout(START_INTERVAL, &mut step).await {
+            Ok(done) => return done,
+            Err(_) => info!(what, "starting: still waiting"),
+        }
+    }
+}
+
+/// Files that are kept for everything but connections: the log, open segments, the HTTP door.
+const FILES_KEPT: u64 = 4096;
+
+/// How many connections the limit of open files leaves room for: at least half of it.
+pub fn connections_max(open_files_max: Option<u64>) -> usize {
+    let Some(open_files_max) = open_files_max else { return usize::MAX };
+    let kept = FILES_KEPT.min(open_files_max / 2);
+    usize::try_from(open_files_max - kept).unwrap_or(usize::MAX)
 }
 
 /// Why the broker cannot start with this storage, and what to do.

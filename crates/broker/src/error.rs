@@ -63,7 +63,7 @@ impl From<AppendError> for Refusal {
         let code = match error {
             AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
-            AppendError::Damaged | AppendError::DiskFull | AppendError::Closed => {
+            AppendError::Damaged | AppendError::DiskFull | AppendError::OutOfFiles | AppendError::Closed => {
                 ErrorCode::KafkaStorageError
             }
             AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
@@ -92,7 +92,9 @@ impl From<ChangeError> for Refusal {
             ChangeError::Unknown => ErrorCode::UnknownTopicOrPartition,
             ChangeError::Exists => ErrorCode::TopicAlreadyExists,
             ChangeError::OutOfRange => ErrorCode::OffsetOutOfRange,
-            ChangeError::DiskFull | ChangeError::Closed => ErrorCode::KafkaStorageError,
+            ChangeError::DiskFull | ChangeError::OutOfFiles | ChangeError::Closed => {
+                ErrorCode::KafkaStorageError
+            }
             ChangeError::Overloaded => ErrorCode::RequestTimedOut,
         };
         Refusal::new(code, error.to_string())

@@ -17,6 +17,7 @@ mod partition;
 mod request;
 mod topics;
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use coordinators::groups::{self, Groups};
@@ -25,7 +26,7 @@ use env::{Clock, Random};
 use settings::{BrokerOptions, BrokerSettings};
 use storage::Storage;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::handlers::fetch::sessions::Sessions;
 use crate::hosting::{Cluster, Coordinator, Waiters};
@@ -61,8 +62,12 @@ pub(crate) struct Parts {
     /// What they take beside that when they are decoded. Apart from the other: whoever has a place in that one may
     /// wait for a place in this one, and not the other way round.
     pub decoded_budget: MemoryBudget,
-    /// Records read from disk for answers.
+    /// Records in answers that are not written yet.
     pub fetch_budget: MemoryBudget,
+    /// Turns for validating batches that take their time: one for each core.
+    pub validations: Semaphore,
+    /// Says true when nobody shall be kept waiting any more.
+    pub stopping: watch::Sender<bool>,
 }
 
 impl Broker {
@@ -104,11 +109,16 @@ impl Broker {
                 clock.clone(),
                 TransactionalIds::default(),
             ),
-            sessions: Sessions::new(options.fetch_sessions_max as usize),
+            sessions: Sessions::new(
+                options.fetch_sessions_max as usize,
+                options.fetch_session_partitions_max as usize,
+            ),
             metrics: Metrics::new(clock.now()),
             request_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
+            validations: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            stopping: watch::Sender::new(false),
             options,
             topics,
             cluster,
@@ -125,19 +135,31 @@ impl Broker {
         }
     }
 
-    /// Serves connections until `shutdown` says true and what was begun is answered.
-    pub async fn serve(&self, listener: TcpListener, shutdown: watch::Receiver<bool>) {
+    /// Serves connections until `shutdown` says true and what was begun is answered. No more of them at once than
+    /// `connections_max`, whatever the settings allow.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        connections_max: usize,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
         let broker = self.clone();
         let service = move |ends| broker.service(ends);
-        let mut stopping = shutdown.clone();
-        let parts = self.0.clone();
-        env::spawn(async move {
-            // Members that wait for others would hold up the end: they ask again, where they find a coordinator.
-            if stopping.wait_for(|stop| *stop).await.is_ok() {
-                parts.groups.started().iter().for_each(|host| host.effects.release());
-            }
-        });
-        net::serve(listener, self.net_options(), self.0.request_budget.clone(), service, shutdown).await;
+        let mut options = self.net_options();
+        options.connections_max = options.connections_max.min(connections_max);
+        let serving = net::serve(listener, options, self.0.request_budget.clone(), service, shutdown.clone());
+        let stopping = async {
+            let _ = shutdown.wait_for(|stop| *stop).await;
+            self.stop_waiting();
+        };
+        tokio::join!(serving, stopping);
+    }
+
+    /// Answers at once what waits: for records to come, or for other members of a group. Those ask again, where they
+    /// find a coordinator.
+    pub fn stop_waiting(&self) {
+        self.0.stopping.send_replace(true);
+        self.0.groups.started().iter().for_each(|host| host.effects.release());
     }
 
     /// What answers the requests of one connection; for those who bring their own sockets.

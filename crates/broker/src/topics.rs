@@ -112,6 +112,7 @@ fn rules(config: &TopicConfig, settings: &BrokerSettings) -> Rules {
 struct Directory {
     by_name: BTreeMap<Str, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
+    by_metric_name: HashMap<String, Str>,
     /// What group coordinators are told; made when it is asked for.
     image: Option<Arc<Image>>,
     changes: u64,
@@ -134,6 +135,11 @@ impl Topics {
 
     pub fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
         self.0.read().by_id.get(&id).cloned()
+    }
+
+    /// The topic whose name is this one in metrics, where '.' and '_' are one.
+    pub fn by_metric_name(&self, name: &str) -> Option<Str> {
+        self.0.read().by_metric_name.get(&metric_name(name)).cloned()
     }
 
     /// The topics and how many partitions each has, for group coordinators.
@@ -162,6 +168,7 @@ impl Topics {
         let mut directory = self.0.write();
         directory.changed();
         directory.by_id.insert(topic.id, topic.clone());
+        directory.by_metric_name.insert(metric_name(&topic.name), topic.name.clone());
         directory.by_name.insert(topic.name.clone(), topic);
     }
 
@@ -170,6 +177,11 @@ impl Topics {
         directory.changed();
         if let Some(topic) = directory.by_id.remove(&id) {
             directory.by_name.remove(&topic.name);
+            directory.by_metric_name.remove(&metric_name(&topic.name));
         }
     }
+}
+
+fn metric_name(name: &str) -> String {
+    name.replace('.', "_")
 }

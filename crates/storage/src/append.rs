@@ -15,13 +15,22 @@ pub struct Append {
     pub expected_end: Option<Offset>,
     /// A producer unknown to the partition must start at sequence 0 (transactional Produce v12+).
     pub first_sequence_zero: bool,
+    /// Leads to deletions: also on a full disk, in the room that is kept for those.
+    pub frees_room: bool,
     /// Room in the queue taken beforehand; without it a full queue refuses with [`AppendError::Overloaded`].
     pub reservation: Option<Reservation>,
 }
 
 impl Append {
     pub fn new(partition: Arc<Partition>, batch: Batch) -> Append {
-        Append { partition, batch, expected_end: None, first_sequence_zero: false, reservation: None }
+        Append {
+            partition,
+            batch,
+            expected_end: None,
+            first_sequence_zero: false,
+            frees_room: false,
+            reservation: None,
+        }
     }
 }
 
@@ -50,6 +59,9 @@ pub enum AppendError {
     Damaged,
     #[error("the disk is full")]
     DiskFull,
+    /// No file can be opened now; later it may.
+    #[error("the process has too many files open")]
+    OutOfFiles,
     /// A sync failed: the log is closed until the process starts anew. Whether the batch is in it is unknown.
     #[error("the log is closed")]
     Closed,

@@ -149,6 +149,8 @@ pub(crate) fn keep_reserve(disk: &dyn Disk, directory: &Path, bytes: u64) -> io:
     let path = directory.join(RESERVE);
     match disk.open(&path) {
         Ok(file) if file.len()? == bytes => return Ok(()),
+        // A part was given away; what is left stays where there is no more.
+        Ok(file) if file.len()? < bytes => return file.allocate(0, bytes),
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -158,6 +160,22 @@ pub(crate) fn keep_reserve(disk: &dyn Disk, directory: &Path, bytes: u64) -> io:
         return Err(error);
     }
     disk.sync_dir(directory)
+}
+
+/// Gives a part of the reserve to something else; says whether there was as much.
+pub(crate) fn give_from_reserve(disk: &dyn Disk, directory: &Path, bytes: u64) -> io::Result<bool> {
+    let file = match disk.open(&directory.join(RESERVE)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let left = file.len()?.saturating_sub(bytes);
+    if left == 0 {
+        return Ok(false);
+    }
+    file.set_len(left)?;
+    file.sync_data()?;
+    Ok(true)
 }
 
 impl ShardRecord {

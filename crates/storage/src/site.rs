@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use env::{Clock, Disk, Random};
 use model::PartitionId;
@@ -57,7 +58,11 @@ pub(crate) struct Site {
     pub news: AtomicBool,
     /// A sync or write failed: nothing is written any more.
     closed: AtomicBool,
+    files_out_told: Mutex<Option<Duration>>,
 }
+
+/// How often it is told that too many files are open.
+const FILES_OUT_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Site {
     pub fn new(shard: u32, parts: &Parts, wal: Wal) -> Site {
@@ -89,6 +94,7 @@ impl Site {
             retention_wanted: AtomicBool::new(false),
             news: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            files_out_told: Mutex::new(None),
         }
     }
 
@@ -107,6 +113,20 @@ impl Site {
         }
         self.queue.ring();
         self.bell.ring();
+    }
+
+    /// Too many files are open: nothing was written, and it may work the next time. Logged once in a while.
+    pub fn files_are_out(&self, doing: &'static str) {
+        let now = self.clock.monotonic();
+        let mut told = self.files_out_told.lock();
+        if told.is_none_or(|told| now.saturating_sub(told) >= FILES_OUT_INTERVAL) {
+            *told = Some(now);
+            tracing::error!(
+                shard = self.shard,
+                doing,
+                "too many open files: refused until others are closed; raise the process's limit (ulimit -n)"
+            );
+        }
     }
 
     pub fn add_pending(&self, bytes: u64) {

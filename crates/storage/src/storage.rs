@@ -78,6 +78,8 @@ pub enum ChangeError {
     OutOfRange,
     #[error("the disk is full")]
     DiskFull,
+    #[error("the process has too many files open")]
+    OutOfFiles,
     #[error("the log is closed")]
     Closed,
     #[error("too much is waiting to be written")]

@@ -1,12 +1,14 @@
 //! `levada serve`: settings, then the broker, then its doors, until it is told to stop.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use settings::load::{Loaded, Sources, load};
 use settings::{BrokerOptions, BrokerSettings, Listener};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::cli::{DataArgs, ServeArgs};
@@ -27,7 +29,10 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     env::reuse_freed_memory(threads);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
-    runtime.block_on(serve(settings, options, file))
+    let served = runtime.block_on(serve(settings, options, file));
+    // Whoever was told to stop while it recovers does not wait for that.
+    runtime.shutdown_background();
+    served
 }
 
 async fn serve(
@@ -36,7 +41,10 @@ async fn serve(
     file: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    let broker = wiring::Broker::start(&settings).await?;
+    let Some(broker) = wiring::Broker::start(&settings, stop.told()).await? else {
+        info!("told to stop while starting");
+        return Ok(());
+    };
     let http_address = open_http(&options, &broker).await?;
     info!(
         kafka = %broker.kafka_address,
@@ -52,7 +60,7 @@ async fn serve(
     tokio::select! {
         biased;
         stopped = broker.stop() => stopped,
-        () = stop.told() => bail!("told to stop a second time: stopped without waiting"),
+        () = stop.told_again() => bail!("told to stop a second time: stopped without waiting"),
     }
 }
 
@@ -80,7 +88,7 @@ async fn open_http(
     let parts = http::Parts { metrics: broker.metrics(), readiness: broker.readiness() };
     #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, http::router(parts)).await {
+        if let Err(error) = axum::serve(http::Door::new(listener), http::router(parts)).await {
             warn!(%error, "the HTTP door closed");
         }
     });
@@ -163,17 +171,22 @@ fn check_listen(options: &BrokerOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGTERM or Ctrl-C.
+/// Signals that come together are one order: `timeout` sends SIGTERM to the process and to its group.
+const ONE_ORDER: Duration = Duration::from_secs(1);
+
+/// SIGTERM, Ctrl-C, or that the terminal went away.
 struct Stop {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Stop {
     fn listen() -> anyhow::Result<Stop> {
         let terminate = signal(SignalKind::terminate()).context("signals")?;
         let interrupt = signal(SignalKind::interrupt()).context("signals")?;
-        Ok(Stop { terminate, interrupt })
+        let hangup = signal(SignalKind::hangup()).context("signals")?;
+        Ok(Stop { terminate, interrupt, hangup })
     }
 
     async fn told(&mut self) {
@@ -181,6 +194,18 @@ impl Stop {
             biased;
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+
+    /// A second order; to be asked for right after the first.
+    async fn told_again(&mut self) {
+        let since = Instant::now();
+        loop {
+            self.told().await;
+            if since.elapsed() >= ONE_ORDER {
+                return;
+            }
         }
     }
 }

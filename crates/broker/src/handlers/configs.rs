@@ -55,7 +55,8 @@ pub fn check_not_default_topic(kind: i8, name: &str) -> Result<(), Refusal> {
 }
 
 pub fn check_broker(name: &Str, node: &Node) -> Result<(), Refusal> {
-    if name.parse() == Ok(node.id) {
+    // Only as it is written: "00" and the like would be as many names of one resource.
+    if name.as_ref() as &str == node.id.to_string() {
         return Ok(());
     }
     let why = format!("Unexpected broker id, expected {} or empty string, but received {name}", node.id);

@@ -1,6 +1,8 @@
 //! CreatePartitions: grows topics; one result per topic of the request, in its order; what is named twice is
 //! refused once.
 
+use std::collections::HashSet;
+
 use wire::create_partitions::{CreatePartitionsTopic, CreatePartitionsTopicResult};
 use wire::{CreatePartitionsRequest, CreatePartitionsResponse, ErrorCode};
 
@@ -15,9 +17,10 @@ pub async fn handle(
 ) -> CreatePartitionsResponse {
     let twice = super::duplicates(request.topics.iter().map(|topic| topic.name.as_ref()));
     let mut response = CreatePartitionsResponse::default();
+    let mut refused = HashSet::new();
     for topic in &request.topics {
         let named_twice = twice.contains(topic.name.as_ref() as &str);
-        if named_twice && response.results.iter().any(|answered| answered.name == topic.name) {
+        if named_twice && !refused.insert(&topic.name) {
             continue;
         }
         let grown = match named_twice {

@@ -1,5 +1,7 @@
 //! CreateTopics: one result per topic of the request, in its order; what is named twice is refused once.
 
+use std::collections::HashSet;
+
 use settings::TopicOverrides;
 use tracing::warn;
 use wire::create_topics::{CreatableTopic, CreatableTopicConfigs, CreatableTopicResult};
@@ -21,9 +23,10 @@ pub async fn handle(
 ) -> CreateTopicsResponse {
     let twice = super::duplicates(request.topics.iter().map(|topic| topic.name.as_ref()));
     let mut response = CreateTopicsResponse::default();
+    let mut refused = HashSet::new();
     for topic in &request.topics {
         let named_twice = twice.contains(topic.name.as_ref() as &str);
-        if named_twice && response.topics.iter().any(|answered| answered.name == topic.name) {
+        if named_twice && !refused.insert(&topic.name) {
             continue;
         }
         let created = match named_twice {

@@ -1,5 +1,6 @@
 //! DeleteTopics (KIP-516): by name or by id; takes the groups' committed offsets along.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use coordinators::groups::Command;
@@ -34,18 +35,19 @@ pub async fn handle(
         false => request.topics,
     };
     let found: Vec<Result<Arc<Topic>, Refusal>> = wanted.iter().map(|wanted| find(topics, wanted)).collect();
+    let mut times = HashMap::new();
+    for topic in found.iter().flatten() {
+        *times.entry(topic.id).or_insert(0) += 1;
+    }
     let mut response = DeleteTopicsResponse::default();
-    for (place, (wanted, topic)) in wanted.iter().zip(&found).enumerate() {
-        let again = |other: &(usize, &Result<Arc<Topic>, Refusal>)| {
-            other.0 != place && matches!((other.1, topic), (Ok(other), Ok(topic)) if other.id == topic.id)
-        };
+    for (wanted, topic) in wanted.iter().zip(&found) {
         let deleted = match topic {
             _ if !options.delete_topics => Err(match caller.version < KNOWS_DISABLED {
                 true => ErrorCode::InvalidRequest.into(),
                 false => Refusal::new(ErrorCode::TopicDeletionDisabled, "delete.topic.enable is false"),
             }),
             Err(refusal) => Err(refusal.clone()),
-            Ok(_) if found.iter().enumerate().any(|other| again(&other)) => {
+            Ok(topic) if times[&topic.id] > 1 => {
                 Err(Refusal::new(ErrorCode::InvalidRequest, "the topic is named more than once"))
             }
             Ok(topic) => delete(topic, cluster, groups).await,

@@ -1,5 +1,7 @@
 //! DescribeConfigs (KIP-133, KIP-226, KIP-569): every config with its value, source, type and synonyms.
 
+use std::collections::HashSet;
+
 use settings::Described;
 use settings::broker::Scope;
 use wire::describe_configs::{
@@ -22,7 +24,13 @@ pub async fn handle(
     cluster: &Cluster,
 ) -> DescribeConfigsResponse {
     let mut response = DescribeConfigsResponse::default();
+    let mut seen = HashSet::new();
     for resource in request.resources {
+        // Kafka answers a resource as often as it is named, which no client can use (Java's refuses the answer), and
+        // which turns a small request into an enormous answer.
+        if !seen.insert((resource.resource_type, resource.resource_name.clone())) {
+            continue;
+        }
         let described = describe(&resource, node, topics, cluster);
         let mut result = DescribeConfigsResult {
             resource_type: resource.resource_type,

@@ -1,6 +1,6 @@
 //! DescribeLogDirs (KIP-113, KIP-827): how much the partitions take, and how much room is left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use settings::BrokerOptions;
 use storage::Storage;
@@ -16,7 +16,7 @@ pub async fn handle(
     storage: &Storage,
     options: &BrokerOptions,
 ) -> DescribeLogDirsResponse {
-    let mut wanted: BTreeMap<Str, Vec<i32>> = BTreeMap::new();
+    let mut wanted: BTreeMap<Str, BTreeSet<i32>> = BTreeMap::new();
     let all = request.topics.is_none();
     for topic in request.topics.unwrap_or_default() {
         wanted.entry(topic.topic).or_default().extend(topic.partitions);

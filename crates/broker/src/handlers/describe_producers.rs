@@ -1,5 +1,7 @@
 //! DescribeProducers (KIP-664): what partitions remember of idempotent producers.
 
+use std::collections::HashSet;
+
 use wire::describe_producers::{PartitionResponse, ProducerState, TopicResponse};
 use wire::{DescribeProducersRequest, DescribeProducersResponse, ErrorCode};
 
@@ -7,9 +9,14 @@ use crate::topics::Topics;
 
 pub async fn handle(request: DescribeProducersRequest, topics: &Topics) -> DescribeProducersResponse {
     let mut response = DescribeProducersResponse::default();
+    let mut seen = HashSet::new();
     for topic in request.topics {
         let mut answered = TopicResponse { name: topic.name.clone(), ..Default::default() };
         for index in topic.partition_indexes {
+            // Once, however often it is named: one partition may have many producers.
+            if !seen.insert((topic.name.clone(), index)) {
+                continue;
+            }
             let mut answer = PartitionResponse { partition_index: index, ..Default::default() };
             let found = match coordinators::metadata::check_topic_name(&topic.name) {
                 Ok(()) => super::find(topics, &topic.name, index),

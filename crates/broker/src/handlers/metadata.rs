@@ -1,5 +1,6 @@
 //! Metadata: brokers, topics and who leads what. Creates topics on first use where that is wanted.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use wire::metadata::{
@@ -49,14 +50,19 @@ pub async fn handle(
         true => topics.all().iter().map(|topic| describe(topic, node)).collect(),
         false => {
             let mut answered: Vec<MetadataResponseTopic> = Vec::new();
+            let (mut names, mut ids) = (HashSet::new(), HashSet::new());
             for wanted in request.topics.unwrap_or_default() {
-                let same = |given: &MetadataResponseTopic| {
-                    given.name == wanted.name && given.name.is_some()
-                        || wanted.name.is_none() && given.topic_id == wanted.topic_id
+                let is_answered = match &wanted.name {
+                    Some(name) => names.contains(name),
+                    None => ids.contains(&wanted.topic_id),
                 };
-                if !answered.iter().any(same) {
-                    answered.push(look_up(wanted, caller, create, node, topics, cluster).await);
+                if is_answered {
+                    continue;
                 }
+                let topic = look_up(wanted, caller, create, node, topics, cluster).await;
+                names.extend(topic.name.clone());
+                ids.insert(topic.topic_id);
+                answered.push(topic);
             }
             answered
         }

@@ -16,7 +16,7 @@ use wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 use crate::Parts;
 use crate::error::Refusal;
 use crate::net::Outcome;
-use crate::partition::validate::{only_batch, validate};
+use crate::partition::validate::{Refused, Rules, Valid, only_batch, validate};
 use crate::request::Caller;
 use crate::topics::Topic;
 
@@ -29,8 +29,30 @@ const ZSTD: i16 = 7;
 /// The one version whose clients abort and go on after TRANSACTION_ABORTABLE (KIP-890).
 const ABORTABLE: i16 = 11;
 
+/// A batch that is less than this part of its request is copied: the log keeps recent batches in memory, each counted by
+/// its own size, and would keep the whole request with it.
+const KEPT_PART_MIN: usize = 4;
+
 /// Kafka's own tools may write to internal topics under this client id.
 const ADMIN_CLIENT: &str = "__admin_client";
+
+/// Batches up to this size are validated where their request is read: a tenth of a millisecond.
+const PLAIN_INLINE_BYTES_MAX: usize = 256 * 1024;
+
+/// The same for batches that must be decompressed or compressed.
+const COMPRESSED_INLINE_BYTES_MAX: usize = 16 * 1024;
+
+/// All batches of a request together may decompress to so many times its size, or to what one batch may.
+const DECOMPRESSED_PER_BYTE_MAX: usize = 10;
+
+/// What matters of a request for each of its batches.
+#[derive(Clone, Copy)]
+struct Of {
+    /// How large the request was as it came.
+    frame_bytes: usize,
+    acks: i16,
+    version: i16,
+}
 
 type Appending = std::pin::Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send>>;
 
@@ -44,13 +66,17 @@ enum Begun {
     },
 }
 
-/// Queues everything; the future that it gives back waits until all of it is durable.
+/// Queues everything; the future that it gives back waits until all of it is durable. `frame_bytes`: how large the
+/// request was as it came.
 pub async fn begin(
     request: ProduceRequest,
+    frame_bytes: usize,
     caller: &Caller,
     broker: &Arc<Parts>,
 ) -> impl Future<Output = ProduceResponse> + Send + use<> {
     let version = caller.version;
+    let mut room = (broker.options.batch_decompressed_bytes_max as usize)
+        .max(frame_bytes.saturating_mul(DECOMPRESSED_PER_BYTE_MAX));
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for topic_data in request.topic_data {
         let topic =
@@ -60,7 +86,10 @@ pub async fn begin(
         for data in topic_data.partition_data {
             let index = data.index;
             let begun = match &topic {
-                Ok(topic) => begin_partition(topic, data, request.acks, version, broker).await,
+                Ok(topic) => {
+                    let of = Of { frame_bytes, acks: request.acks, version };
+                    begin_partition(topic, data, of, &mut room, broker).await
+                }
                 Err(refusal) => Begun::Refused(refusal.clone(), Offset::NONE),
             };
             partitions.push((index, begun));
@@ -102,18 +131,24 @@ fn may_write(topic: Arc<Topic>, caller: &Caller) -> Result<Arc<Topic>, Refusal> 
 async fn begin_partition(
     topic: &Topic,
     data: PartitionProduceData,
-    acks: i16,
-    version: i16,
+    of: Of,
+    room: &mut usize,
     broker: &Parts,
 ) -> Begun {
     let Some(partition) = topic.partition(data.index) else {
         return Begun::Refused(ErrorCode::UnknownTopicOrPartition.into(), Offset::NONE);
     };
     let records = data.records.map(|records| records.to_bytes()).unwrap_or_default();
-    if let Err(refusal) = check_request(&records, acks, version) {
+    if let Err(refusal) = check_request(&records, of.acks, of.version) {
         return Begun::Refused(refusal, Offset::NONE);
     }
-    match begin_append(topic, partition, records, version, broker).await {
+    // Smaller ones are copied anyway.
+    let is_large = records.len() >= broker.options.wal_batch_direct_bytes_min as usize;
+    let records = match is_large && records.len() * KEPT_PART_MIN < of.frame_bytes {
+        true => Bytes::copy_from_slice(&records),
+        false => records,
+    };
+    match begin_append(topic, partition, records, of.version, room, broker).await {
         Ok(begun) => begun,
         Err(refusal) => {
             let log_start = log_start_with(&refusal, partition);
@@ -143,9 +178,10 @@ async fn begin_append(
     partition: &Arc<Partition>,
     records: Bytes,
     version: i16,
+    room: &mut usize,
     broker: &Parts,
 ) -> Result<Begun, Refusal> {
-    let valid = validate(records, &topic.rules, broker.clock.now())?;
+    let valid = validated(records, &topic.rules, room, broker).await?;
     if valid.batch.header().attributes.is_transactional() {
         return Err(Refusal::new(
             if version == ABORTABLE { ErrorCode::TransactionAbortable } else { ErrorCode::InvalidTxnState },
@@ -164,6 +200,42 @@ async fn begin_append(
         Ok(appended)
     });
     Ok(Begun::Appending { appending, append_time: valid.append_time, partition: partition.clone() })
+}
+
+/// Validates at once what takes no time, and the rest away from the threads that serve everybody; how many do so at once
+/// is limited, and with it the memory for what is decompressed.
+async fn validated(
+    records: Bytes,
+    rules: &Rules,
+    room: &mut usize,
+    broker: &Parts,
+) -> Result<Valid, Refusal> {
+    let now = broker.clock.now();
+    let codec = BatchHeader::parse(&records).map(|header| header.attributes.compression());
+    let is_plain =
+        matches!(codec, Ok(Ok(Compression::None))) && matches!(rules.codec, None | Some(Compression::None));
+    if records.len() <= if is_plain { PLAIN_INLINE_BYTES_MAX } else { COMPRESSED_INLINE_BYTES_MAX } {
+        let mut inline_room = (*room).min(PLAIN_INLINE_BYTES_MAX);
+        let before = inline_room;
+        let valid = validate(records.clone(), rules, now, &mut inline_room);
+        match valid {
+            // A few bytes that become many; seen only when they do.
+            Err(Refused::TooLarge(_)) if inline_room == 0 && *room > before => {}
+            valid => {
+                *room -= before - inline_room;
+                return Ok(valid?);
+            }
+        }
+    }
+    let _turn = broker.validations.acquire().await.expect("the turns are never closed");
+    let (rules, mut left) = (rules.clone(), *room);
+    let (valid, left) = env::run_blocking(move || {
+        let valid = validate(records, &rules, now, &mut left);
+        (valid, left)
+    })
+    .await;
+    *room = left;
+    Ok(valid?)
 }
 
 /// Kafka tells the log's start with what the log refuses, but for these.

@@ -141,9 +141,8 @@ impl Cluster {
         if self.shared.topics.by_name(name).is_some() {
             return Err(CreateError::Exists);
         }
-        let metric = |name: &str| name.replace('.', "_");
-        match self.shared.topics.all().into_iter().find(|topic| metric(&topic.name) == metric(name)) {
-            Some(topic) => Err(CreateError::Collides(topic.name.to_string())),
+        match self.shared.topics.by_metric_name(name) {
+            Some(other) => Err(CreateError::Collides(other.to_string())),
             None => Ok(()),
         }
     }
@@ -422,6 +421,8 @@ impl Follower {
         for index in 0..topic.partitions {
             let id = PartitionId { topic: topic.id, index };
             let ready = match self.shared.storage.partition(id) {
+                // Nothing is written for what is known: a start needs no room on the disk.
+                Some(partition) if *partition.config() == config => Ok(partition),
                 Some(partition) => {
                     let mut config = config.clone();
                     if may_be_stale {

@@ -40,6 +40,11 @@ pub trait Hosted: Machine + Clone + Send + 'static {
     /// `None` for a record that this machine has no use for.
     fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Self::Record>, wire::DecodeError>;
 
+    /// Whether this leads to deletions, so that it must be possible on a full disk too.
+    fn frees_room(_: &Self::Record) -> bool {
+        false
+    }
+
     /// To be decided when the log was read.
     fn started() -> Option<Self::Command> {
         None
@@ -245,7 +250,9 @@ where
                 answers.into_iter().for_each(|answer| answer(Ok(())));
                 continue;
             }
-            match self.storage.append(Append::new(self.partition.clone(), batch.build())).await {
+            let mut append = Append::new(self.partition.clone(), batch.build());
+            append.frees_room = records.iter().any(M::frees_room);
+            match self.storage.append(append).await {
                 Ok(_) => {
                     self.effects.committed(&self.state, &records).await;
                     answers.into_iter().for_each(|answer| answer(Ok(())));

@@ -98,6 +98,10 @@ impl Hosted for Metadata {
             _ => None,
         })
     }
+
+    fn frees_room(record: &Record) -> bool {
+        matches!(record, Record::TopicRemoved { .. })
+    }
 }
 
 /// The topics of a broker that does not run, for those who look after its data: as far as its metadata is readable.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::frame::{FrameError, FrameReader};
 use super::memory::MemoryBudget;
+use super::pace::Pace;
 use super::{Begun, Options, Outcome, Service, Work};
 
 /// Requests of one connection that may be under way at once. Kafka's producers send five.
@@ -26,7 +27,7 @@ const WRITE_PIECES_MAX: usize = 64;
 pub enum Ended {
     #[error("closed by the peer")]
     ByPeer,
-    #[error("the peer does not read its responses")]
+    #[error("the peer does not read its responses, or too slowly")]
     WriteStalled,
     #[error("{0}")]
     Refused(String),
@@ -83,7 +84,7 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(
             // What is under way was asked for and is finished, though nobody may read the answers.
             Step::Frame(Err(error)) => {
                 for work in under_way {
-                    if let Outcome::Respond(pieces) = work.await {
+                    if let Outcome::Respond(pieces, _reservation) = work.await {
                         let _ = write(&mut stream, pieces, options.stall).await;
                     }
                 }
@@ -96,7 +97,7 @@ pub async fn serve_connection<S: AsyncRead + AsyncWrite + Unpin>(
                 under_way.pop_front();
                 exclusive &= !under_way.is_empty();
                 match outcome {
-                    Outcome::Respond(pieces) => {
+                    Outcome::Respond(pieces, _reservation) => {
                         if let Err(ended) = write(&mut stream, pieces, options.stall).await {
                             return ended;
                         }
@@ -120,6 +121,7 @@ async fn write(
     stall: Duration,
 ) -> Result<(), Ended> {
     let mut pieces = VecDeque::from(pieces);
+    let mut pace = Pace::new(stall);
     while let Some(first) = pieces.front_mut() {
         if first.is_empty() {
             pieces.pop_front();
@@ -127,12 +129,13 @@ async fn write(
         }
         let slices: Vec<IoSlice<'_>> =
             pieces.iter().take(WRITE_PIECES_MAX).map(|p| IoSlice::new(p)).collect();
-        let mut written = match timeout(stall, stream.write_vectored(&slices)).await {
+        let mut written = match pace.wait(stream.write_vectored(&slices)).await {
             Ok(Ok(0)) => return Err(Ended::ByPeer),
             Ok(Ok(written)) => written,
             Ok(Err(error)) => return Err(Ended::Write(error)),
             Err(_) => return Err(Ended::WriteStalled),
         };
+        pace.moved(written);
         while written > 0 {
             let first = pieces.front_mut().expect("no more was written than given");
             let step = written.min(first.len());

@@ -1,13 +1,14 @@
 //! Accepting connections, up to a limit.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::memory::MemoryBudget;
@@ -40,6 +41,7 @@ pub async fn serve<S: Service>(
     let open = Arc::new(Mutex::new(BTreeMap::<IpAddr, usize>::new()));
     let mut connections = tokio::task::JoinSet::new();
     let mut stop = shutdown.clone();
+    let mut refusals = Refusals { connections_max: options.connections_max, told: None, since: 0 };
     loop {
         let accepted = tokio::select! {
             biased;
@@ -68,7 +70,7 @@ pub async fn serve<S: Service>(
             admitted
         };
         if !admitted {
-            info!(%peer, "connection refused: max.connections or max.connections.per.ip is reached");
+            refusals.add(peer);
             continue;
         }
         if let Err(error) = stream.set_nodelay(true) {
@@ -96,4 +98,30 @@ pub async fn serve<S: Service>(
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Connections that were not let in, told now and then.
+struct Refusals {
+    connections_max: usize,
+    told: Option<Instant>,
+    since: u64,
+}
+
+/// How often refused connections are told.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Refusals {
+    fn add(&mut self, peer: SocketAddr) {
+        self.since += 1;
+        if self.told.is_some_and(|told| told.elapsed() < REFUSALS_INTERVAL) {
+            return;
+        }
+        warn!(
+            %peer,
+            refused = self.since,
+            connections_max = self.connections_max,
+            "connections refused: max.connections, max.connections.per.ip or the limit of open files is reached"
+        );
+        (self.told, self.since) = (Some(Instant::now()), 0);
+    }
 }

@@ -6,6 +6,7 @@ mod connection;
 pub mod frame;
 mod listener;
 pub mod memory;
+mod pace;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use bytes::Bytes;
 pub use connection::serve_connection;
 pub use frame::Frame;
 pub use listener::{Options, serve};
+use memory::Reservation;
 
 /// Where a connection comes from and where it arrived.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +31,9 @@ pub struct Ends {
 
 /// What becomes of one request.
 pub enum Outcome {
-    /// The response frame, length prefix included, as pieces for one vectored write.
-    Respond(Vec<Bytes>),
+    /// The response frame, length prefix included, as pieces for one vectored write, and the place that they take in
+    /// a memory budget until they are written.
+    Respond(Vec<Bytes>, Option<Reservation>),
     /// Nothing is sent (Produce with acks=0).
     Silent,
     /// The connection is closed; the reason goes into the log.

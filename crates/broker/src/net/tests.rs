@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::{oneshot, watch};
 
 use super::connection::{Ended, serve_connection};
-use super::frame::FrameError;
+use super::frame::{FrameError, FrameReader};
 use super::memory::MemoryBudget;
 use super::*;
 
@@ -42,11 +42,9 @@ impl Service for Echo {
             if let Some(held) = held {
                 let _ = held.await;
             }
-            Outcome::Respond(vec![
-                Bytes::copy_from_slice(&(bytes.len() as u32).to_be_bytes()),
-                Bytes::new(),
-                bytes,
-            ])
+            let pieces =
+                vec![Bytes::copy_from_slice(&(bytes.len() as u32).to_be_bytes()), Bytes::new(), bytes];
+            Outcome::Respond(pieces, None)
         };
         if text.starts_with('p') {
             self.began.lock().unwrap().push(format!("queued {text}"));
@@ -168,5 +166,129 @@ async fn the_budget_holds_back_large_requests_and_frees_them_in_turn() {
     let all = waiting.await.unwrap();
     assert_eq!(budget.reserved_bytes(), 2048);
     drop(all);
+    assert_eq!(budget.reserved_bytes(), 0);
+}
+
+const STALL: Duration = Duration::from_secs(30);
+
+/// Reads one frame of up to 100 MiB.
+fn read_frame(budget: &MemoryBudget) -> (DuplexStream, tokio::task::JoinHandle<Result<Frame, FrameError>>) {
+    let (client, mut server) = duplex(1 << 20);
+    let mut frames = FrameReader::new(100 << 20, budget.clone());
+    let idle = Duration::from_secs(600);
+    (client, env::spawn(async move { frames.next(&mut server, idle, STALL).await }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn announcing_much_takes_little_of_the_budget() {
+    let budget = MemoryBudget::new(10 << 20);
+    let mut announced = Vec::new();
+    for _ in 0..3 {
+        let (mut client, reading) = read_frame(&budget);
+        client.write_all(&[&(90u32 << 20).to_be_bytes()[..], &[b'x'; 20_000]].concat()).await.unwrap();
+        announced.push((client, reading));
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(budget.reserved_bytes() < 1 << 20);
+    let (mut client, reading) = read_frame(&budget);
+    client.write_all(&frame(&vec![0; 5 << 20])).await.unwrap();
+    let frame = reading.await.unwrap().expect("served");
+    assert_eq!(frame.bytes.len(), 5 << 20);
+    assert!(frame.reservation.expect("counted").bytes() >= 5 << 20);
+    assert!(announced.iter().all(|(_, reading)| !reading.is_finished()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dripping_bytes_ends_and_a_slow_link_does_not() {
+    let budget = MemoryBudget::new(10 << 20);
+    let (mut client, reading) = read_frame(&budget);
+    let since = tokio::time::Instant::now();
+    client.write_all(&(1u32 << 20).to_be_bytes()).await.unwrap();
+    while !reading.is_finished() {
+        let _ = client.write_all(b"x").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(since.elapsed() < Duration::from_secs(35), "a byte a second keeps the connection");
+    }
+    assert!(matches!(reading.await.unwrap(), Err(FrameError::Stalled)));
+
+    // 1 Mbit/s
+    let (mut client, reading) = read_frame(&budget);
+    for piece in frame(&vec![0; 8 << 20]).chunks(12_500) {
+        client.write_all(piece).await.expect("open");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(reading.await.unwrap().expect("a slow request").bytes.len(), 8 << 20);
+    assert_eq!(budget.reserved_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_requests_that_hold_all_memory_together_do_not_block_each_other() {
+    let budget = MemoryBudget::new(4 << 20);
+    let mut readings = Vec::new();
+    for _ in 0..8 {
+        let (mut client, reading) = read_frame(&budget);
+        // Taken out of the budget as the request's work is done, as a broker does.
+        readings.push(env::spawn(async move { reading.await.unwrap().map(|frame| frame.bytes.len()) }));
+        env::spawn(async move {
+            for piece in frame(&vec![0; 3 << 20]).chunks(10_000) {
+                if client.write_all(piece).await.is_err() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    let since = tokio::time::Instant::now();
+    for reading in readings {
+        assert_eq!(reading.await.unwrap().expect("served"), 3 << 20);
+    }
+    assert!(since.elapsed() < STALL, "{:?}", since.elapsed());
+    assert_eq!(budget.reserved_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_get_memory_within_the_stall_is_closed() {
+    let budget = MemoryBudget::new(1 << 20);
+    let (_all, mut beyond) = (budget.reserve(1 << 20).await, None);
+    budget.grow(&mut beyond, 1).await;
+    let (mut client, reading) = read_frame(&budget);
+    client.write_all(&frame(&vec![0; 100_000])).await.unwrap();
+    let since = tokio::time::Instant::now();
+    assert!(matches!(reading.await.unwrap(), Err(FrameError::Memory(100_000))));
+    assert!(since.elapsed() < STALL * 2);
+    // Small requests need no place.
+    let (mut client, reading) = read_frame(&budget);
+    client.write_all(&frame(&[0; 10_000])).await.unwrap();
+    assert!(reading.await.unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_keeps_its_memory_until_it_is_written_and_reading_it_drop_by_drop_ends() {
+    struct Large(MemoryBudget);
+    impl Service for Large {
+        async fn begin(&mut self, _: Frame) -> Begun {
+            let reservation = self.0.reserve(1 << 20).await;
+            Begun::Exclusive(Box::pin(async move {
+                Outcome::Respond(vec![Bytes::from(vec![0; 1 << 20])], Some(reservation))
+            }))
+        }
+    }
+    let budget = MemoryBudget::new(1 << 20);
+    let service = Large(budget.clone());
+    let (mut client, server) = duplex(64);
+    let (_stop, stopped) = watch::channel(false);
+    let requests = MemoryBudget::new(10_000);
+    let serving =
+        env::spawn(async move { serve_connection(server, service, &options(), requests, stopped).await });
+    client.write_all(&frame(b"x")).await.unwrap();
+    let since = tokio::time::Instant::now();
+    client.read_u8().await.unwrap();
+    while !serving.is_finished() {
+        assert_eq!(budget.reserved_bytes(), 1 << 20);
+        let _ = client.read_u8().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(since.elapsed() < Duration::from_secs(40), "a byte a second keeps the memory");
+    }
+    assert!(matches!(serving.await.unwrap(), Ended::WriteStalled));
     assert_eq!(budget.reserved_bytes(), 0);
 }

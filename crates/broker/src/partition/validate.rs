@@ -59,11 +59,19 @@ pub enum Refused {
 /// How many records at fault are named.
 const RECORD_ERRORS_MAX: usize = 100;
 
-/// Takes what a Produce request holds for one partition.
-pub fn validate(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Valid, Refused> {
+/// Takes what a Produce request holds for one partition. `room` is how much may be decompressed still; what was is taken
+/// off it.
+pub fn validate(records: Bytes, rules: &Rules, now: Timestamp, room: &mut usize) -> Result<Valid, Refused> {
     let batch = single_batch(records, rules)?;
     check_header(batch.header())?;
-    let records = batch.records(rules.decompressed_bytes_max).map_err(of_batch)?;
+    let is_compressed = batch.header().attributes.compression() != Ok(Compression::None);
+    let bytes_max = rules.decompressed_bytes_max.min(if is_compressed { *room } else { usize::MAX });
+    let records = batch.records(bytes_max);
+    if is_compressed {
+        // Whether it is all too much or turns out to be damaged at its end: it was worked on.
+        *room -= records.as_ref().map_or(bytes_max, |records| records.section().len());
+    }
+    let records = records.map_err(of_batch)?;
     let seen = check_records(&records, rules, now)?;
 
     let codec =

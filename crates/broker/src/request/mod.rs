@@ -82,7 +82,7 @@ impl Service for Requests {
             wire::ApiKey::ApiVersions if !table::serves(api, caller.version) => {
                 let response = api_versions::unsupported();
                 broker.metrics.errors(&response);
-                Begun::Exclusive(Box::pin(async move { metered.done(respond(&header, 0, &response)) }))
+                Begun::Exclusive(Box::pin(async move { metered.done(respond(&header, 0, &response, None)) }))
             }
             _ if !table::serves(api, caller.version) => {
                 refuse(format!("{} version {} is not served", api.name(), caller.version))
@@ -95,7 +95,7 @@ impl Service for Requests {
                     Err(outcome) => return Begun::Exclusive(Box::pin(async move { outcome })),
                 };
                 let acks = request.acks;
-                let produced = produce::begin(request, &caller, &broker).await;
+                let produced = produce::begin(request, size, &caller, &broker).await;
                 let reservation = frame.reservation;
                 Begun::Pipelined(Box::pin(async move {
                     let response = produced.await;
@@ -103,7 +103,7 @@ impl Service for Requests {
                     broker.metrics.errors(&response);
                     metered.done(match acks {
                         0 => produce::without_acks(&response),
-                        _ => respond(&header, header.api_version, &response),
+                        _ => respond(&header, header.api_version, &response, None),
                     })
                 }))
             }
@@ -143,9 +143,15 @@ async fn decode<R: Request>(
     Ok((request, reservation))
 }
 
-fn respond<R: wire::Response>(header: &Header, version: i16, response: &R) -> Outcome {
+/// `held` is the place of what the response refers to; it is given back when the response is written.
+fn respond<R: wire::Response>(
+    header: &Header,
+    version: i16,
+    response: &R,
+    held: Option<Reservation>,
+) -> Outcome {
     match wire::encode_response(header.correlation_id, version, response) {
-        Ok(frame) => Outcome::Respond(frame.into_segments()),
+        Ok(frame) => Outcome::Respond(frame.into_segments(), held),
         Err(error) => Outcome::Close(format!("cannot encode {} version {version}: {error}", R::NAME)),
     }
 }
@@ -163,7 +169,7 @@ impl Metered {
     fn done(self, outcome: Outcome) -> Outcome {
         let took = self.broker.clock.monotonic().saturating_sub(self.began);
         let response_bytes = match &outcome {
-            Outcome::Respond(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
+            Outcome::Respond(pieces, _) => pieces.iter().map(|piece| piece.len()).sum(),
             _ => 0,
         };
         let waited = self.waited.total();

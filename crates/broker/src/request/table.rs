@@ -22,11 +22,22 @@ pub fn serves(api: ApiKey, version: i16) -> bool {
 
 macro_rules! apis {
     ($($api:ident $min:literal..=$max:literal => |$request:ident, $caller:ident, $broker:ident| $answer:expr;)*) => {
-        /// Produce is served by its own way (`request/mod.rs`), since it is pipelined.
-        const SERVED: &[(ApiKey, i16, i16)] = &[(ApiKey::Produce, 3, 13), $((ApiKey::$api, $min, $max)),*];
+        /// Produce is served by its own way (`request/mod.rs`), since it is pipelined; Fetch, since its answers hold
+        /// memory.
+        const SERVED: &[(ApiKey, i16, i16)] =
+            &[(ApiKey::Produce, 3, 13), (ApiKey::Fetch, 4, 18), $((ApiKey::$api, $min, $max)),*];
 
         pub async fn answer(api: ApiKey, header: Header, body: Reader, caller: Caller, broker: &Parts) -> Outcome {
             match api {
+                ApiKey::Fetch => {
+                    let (request, _decoded) = match decode(body, caller.version, &broker.decoded_budget).await {
+                        Ok(decoded) => decoded,
+                        Err(outcome) => return outcome,
+                    };
+                    let (response, held) = fetch::handle(request, &caller, broker).await;
+                    broker.metrics.errors(&response);
+                    respond(&header, caller.version, &response, held)
+                }
                 $(ApiKey::$api => {
                     let ($request, _decoded) = match decode(body, caller.version, &broker.decoded_budget).await {
                         Ok(decoded) => decoded,
@@ -35,7 +46,7 @@ macro_rules! apis {
                     let ($caller, $broker) = (&caller, broker);
                     let response = $answer.await;
                     $broker.metrics.errors(&response);
-                    respond(&header, $caller.version, &response)
+                    respond(&header, $caller.version, &response, None)
                 })*
                 _ => Outcome::Close(format!("{} is not served", api.name())),
             }
@@ -44,7 +55,6 @@ macro_rules! apis {
 }
 
 apis! {
-    Fetch 4..=18 => |r, c, b| fetch::handle(r, c, b);
     ListOffsets 1..=11 => |r, c, b| list_offsets::handle(r, c, &b.topics);
     Metadata 0..=13 => |r, c, b| metadata::handle(r, c, &b.node, &b.topics, &b.cluster);
     OffsetCommit 2..=10 => |r, c, b| offset_commit::handle(r, c, &b.topics, &b.groups, &b.options, &*b.clock);

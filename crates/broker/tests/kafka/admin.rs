@@ -339,3 +339,90 @@ async fn ten_clients_that_use_a_new_topic_at_once_all_find_it() {
     }
     assert_eq!(ids.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_is_described_once_however_often_it_is_named() {
+    use wire::describe_configs::DescribeConfigsResource;
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    let resource = |kind: i8, name: &str| DescribeConfigsResource {
+        resource_type: kind,
+        resource_name: name.into(),
+        configuration_keys: None,
+        ..Default::default()
+    };
+    let named = [resource(2, "t"), resource(4, "0"), resource(2, "t"), resource(2, "u"), resource(4, "00")];
+    let request = wire::DescribeConfigsRequest { resources: named.to_vec(), ..Default::default() };
+    let results = client.ask(4, &request).await.results;
+    let told: Vec<_> = results
+        .iter()
+        .map(|r| (r.resource_name.as_ref() as &str, r.error_code, r.configs.is_empty()))
+        .collect();
+    assert_eq!(told, [("t", 0, false), ("0", 0, false), ("u", 3, true), ("00", 42, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_with_very_many_names_take_no_more_than_their_size() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let names = || (0..40_000).map(|number| wire::Str::from(format!("t_{number}")));
+    let since = std::time::Instant::now();
+    let topic =
+        |name: wire::Str| wire::metadata::MetadataRequestTopic { name: Some(name), ..Default::default() };
+    let topics = Some(names().chain(names()).map(topic).collect());
+    let request = wire::MetadataRequest { topics, allow_auto_topic_creation: false, ..Default::default() };
+    assert_eq!(client.ask(9, &request).await.topics.len(), 40_000);
+    let topic = |name: wire::Str| wire::create_topics::CreatableTopic { name, ..Default::default() };
+    let topics = names().chain(names()).map(topic).collect();
+    let request = wire::CreateTopicsRequest { topics, ..Default::default() };
+    assert_eq!(client.ask(4, &request).await.topics.len(), 40_000);
+    let topic =
+        |name: wire::Str| wire::create_partitions::CreatePartitionsTopic { name, ..Default::default() };
+    let topics = names().chain(names()).map(topic).collect();
+    let request = wire::CreatePartitionsRequest { topics, ..Default::default() };
+    assert_eq!(client.ask(3, &request).await.results.len(), 40_000);
+    client.create_topic("t", 1, &[]).await;
+    let topic_names = std::iter::repeat_n(wire::Str::from("t"), 80_000).collect();
+    let request = wire::DeleteTopicsRequest { topic_names, ..Default::default() };
+    assert_eq!(client.ask(3, &request).await.responses.len(), 80_000);
+    // Quadratic ones took minutes; debug builds on a busy machine take a few seconds for all of these.
+    assert!(since.elapsed() < std::time::Duration::from_secs(30), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_full_disk_topics_are_deleted_and_nothing_is_created() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 2, &[]).await;
+    client.produce("t", 0, batch(&["a"])).await;
+    server.disk.set_capacity(Some(server.disk.used_bytes()));
+    server.clock.advance(std::time::Duration::from_secs(2));
+    // The storage looks around when something is asked of it.
+    let _ = client.produce("t", 0, batch(&["b"])).await;
+    settle().await;
+    let server = server.restart().await;
+    let mut client = server.connect();
+    let full = i16::from(ErrorCode::KafkaStorageError);
+    server.clock.advance(std::time::Duration::from_secs(2));
+    let _ = client.produce("t", 0, batch(&["b"])).await;
+    settle().await;
+    assert_eq!(client.produce("t", 0, batch(&["b"])).await.error_code, full);
+    let topic = wire::create_topics::CreatableTopic {
+        name: "u".into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..Default::default()
+    };
+    let request = wire::CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+    assert_eq!(client.ask(4, &request).await.topics[0].error_code, full);
+    let request = wire::DeleteTopicsRequest { topic_names: vec!["t".into()], ..Default::default() };
+    assert_eq!(client.ask(3, &request).await.responses[0].error_code, 0);
+    assert!(
+        server
+            .storage
+            .partitions()
+            .iter()
+            .all(|partition| partition.id().topic == model::TopicId::CLUSTER_METADATA)
+    );
+}

@@ -284,3 +284,63 @@ async fn what_is_not_there_is_told_as_kafka_does() {
     let response = client.ask(8, &request).await;
     assert_eq!(response.topics[0].partitions.iter().map(|p| p.error_code).collect::<Vec<_>>(), [42]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_reads_keep_their_memory_and_no_more_of_it_is_given() {
+    for tail_bytes in ["0", "67108864"] {
+        let settings =
+            [("levada.memory.fetch.bytes.max", "2097152"), ("levada.memory.tail.bytes.max", tail_bytes)];
+        let server = Server::with(&settings).await;
+        let mut client = server.connect();
+        client.create_topic("t", 1, &[]).await;
+        let large = "x".repeat(900_000);
+        client.produce("t", 0, batch(&[&large])).await;
+        client.produce("t", 0, batch(&[&large])).await;
+        let mut request = fetch_request("t", 0, 0);
+        (request.max_bytes, request.topics[0].partitions[0].partition_max_bytes) = (2 << 20, 2 << 20);
+        // More than the pipe between the two ends takes.
+        let mut deaf = server.connect();
+        deaf.send(11, &request).await;
+        settle().await;
+        let read = async |client: &mut Client| {
+            let response = client.ask(11, &request).await;
+            values(&response.responses[0].partitions[0]).len()
+        };
+        assert_eq!(read(&mut client).await, 0, "tail {tail_bytes}");
+        assert!(deaf.receive::<FetchRequest>(11).await.is_some());
+        assert_eq!(read(&mut client).await, 2, "tail {tail_bytes}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_larger_than_the_answer_may_be_is_counted_in_full() {
+    let settings = [("levada.memory.fetch.bytes.max", "1048576"), ("levada.memory.tail.bytes.max", "0")];
+    let server = Server::with(&settings).await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[("max.message.bytes", "4000000")]).await;
+    client.produce("t", 0, batch(&[&"x".repeat(3_000_000)])).await;
+    let mut deaf = server.connect();
+    let mut request = fetch_request("t", 0, 0);
+    request.topics[0].partitions[0].partition_max_bytes = 1;
+    deaf.send(11, &request).await;
+    settle().await;
+    assert_eq!(values(&client.ask(11, &request).await.responses[0].partitions[0]).len(), 0);
+    assert!(deaf.receive::<FetchRequest>(11).await.is_some());
+    assert_eq!(values(&client.ask(11, &request).await.responses[0].partitions[0]).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_waits_is_answered_when_the_broker_stops() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    let mut request = fetch_request("t", 0, 0);
+    request.max_wait_ms = i32::MAX;
+    client.send(11, &request).await;
+    settle().await;
+    let since = tokio::time::Instant::now();
+    server.broker.stop_waiting();
+    let response = client.receive::<FetchRequest>(11).await.expect("an answer");
+    assert_eq!(response.responses[0].partitions[0].error_code, 0);
+    assert!(since.elapsed() < Duration::from_secs(1));
+}

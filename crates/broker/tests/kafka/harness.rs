@@ -47,7 +47,8 @@ impl Server {
     ) -> Server {
         let settings = BrokerSettings::new(settings.iter().copied()).unwrap();
         let random = Arc::new(SeededRandom::new(7));
-        let options = storage::Options::new("data");
+        let tail_bytes_max = settings.options().memory_tail_bytes_max as usize;
+        let options = storage::Options { tail_bytes_max, ..storage::Options::new("data") };
         let (storage, shards) =
             Storage::open(options, disk.clone(), clock.clone() as Arc<dyn Clock>, random.clone()).unwrap();
         for shard in shards {
@@ -275,7 +276,7 @@ pub fn values(data: &wire::fetch::PartitionData) -> Vec<(i64, String)> {
     let mut values = Vec::new();
     for batch in batches(bytes) {
         let batch = batch.unwrap();
-        let records = batch.records(1 << 20).unwrap();
+        let records = batch.records(1 << 23).unwrap();
         for record in records.iter() {
             let record = record.unwrap();
             let value = String::from_utf8(record.value.unwrap().to_vec()).unwrap();

@@ -259,3 +259,27 @@ async fn a_refusal_by_the_log_tells_where_it_starts_and_one_by_the_request_does_
         (ErrorCode::InvalidRequiredAcks, -1)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_batches_of_a_request_together_decompress_to_a_bounded_size() {
+    let server = Server::with(&[("levada.batch.decompressed.bytes.max", "1000000")]).await;
+    let mut client = server.connect();
+    client.create_topic("t", 4, &[]).await;
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let small = "x".repeat(300_000);
+        let large = "x".repeat(1_000_000);
+        let mut request = produce_request("t", 0, batch_at(codec, [(NOW.0, small.as_str())]), -1);
+        let mut add = |partition, value: &str| {
+            let more = produce_request("t", partition, batch_at(codec, [(NOW.0, value)]), -1);
+            request.topic_data[0].partition_data.extend(more.topic_data[0].partition_data.clone());
+        };
+        // What is refused was worked on too.
+        add(1, &small);
+        add(2, &large);
+        add(3, &small);
+        let answer = client.ask(9, &request).await;
+        let codes: Vec<_> = answer.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+        let too_large = i16::from(ErrorCode::MessageTooLarge);
+        assert_eq!(codes, [0, 0, too_large, too_large], "{codec:?}");
+    }
+}

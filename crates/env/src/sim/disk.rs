@@ -40,6 +40,8 @@ pub enum Fault {
     /// The write fails after some of it was written.
     Write(String),
     Read(String),
+    /// Opening or creating a file fails because too many are open.
+    Open(String),
 }
 
 struct World {
@@ -214,6 +216,7 @@ impl Disk for SimDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut world = self.world();
         world.check_alive()?;
+        world.check_open(path)?;
         match world.names.get(path).copied() {
             Some(Node::File(inode)) => Ok(self.handle(&mut world, path, inode)),
             Some(Node::Dir) => Err(io::ErrorKind::IsADirectory.into()),
@@ -224,6 +227,7 @@ impl Disk for SimDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut world = self.world();
         world.check_parent(path)?;
+        world.check_open(path)?;
         world
             .operation(|world| {
                 let inode = match world.names.get(path).copied() {
@@ -492,6 +496,15 @@ impl World {
 
     fn is_dir(&self, path: &Path) -> bool {
         path == Path::new("") || path == Path::new("/") || self.names.get(path) == Some(&Node::Dir)
+    }
+
+    fn check_open(&mut self, path: &Path) -> io::Result<()> {
+        match self
+            .strikes(|fault| matches!(fault, Fault::Open(text) if path.to_string_lossy().contains(text)))
+        {
+            true => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+            false => Ok(()),
+        }
     }
 
     fn check_parent(&self, path: &Path) -> io::Result<()> {

@@ -211,6 +211,10 @@ broker_options! {
     /// stay in); a larger one closes its connection. About 600,000 partitions in one request.
     request_decoded_bytes_max: u32 = "levada.request.decoded.bytes.max", int(64 * 1024), "67108864", ReadOnly;
 
+    /// Partitions that all fetch sessions together may hold (some 250 bytes each); consumers for whom there is no room
+    /// are served without a session.
+    fetch_session_partitions_max: u32 = "levada.fetch.session.partitions.max", int(0), "200000", ReadOnly;
+
     /// Memory for requests that are being read, answered or waited on; beyond it, connections wait to be read. Half of it
     /// is for their bytes as they come, half for what they take beside that once they are decoded.
     memory_request_bytes_max: u64 = "levada.memory.request.bytes.max", long(MIB), "268435456", ReadOnly;
@@ -218,14 +222,15 @@ broker_options! {
     /// Memory for the newest batches, from which consumers at the end of a partition are served.
     memory_tail_bytes_max: u64 = "levada.memory.tail.bytes.max", long(0), "67108864", ReadOnly;
 
-    /// Memory for records that are read from disk for consumers who lag behind; beyond it, they wait.
+    /// Memory for records in answers that consumers have not taken yet; beyond it, others wait or get none for now.
     memory_fetch_bytes_max: u64 = "levada.memory.fetch.bytes.max", long(MIB), "134217728", ReadOnly;
 
     /// Largest sum of a batch's records once they are decompressed; a larger batch is refused.
     batch_decompressed_bytes_max: u32 =
         "levada.batch.decompressed.bytes.max", int(1024), "134217728", ReadOnly;
 
-    /// How long a client may pause in the middle of a request, or leave a response unread, before it is cut off.
+    /// How long a client may pause in the middle of a request, or leave a response unread, before it is cut off; each
+    /// such time must bring 32 KiB a second on the average. As long, a large request waits for memory.
     socket_stall_max: Duration = "levada.socket.stall.ms", long(1), "30000", ReadOnly;
 
     /// How long an ordered stop (SIGTERM, Ctrl-C) waits for requests that are under way.

@@ -50,6 +50,8 @@ pub(crate) struct Keeper {
     news_due: Duration,
     retention_due: Duration,
     tick_due: Duration,
+    /// Too many files were open: upkeep goes on then.
+    held_up_until: Option<Duration>,
     /// Partitions whose log start may have left segments behind.
     sweep: VecDeque<Arc<Partition>>,
     /// Deleted partitions whose folders are removed, but perhaps not for good.
@@ -85,6 +87,7 @@ impl Keeper {
             news_due: now,
             retention_due: now + site.options.retention_check_interval,
             tick_due: now,
+            held_up_until: None,
             sweep: VecDeque::new(),
             buried: Vec::new(),
             site,
@@ -100,6 +103,11 @@ impl Keeper {
             Ok(done) => done,
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 self.disk_is_full();
+                false
+            }
+            Err(error) if env::is_out_of_files(&error) => {
+                self.site.files_are_out("upkeep");
+                self.held_up_until = Some(self.site.clock.monotonic() + TICK);
                 false
             }
             Err(error) => {
@@ -128,10 +136,17 @@ impl Keeper {
         if self.site.options.compacts {
             due = due.min(self.compaction_due);
         }
+        if let Some(until) = self.held_up_until {
+            due = until;
+        }
         due.saturating_sub(now)
     }
 
     fn try_step(&mut self, now: Timestamp) -> io::Result<bool> {
+        if self.held_up_until.is_some_and(|until| self.site.clock.monotonic() < until) {
+            return Ok(false);
+        }
+        self.held_up_until = None;
         self.tick(now)?;
         // What frees room comes first.
         if self.bury_one()? || self.sweep_one()? {

@@ -6,16 +6,23 @@ use model::batch::BatchBuilder;
 use model::{BatchHeader, Compression, Offset};
 
 use super::damage::Lost;
-use super::state::{LogState, Pending};
+use super::state::{LogState, Pending, TailBatch};
 use super::{Partition, Read, ReadError};
 use crate::segment::{Known, Segment, SegmentRead, Spot, Step, Walk};
 use crate::wal::WalFile;
 
 /// Where a read will find its batches; made under the lock, carried out without it.
 enum Plan {
-    Done(Read),
+    Nothing,
+    /// A batch that stands for offsets that are gone for good.
+    StepOver(Read),
+    Tail(Vec<TailBatch>),
     Wal(Vec<(Arc<WalFile>, Pending)>),
-    Segment { segment: Arc<Segment>, known: Known, up_to: Offset },
+    Segment {
+        segment: Arc<Segment>,
+        known: Known,
+        up_to: Offset,
+    },
 }
 
 impl Partition {
@@ -32,13 +39,11 @@ impl Partition {
         for _ in 0..ROUNDS_MAX {
             let plan = self.plan(position, bytes_max, up_to)?;
             match plan {
-                Plan::Done(mut read) => {
-                    if read.chunks.is_empty() {
-                        read.next_offset = from;
-                    } else {
-                        self.site.metrics.tail_hits.add(1);
-                    }
-                    return Ok(read);
+                Plan::Nothing => return Ok(Read { next_offset: from, ..Read::default() }),
+                Plan::StepOver(read) => return Ok(read),
+                Plan::Tail(batches) => {
+                    self.site.metrics.tail_hits.add(1);
+                    return Ok(gather(&batches));
                 }
                 Plan::Wal(pieces) => {
                     self.site.metrics.tail_misses.add(1);
@@ -89,14 +94,15 @@ impl Partition {
         }
         let end = state.damage.next_after(from).map_or(state.end, |lost| lost.min(state.end));
         if from < end && end <= up_to && state.damage.is_given_up(from, end) {
-            return Ok(Plan::Done(step_over(&state, from, end)));
+            return Ok(Plan::StepOver(step_over(&state, from, end)));
         }
         let up_to = up_to.min(end);
         if from >= up_to {
-            return Ok(Plan::Done(Read { next_offset: from, ..Read::default() }));
+            return Ok(Plan::Nothing);
         }
         if let Some(index) = state.tail_index(from) {
-            return Ok(Plan::Done(read_tail(&state, index, from, bytes_max, up_to)));
+            let batches = read_tail(&state, index, bytes_max, up_to);
+            return Ok(if batches.is_empty() { Plan::Nothing } else { Plan::Tail(batches) });
         }
         if from < state.rolled_end
             && let Some(segment) = state.segment_for(from)
@@ -116,7 +122,7 @@ impl Partition {
             pieces.push((file, *pending));
         }
         if pieces.is_empty() {
-            return Ok(Plan::Done(Read { next_offset: from, ..Read::default() }));
+            return Ok(Plan::Nothing);
         }
         Ok(Plan::Wal(pieces))
     }
@@ -278,19 +284,40 @@ fn step_over(state: &LogState, from: Offset, end: Offset) -> Read {
     }
 }
 
-fn read_tail(state: &LogState, index: usize, from: Offset, bytes_max: usize, up_to: Offset) -> Read {
-    let mut read = Read { next_offset: from, ..Read::default() };
+fn read_tail(state: &LogState, index: usize, bytes_max: usize, up_to: Offset) -> Vec<TailBatch> {
+    let mut batches = Vec::new();
+    let mut bytes = 0;
     for batch in state.tail.range(index..) {
-        let bytes = batch.size_bytes();
-        if batch.last >= up_to || !read.chunks.is_empty() && read.bytes + bytes > bytes_max {
+        if batch.last >= up_to || !batches.is_empty() && bytes + batch.size_bytes() > bytes_max {
             break;
         }
-        read.chunks.push(batch.head.clone());
-        if !batch.rest.is_empty() {
-            read.chunks.push(batch.rest.clone());
-        }
-        read.bytes += bytes;
+        bytes += batch.size_bytes();
+        batches.push(batch.clone());
+    }
+    batches
+}
+
+/// Batches that share their group's buffer are copied out of it: a reader would keep all of it, however little it
+/// reads, long after the tail has dropped it.
+fn gather(batches: &[TailBatch]) -> Read {
+    let mut read = Read::default();
+    let mut shared = batches.iter().filter(|batch| batch.is_shared()).map(TailBatch::size_bytes).sum();
+    let mut run = BytesMut::new();
+    for batch in batches {
+        read.bytes += batch.size_bytes();
         read.next_offset = batch.last.plus(1);
+        if batch.is_shared() {
+            run.reserve(std::mem::take(&mut shared));
+            run.extend_from_slice(&batch.head);
+            continue;
+        }
+        if !run.is_empty() {
+            read.chunks.push(run.split().freeze());
+        }
+        read.chunks.extend([batch.head.clone(), batch.rest.clone()]);
+    }
+    if !run.is_empty() {
+        read.chunks.push(run.freeze());
     }
     read
 }

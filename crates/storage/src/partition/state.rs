@@ -72,6 +72,11 @@ impl TailBatch {
     pub fn size_bytes(&self) -> usize {
         self.head.len() + self.rest.len()
     }
+
+    /// Whether it lies in the buffer of its group, together with those of other partitions.
+    pub fn is_shared(&self) -> bool {
+        self.rest.is_empty()
+    }
 }
 
 impl LogState {

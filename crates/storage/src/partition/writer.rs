@@ -299,6 +299,10 @@ impl Partition {
 
     /// Completes the active segment: whatever follows lies in another one, so this one must be safe before.
     pub(crate) fn seal(&self, writer: &mut Writer) -> io::Result<()> {
+        // Opened before it is given up: too many open files are no reason to know less about it.
+        if let Some(active) = &writer.active {
+            active.segment.log()?;
+        }
         let Some(active) = writer.active.take() else { return Ok(()) };
         let facts = active.segment.facts();
         assert_eq!(active.written, facts.size, "nothing staged is left behind in a complete segment");

@@ -130,7 +130,12 @@ impl Segment {
             return Ok(SegmentRead::Corrupt);
         }
         buffer.truncate(end);
-        Ok(SegmentRead::Found { bytes: buffer.freeze(), next_offset })
+        // Little of it is of use where `up_to` or damage ends the read: the rest is not kept with it.
+        let bytes = match end < buffer.capacity() / 4 * 3 {
+            true => Bytes::copy_from_slice(&buffer),
+            false => buffer.freeze(),
+        };
+        Ok(SegmentRead::Found { bytes, next_offset })
     }
 
     /// The first batch at or after `from` whose largest timestamp is at least `at`; an error of the kind

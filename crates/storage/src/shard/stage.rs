@@ -50,7 +50,12 @@ impl Writer {
     }
 
     /// Whether a batch goes straight to its partition's segment.
-    pub fn is_direct(&self, batch: &Batch, partition: &Arc<Partition>) -> bool {
+    pub fn is_direct(&self, append: &Append) -> bool {
+        let (batch, partition) = (&append.batch, &append.partition);
+        // There may be no room for a segment.
+        if append.frees_room {
+            return false;
+        }
         // Markers are read back from the log when it is recovered, so they are always in it.
         if batch.header().attributes.is_control() {
             return false;
@@ -83,7 +88,7 @@ impl Writer {
         let result = match self.examine(group, index, &append) {
             Examined::Refuse(error) => Err(error),
             Examined::Duplicate(appended) => Ok(appended),
-            Examined::Accept => match self.stage_batch(group, index, &append.batch) {
+            Examined::Accept => match self.stage_batch(group, index, &append) {
                 BatchStaged::At(base_offset) => {
                     let last_offset = base_offset.plus(i64::from(append.batch.header().last_offset_delta));
                     let log_start_offset = group.partitions[index].start;
@@ -128,7 +133,7 @@ impl Writer {
             Verdict::Duplicate { base_offset, last_offset } => {
                 Examined::Duplicate(Appended { base_offset, last_offset, log_start_offset, duplicate: true })
             }
-            Verdict::Accept if self.site.disk_full.load(Ordering::Acquire) => {
+            Verdict::Accept if !append.frees_room && self.site.disk_full.load(Ordering::Acquire) => {
                 self.site.metrics.disk_full.add(1);
                 Examined::Refuse(AppendError::DiskFull)
             }
@@ -136,10 +141,15 @@ impl Writer {
         }
     }
 
-    fn stage_batch(&mut self, group: &mut Group, index: usize, batch: &Batch) -> BatchStaged {
-        let is_direct = self.is_direct(batch, &group.partitions[index].partition);
+    fn stage_batch(&mut self, group: &mut Group, index: usize, append: &Append) -> BatchStaged {
+        let batch = &append.batch;
+        let is_direct = self.is_direct(append);
         let frame_bytes = frame_bytes(batch, is_direct);
-        if group.frame_bytes() + frame_bytes > group.room.batches || group.room.pending == 0 {
+        let (room, is_pending_full) = match append.frees_room {
+            true => (group.room.changes, false),
+            false => (group.room.batches, group.room.pending == 0),
+        };
+        if group.frame_bytes() + frame_bytes > room || is_pending_full {
             return BatchStaged::NotNow;
         }
         let staged = &group.partitions[index];
@@ -158,7 +168,7 @@ impl Writer {
             let at = group.buffer.len() + FRAME_HEADER_BYTES;
             let id = group.partitions[index].partition.id();
             write_batch(&mut group.buffer, group.stamp, id, &header.encode(), &split(batch.bytes()));
-            group.room.pending -= 1;
+            group.room.pending = group.room.pending.saturating_sub(1);
             Place::Wal { at }
         };
         group.frames += 1;
@@ -214,6 +224,10 @@ impl Writer {
         if error.kind() == io::ErrorKind::StorageFull {
             self.disk_is_full();
             return AppendError::DiskFull;
+        }
+        if env::is_out_of_files(error) {
+            self.site.files_are_out("writing to a segment");
+            return AppendError::OutOfFiles;
         }
         self.site.close("writing to a segment", error);
         AppendError::Closed

@@ -96,20 +96,27 @@ impl Writer {
     }
 
     fn begin(&mut self, now: Timestamp) -> io::Result<Option<Group>> {
-        let needed = match self.waiting.front().map(|request| &request.kind) {
+        let is_disk_full = self.site.disk_full.load(Ordering::Acquire);
+        let (needed, is_batch) = match self.waiting.front().map(|request| &request.kind) {
             Some(RequestKind::Append { append, .. }) => {
-                frame_bytes(&append.batch, self.is_direct(&append.batch, &append.partition))
+                (frame_bytes(&append.batch, self.is_direct(append)), !append.frees_room)
             }
-            _ => CHANGE_BYTES_MAX,
+            _ => (CHANGE_BYTES_MAX, false),
         };
         let used = self.position as usize + GROUP_HEADER_BYTES;
-        let file_bytes = self.site.wal.file_bytes as usize;
-        if self.file.is_none() || used + needed > file_bytes {
+        let has_room = |file: &Arc<WalFile>| {
+            used + needed <= file.bytes as usize && !(is_batch && file.is_short && !is_disk_full)
+        };
+        if !self.file.as_ref().is_some_and(has_room) {
+            if is_batch && is_disk_full {
+                // It will be refused; what little room can be had is for others.
+                return Ok(None);
+            }
             // The old file must be complete before a group in the new one claims to follow it.
             if self.sync_due.is_some() {
                 self.sync()?;
             }
-            match self.site.wal.open_next(self.next_group)? {
+            match self.site.wal.open_next(self.next_group, is_batch, is_disk_full)? {
                 Some(file) => {
                     self.file = Some(file);
                     self.position = 0;
@@ -122,8 +129,13 @@ impl Writer {
             }
         }
         let Some(file) = &self.file else { return Ok(None) };
+        let file_bytes = file.bytes as usize;
         let room = file_bytes.saturating_sub(self.position as usize + GROUP_HEADER_BYTES);
-        let kept = if self.site.wal.is_exhausted() { CHANGES_BYTES.min(file_bytes / 4) } else { 0 };
+        let kept = match self.site.wal.is_exhausted() {
+            _ if file.is_short => file_bytes,
+            true => CHANGES_BYTES.min(file_bytes / 4),
+            false => 0,
+        };
         let pending = self.site.pending_batches.load(Ordering::Relaxed);
         let room = Room {
             batches: room.saturating_sub(kept),
@@ -229,6 +241,9 @@ impl Writer {
         let (append, change) = if error.kind() == io::ErrorKind::StorageFull {
             self.disk_is_full();
             (AppendError::DiskFull, ChangeError::DiskFull)
+        } else if env::is_out_of_files(error) {
+            self.site.files_are_out("writing to the write-ahead log");
+            (AppendError::OutOfFiles, ChangeError::OutOfFiles)
         } else {
             self.site.close("writing to the write-ahead log", error);
             (AppendError::Closed, ChangeError::Closed)
@@ -390,7 +405,7 @@ impl Writer {
         let waiting = std::mem::take(&mut self.waiting);
         for request in waiting {
             match request.kind {
-                RequestKind::Append { reply, .. } => {
+                RequestKind::Append { append, reply } if !append.frees_room => {
                     self.site.metrics.disk_full.add(1);
                     drop(reply.send(Err(AppendError::DiskFull)));
                 }
@@ -403,7 +418,12 @@ impl Writer {
     fn failed(&mut self, doing: &'static str, error: &io::Error) -> bool {
         if error.kind() == io::ErrorKind::StorageFull {
             self.disk_is_full();
-            return self.stalled();
+            // When not even room for changes can be had, nobody shall wait for what may never come.
+            return self.stalled() || self.refuse_all(AppendError::DiskFull, ChangeError::DiskFull);
+        }
+        if env::is_out_of_files(error) {
+            self.site.files_are_out(doing);
+            return self.refuse_all(AppendError::OutOfFiles, ChangeError::OutOfFiles);
         }
         self.site.close(doing, error);
         self.refuse_all(AppendError::Closed, ChangeError::Closed)

@@ -468,6 +468,19 @@ fn memory_serves_the_tail_and_no_more() {
 }
 
 #[test]
+fn a_reader_keeps_only_what_it_reads() {
+    let mut bench = bench_with(small_segments());
+    for number in 0..3 {
+        bench.append(P, numbered(number, 100)).unwrap();
+    }
+    let partition = bench.partition(P);
+    assert!(partition.is_cached(Offset(0)));
+    let read = partition.read(Offset(0), 10_000, Offset(3)).unwrap();
+    assert_eq!((read.chunks.len(), read.chunks[0].len(), read.next_offset), (1, read.bytes, Offset(3)));
+    assert!(read.chunks[0].is_unique(), "the buffer of a group would live as long as the slowest reader");
+}
+
+#[test]
 fn the_queue_is_bounded() {
     let options = Options { queue_requests_max: 3, queue_bytes_max: 1000, ..small_options() };
     let mut bench = Bench::new(options);

@@ -143,6 +143,82 @@ fn a_full_disk_recovers_by_deleting_a_topic() {
 }
 
 #[test]
+fn a_disk_that_is_quite_full_at_the_start_serves_reads_and_makes_room_by_deleting() {
+    for (bytes, by_topic) in [(200, true), (200, false), (3000, true), (3000, false)] {
+        let mut bench = Bench::new(Options {
+            wal_bytes_max: 3 * 16 * 1024,
+            checkpoint_reserve_bytes: 48 * 1024,
+            ..small_options()
+        });
+        let config = LogConfig { segment_bytes: 8 * 1024, ..LogConfig::default() };
+        bench.create(id(1, 0), config.clone());
+        bench.create(id(2, 0), config);
+        bench.advance(Duration::from_secs(100));
+        bench.disk.set_capacity(Some(bench.disk.used_bytes() + 60 * 1024));
+        let count = fill(&mut bench, bytes);
+        bench.disk.crash(Survival::Everything);
+        // Others have taken the rest.
+        bench.disk.set_capacity(Some(bench.disk.used_bytes()));
+        let mut bench = bench.open_again();
+        assert_eq!(bench.read_all(id(1, 0)).len() as u64, count);
+        bench.advance(Duration::from_secs(2));
+        assert_eq!(bench.append(id(2, 0), batch(&[b"x"])).unwrap_err(), AppendError::DiskFull);
+        // What leads to deletions is appended all the same.
+        let mut append = crate::Append::new(bench.partition(id(2, 0)), batch(&[b"removed"]));
+        append.frees_room = true;
+        let appending = bench.storage.append(append);
+        bench.wait(appending).expect("removing is possible");
+        if by_topic {
+            let deleting = bench.storage.delete(vec![id(1, 0)]);
+            bench.wait(deleting).expect("deleting is possible");
+        } else {
+            let deleting = bench.storage.delete_records(id(1, 0), Offset(count as i64));
+            bench.wait(deleting).expect("deleting is possible");
+        }
+        bench.advance(Duration::from_secs(3));
+        // What lay only in the write-ahead log goes with its files, which takes a roll-up.
+        bench.disk.set_capacity(Some(bench.disk.used_bytes() + 40 * 1024));
+        bench.advance(Duration::from_secs(3));
+        for number in 0..10 {
+            bench.append(id(2, 0), numbered(number, bytes)).unwrap();
+        }
+        bench.disk.crash(Survival::Chance);
+        let bench = bench.open_again();
+        assert_eq!(bench.read_all(id(2, 0)).len(), 11);
+        assert!(bench.storage.partition(id(1, 0)).is_none_or(|partition| read_all(&partition).is_empty()));
+    }
+}
+
+#[test]
+fn too_many_open_files_refuse_an_append_and_close_nothing() {
+    for path in [".log", "wal"] {
+        let mut bench = Bench::new(small_options());
+        let p = id(1, 0);
+        bench.create(p, LogConfig { segment_bytes: 8 * 1024, ..LogConfig::default() });
+        let mut refused = 0;
+        let mut acknowledged = 0;
+        for number in 0..200 {
+            if number % 20 == 5 {
+                bench.disk.inject(Fault::Open(path.to_owned()));
+            }
+            match bench.append(p, numbered(number, if path != "wal" || number % 3 == 0 { 3000 } else { 500 }))
+            {
+                Ok(_) => acknowledged += 1,
+                Err(AppendError::OutOfFiles) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            bench.advance(Duration::from_millis(300));
+        }
+        assert!(refused > 0 || path == "wal", "{path}");
+        assert_eq!(bench.partition(p).health(), Health::Good);
+        assert_eq!(bench.read_all(p).len(), acknowledged);
+        bench.disk.crash(Survival::Chance);
+        let bench = bench.open_again();
+        assert_eq!(bench.read_all(p).len(), acknowledged);
+    }
+}
+
+#[test]
 fn a_full_disk_loses_nothing_in_a_crash() {
     for seed in 0..20 {
         let mut bench = tiny_disk();

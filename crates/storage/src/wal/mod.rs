@@ -15,6 +15,8 @@ use std::sync::Arc;
 use env::{Disk, File};
 use parking_lot::Mutex;
 
+use crate::checkpoint::give_from_reserve;
+
 /// One use of one file.
 pub(crate) struct WalFile {
     /// Grows with every use of any file.
@@ -23,7 +25,16 @@ pub(crate) struct WalFile {
     /// The number of the first group in it.
     pub first_group: u64,
     pub file: Arc<dyn File>,
+    /// How much may be written into it.
+    pub bytes: u64,
+    /// Made on a full disk: for changes, not for batches.
+    pub is_short: bool,
 }
+
+/// Room for some thousand deletions.
+const SHORT_FILE_BYTES: u64 = 256 * 1024;
+/// Short files beyond the ordinary number.
+const SHORT_FILES_MAX: u32 = 4;
 
 /// The files of a shard's log, shared by the writer, the keeper and readers.
 pub(crate) struct Wal {
@@ -83,7 +94,8 @@ impl Wal {
         let mut files = self.files.lock();
         let index = files.free.iter().position(|(free, _)| *free == slot).expect("recovery saw this file");
         let (slot, file) = files.free.swap_remove(index);
-        files.live.insert(number, Arc::new(WalFile { number, slot, first_group, file }));
+        let (bytes, is_short) = (self.file_bytes, false);
+        files.live.insert(number, Arc::new(WalFile { number, slot, first_group, file, bytes, is_short }));
     }
 
     pub fn file(&self, number: u64) -> Option<Arc<WalFile>> {
@@ -116,23 +128,48 @@ impl Wal {
         files.free.is_empty() && files.live.len() + files.retired.len() >= self.files_max as usize
     }
 
-    /// Begins another file. None when all are in use: rolling up must free one first.
-    pub fn open_next(&self, first_group: u64) -> io::Result<Option<Arc<WalFile>>> {
+    /// Begins another file. None when all are in use: rolling up must free one first. On a full disk, where nothing
+    /// can be rolled up, a short one for changes.
+    pub fn open_next(
+        &self,
+        first_group: u64,
+        is_batch: bool,
+        is_disk_full: bool,
+    ) -> io::Result<Option<Arc<WalFile>>> {
         let mut files = self.files.lock();
         self.reuse_retired(&mut files);
+        let count = (files.live.len() + files.retired.len()) as u32;
         let (slot, file) = match files.free.pop() {
             Some(free) => free,
-            None if files.live.len() + files.retired.len() >= self.files_max as usize => return Ok(None),
             None => {
                 let slot = files.next_slot;
-                let file = self.create(slot)?;
+                let file = match count < self.files_max {
+                    false if !is_disk_full => return Ok(None),
+                    false => Err(io::ErrorKind::StorageFull.into()),
+                    true => self.create(slot, self.file_bytes),
+                };
+                let file = match file {
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull && !is_batch => {
+                        if count >= self.files_max + SHORT_FILES_MAX {
+                            return Err(error);
+                        }
+                        self.create_short(slot)?
+                    }
+                    file => file?,
+                };
                 files.next_slot += 1;
                 (slot, file)
             }
         };
+        // One that was made short, or half, grows when there is room.
+        let mut bytes = self.file_bytes;
+        if file.len()? < bytes && file.allocate(0, bytes).is_err() {
+            bytes = bytes.min(file.len()?.max(SHORT_FILE_BYTES));
+        }
+        let is_short = bytes < self.file_bytes;
         let number = files.next_number;
         files.next_number += 1;
-        let file = Arc::new(WalFile { number, slot, first_group, file });
+        let file = Arc::new(WalFile { number, slot, first_group, file, bytes, is_short });
         files.live.insert(number, file.clone());
         Ok(Some(file))
     }
@@ -167,7 +204,7 @@ impl Wal {
             files.next_slot += 1;
             files.next_slot - 1
         };
-        let file = self.create(slot)?;
+        let file = self.create(slot, self.file_bytes)?;
         const STEP: usize = 1 << 20;
         let zeroes = vec![0; STEP.min(self.file_bytes as usize)];
         let mut position = 0;
@@ -181,10 +218,23 @@ impl Wal {
         Ok(true)
     }
 
-    fn create(&self, slot: u32) -> io::Result<Arc<dyn File>> {
+    fn create_short(&self, slot: u32) -> io::Result<Arc<dyn File>> {
+        let bytes = SHORT_FILE_BYTES.min(self.file_bytes);
+        match self.create(slot, bytes) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                match give_from_reserve(&*self.disk, &self.directory, bytes)? {
+                    true => self.create(slot, bytes),
+                    false => Err(error),
+                }
+            }
+            created => created,
+        }
+    }
+
+    fn create(&self, slot: u32, bytes: u64) -> io::Result<Arc<dyn File>> {
         let path = self.directory.join(Self::slot_name(slot));
         let file = self.disk.create(&path)?;
-        let allocated = file.allocate(0, self.file_bytes).and_then(|()| file.sync_data());
+        let allocated = file.allocate(0, bytes).and_then(|()| file.sync_data());
         if let Err(error) = allocated.and_then(|()| self.disk.sync_dir(&self.directory)) {
             // Half a file would be in the way of the next attempt.
             let _ = self.disk.remove(&path);

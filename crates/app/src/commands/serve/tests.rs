@@ -71,3 +71,27 @@ fn the_manual_page_is_up_to_date() {
         "docs/configuration.md is out of date: cargo run --bin levada -- docs configuration > docs/configuration.md"
     );
 }
+
+#[tokio::test]
+async fn signals_that_come_together_are_one_order_and_a_later_one_is_a_second() {
+    use rustix::process::{Signal, getpid, kill_process};
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        let mut stop = Stop::listen().unwrap();
+        kill_process(getpid(), signal).unwrap();
+        stop.told().await;
+        kill_process(getpid(), signal).unwrap();
+        let mut again = std::pin::pin!(stop.told_again());
+        let soon = tokio::time::timeout(ONE_ORDER / 2, &mut again).await;
+        assert!(soon.is_err(), "{signal:?} sent twice is one order");
+        tokio::time::sleep(ONE_ORDER).await;
+        kill_process(getpid(), signal).unwrap();
+        again.await;
+    }
+}
+
+#[test]
+fn connections_leave_files_for_the_log() {
+    assert_eq!(wiring::connections_max(None), usize::MAX);
+    assert_eq!(wiring::connections_max(Some(1024)), 512);
+    assert_eq!(wiring::connections_max(Some(1 << 20)), (1 << 20) - 4096);
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use model::{LeaderEpoch, Offset};
 use parking_lot::Mutex;
-use storage::{Offsets, Partition, Read};
+use storage::{Offsets, Partition, Read, ReadError};
 use tokio::sync::Notify;
 use wire::fetch::{EpochEndOffset, FetchableTopicResponse, PartitionData};
 use wire::{ErrorCode, FetchRequest, FetchResponse, Records};
@@ -16,7 +16,7 @@ use wire::{ErrorCode, FetchRequest, FetchResponse, Records};
 use self::sessions::{Context, Key, Session, SessionError, Told, TopicKey, Wanted};
 use crate::Parts;
 use crate::error::Refusal;
-use crate::net::memory::Reservation;
+use crate::net::memory::{MemoryBudget, Reservation};
 use crate::request::Caller;
 
 /// From here on requests name topics by id.
@@ -25,7 +25,19 @@ const BY_ID: i16 = 13;
 /// `isolation_level` of a consumer that sees only committed transactions.
 const READ_COMMITTED: i8 = 1;
 
-pub async fn handle(request: FetchRequest, caller: &Caller, broker: &Parts) -> FetchResponse {
+/// Up to this size an answer needs no place in the memory budget: the connection limit bounds their sum.
+const SMALL_ANSWER_BYTES: usize = 16 * 1024;
+
+/// How long a fetch waits for memory at the least; longer where the client has more patience. Then it is answered
+/// without records.
+const MEMORY_WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// The answer, and the place that its records take in the memory budget until they are written.
+pub async fn handle(
+    request: FetchRequest,
+    caller: &Caller,
+    broker: &Parts,
+) -> (FetchResponse, Option<Reservation>) {
     let by_id = caller.version >= BY_ID;
     let (wanted, forgotten) = keys(&request, by_id);
     let id = (request.session_id, request.session_epoch);
@@ -44,7 +56,7 @@ pub async fn handle(request: FetchRequest, caller: &Caller, broker: &Parts) -> F
                 SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
                 SessionError::TopicIdMix => ErrorCode::FetchSessionTopicIdError,
             };
-            return FetchResponse { error_code: code.into(), ..Default::default() };
+            return (FetchResponse { error_code: code.into(), ..Default::default() }, None);
         }
     };
     let limits = Limits {
@@ -53,9 +65,9 @@ pub async fn handle(request: FetchRequest, caller: &Caller, broker: &Parts) -> F
         read_committed: request.isolation_level == READ_COMMITTED,
     };
     let patience = Duration::from_millis(request.max_wait_ms.max(0) as u64);
-    let answers = collect(&wanted, &limits, patience, caller, broker).await;
+    let (answers, held) = collect(&wanted, &limits, patience, caller, broker).await;
     count(&wanted, &answers, broker);
-    respond(wanted, answers, session, only_news)
+    (respond(wanted, answers, session, only_news), held)
 }
 
 struct Limits {
@@ -112,9 +124,6 @@ struct Answer {
     /// The partition does not exist.
     missing: bool,
     aborted: Option<Vec<storage::AbortedTransaction>>,
-    /// The place that cold records take in the memory budget until they are sent.
-    #[allow(dead_code, reason = "held for its drop")]
-    reservation: Option<Reservation>,
 }
 
 /// Reads until there is enough, an error, or no time left.
@@ -124,8 +133,9 @@ async fn collect(
     patience: Duration,
     caller: &Caller,
     broker: &Parts,
-) -> Vec<Answer> {
-    let deadline = tokio::time::Instant::now() + patience;
+) -> (Vec<Answer>, Option<Reservation>) {
+    let now = tokio::time::Instant::now();
+    let (deadline, give_up_at) = (now + patience, now + patience.max(MEMORY_WAIT_MIN));
     let found: Vec<Result<Arc<Partition>, ErrorCode>> =
         wanted.iter().map(|(key, _)| find(broker, key)).collect();
     let mut waiting = None;
@@ -133,14 +143,15 @@ async fn collect(
         let mut answers = Vec::with_capacity(wanted.len());
         let mut bytes = 0;
         let mut done = false;
+        let mut held = Held { reservation: None, budget: &broker.fetch_budget, give_up_at };
         for ((_, wanted), partition) in wanted.iter().zip(&found) {
-            let answer = read(wanted, partition, limits, bytes, broker).await;
+            let answer = read(wanted, partition, limits, bytes, &mut held).await;
             bytes += answer.read.bytes;
             done |= answer.error.is_some() || answer.diverging.is_some();
             answers.push(answer);
         }
         if done || bytes >= limits.bytes_min || wanted.is_empty() || patience.is_zero() {
-            return answers;
+            return (answers, held.reservation);
         }
         // Watch first, then look once more: nothing that happens in between is missed.
         let Some((news, _guards)) = &waiting else {
@@ -151,13 +162,94 @@ async fn collect(
             continue;
         };
         let began = broker.clock.monotonic();
-        let woken = tokio::time::timeout_at(deadline, news.notified()).await;
+        let mut stopping = broker.stopping.subscribe();
+        let is_over = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => true,
+            woken = tokio::time::timeout_at(deadline, news.notified()) => woken.is_err(),
+        };
         caller.waited.add(broker.clock.monotonic().saturating_sub(began));
-        if woken.is_err() {
-            return answers;
+        if is_over {
+            return (answers, held.reservation);
         }
     }
 }
+
+/// The memory of one answer. Whoever has records in hand never waits for more: the next request gets what is left.
+struct Held<'a> {
+    reservation: Option<Reservation>,
+    budget: &'a MemoryBudget,
+    give_up_at: tokio::time::Instant,
+}
+
+impl Held<'_> {
+    async fn reserve(&self, bytes: usize, may_wait: bool) -> Option<Reservation> {
+        match self.budget.try_reserve(bytes) {
+            None if may_wait => {
+                tokio::time::timeout_at(self.give_up_at, self.budget.reserve(bytes)).await.ok()
+            }
+            reserved => reserved,
+        }
+    }
+
+    /// Reads with a place in the budget; nothing where there is none.
+    async fn read(
+        &mut self,
+        partition: &Arc<Partition>,
+        from: Offset,
+        room: usize,
+        up_to: Offset,
+        before: usize,
+    ) -> Result<Read, ReadError> {
+        let nothing = Ok(Read { next_offset: from, ..Read::default() });
+        // What is in memory tells its size; what is not must have its place before it is read.
+        let mut place = 0;
+        if !partition.is_cached(from) {
+            place = room;
+        }
+        for _ in 0..ROUNDS_MAX {
+            let mut reservation = None;
+            if before + place > SMALL_ANSWER_BYTES {
+                reservation = self.reserve(place, before == 0).await;
+                if reservation.is_none() {
+                    return nothing;
+                }
+            }
+            let read = match partition.is_cached(from) {
+                true => partition.read(from, room, up_to)?,
+                false => {
+                    let partition = partition.clone();
+                    env::run_blocking(move || partition.read(from, room, up_to)).await?
+                }
+            };
+            let missing = read.bytes.saturating_sub(place);
+            if missing > 0 && before + read.bytes > SMALL_ANSWER_BYTES {
+                match self.budget.try_reserve(if reservation.is_some() { missing } else { read.bytes }) {
+                    Some(more) => match &mut reservation {
+                        Some(reservation) => reservation.join(more),
+                        None => reservation = Some(more),
+                    },
+                    None => {
+                        place = read.bytes;
+                        continue;
+                    }
+                }
+            }
+            if let Some(mut reservation) = reservation {
+                reservation.shrink_to(read.bytes);
+                match &mut self.reservation {
+                    Some(held) => held.join(reservation),
+                    held => *held = Some(reservation),
+                }
+            }
+            return Ok(read);
+        }
+        nothing
+    }
+}
+
+/// How often a read is tried again with a larger place.
+const ROUNDS_MAX: usize = 4;
 
 /// Counts what is sent, by topic. Between two offsets stands a record, as long as nothing is compacted.
 fn count(wanted: &[(Key, Wanted)], answers: &[Answer], broker: &Parts) {
@@ -185,7 +277,7 @@ async fn read(
     partition: &Result<Arc<Partition>, ErrorCode>,
     limits: &Limits,
     before: usize,
-    broker: &Parts,
+    held: &mut Held<'_>,
 ) -> Answer {
     let refused = |code: ErrorCode| Answer {
         error: Some(code),
@@ -194,7 +286,6 @@ async fn read(
         diverging: None,
         missing: false,
         aborted: None,
-        reservation: None,
     };
     let partition = match partition {
         Ok(partition) => partition,
@@ -212,7 +303,6 @@ async fn read(
         diverging: None,
         missing: false,
         aborted: limits.read_committed.then(Vec::new),
-        reservation: None,
     };
     if wanted.last_fetched_epoch >= 0 {
         let epoch = LeaderEpoch(wanted.last_fetched_epoch);
@@ -234,22 +324,7 @@ async fn read(
     if wanted.offset >= up_to || room == 0 && before > 0 {
         return answer;
     }
-    let read = if partition.is_cached(wanted.offset) {
-        partition.read(wanted.offset, room, up_to)
-    } else {
-        let reservation = match before {
-            0 => broker.fetch_budget.reserve(room).await,
-            // Waiting with records in hand could wait for ever; the next request gets these.
-            _ => match broker.fetch_budget.try_reserve(room) {
-                Some(reservation) => reservation,
-                None => return answer,
-            },
-        };
-        answer.reservation = Some(reservation);
-        let (partition, offset) = (partition.clone(), wanted.offset);
-        env::run_blocking(move || partition.read(offset, room, up_to)).await
-    };
-    match read {
+    match held.read(partition, wanted.offset, room, up_to, before).await {
         Ok(read) if read.bytes > room && before > 0 => {}
         Ok(read) => {
             if limits.read_committed {

@@ -71,7 +71,15 @@ pub struct Session {
 #[derive(Clone)]
 pub struct Sessions {
     slots: usize,
-    sessions: Arc<Mutex<HashMap<i32, Arc<Mutex<Session>>>>>,
+    /// Of all sessions together.
+    partitions_max: usize,
+    all: Arc<Mutex<All>>,
+}
+
+#[derive(Default)]
+struct All {
+    sessions: HashMap<i32, Arc<Mutex<Session>>>,
+    partitions: usize,
 }
 
 /// How a Fetch is to be served.
@@ -93,12 +101,12 @@ pub enum SessionError {
 }
 
 impl Sessions {
-    pub fn new(slots: usize) -> Self {
-        Sessions { slots, sessions: Arc::default() }
+    pub fn new(slots: usize, partitions_max: usize) -> Self {
+        Sessions { slots, partitions_max, all: Arc::default() }
     }
 
     pub fn count(&self) -> usize {
-        self.sessions.lock().len()
+        self.all.lock().sessions.len()
     }
 
     /// Finds or begins the session of a request. `draw` gives a random number for a new id.
@@ -111,23 +119,23 @@ impl Sessions {
         now: Timestamp,
         draw: impl FnMut() -> u64,
     ) -> Result<Context, SessionError> {
-        let mut sessions = self.sessions.lock();
+        let mut all = self.all.lock();
         if epoch == EPOCH_FULL || epoch == EPOCH_SESSIONLESS {
             if id != 0 {
-                sessions.remove(&id);
+                all.remove(id);
             }
             if epoch == EPOCH_SESSIONLESS {
                 return Ok(Context::Sessionless);
             }
-            let Some(id) = make_room(&mut sessions, self.slots, now, draw) else {
+            let Some(id) = self.make_room(&mut all, wanted.len(), now, draw) else {
                 return Ok(Context::Sessionless);
             };
             let session = Arc::new(Mutex::new(Session::new(id, by_id, now)));
             session.lock().update(wanted, &[]);
-            sessions.insert(id, session.clone());
+            all.insert(id, session.clone());
             return Ok(Context::Begun(session));
         }
-        let shared = sessions.get(&id).ok_or(SessionError::NotFound)?.clone();
+        let shared = all.sessions.get(&id).ok_or(SessionError::NotFound)?.clone();
         let mut session = shared.lock();
         if session.epoch != epoch {
             return Err(SessionError::InvalidEpoch);
@@ -137,37 +145,63 @@ impl Sessions {
         }
         session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
         session.used_at = now;
+        let before = session.order.len();
         session.update(wanted, forgotten);
-        let empty = session.order.is_empty();
+        let after = session.order.len();
         drop(session);
-        if empty {
-            sessions.remove(&id);
+        all.partitions = all.partitions - before + after;
+        if after == 0 {
+            all.remove(id);
             return Ok(Context::Sessionless);
+        }
+        if after > before && all.partitions > self.partitions_max {
+            // The client names everything anew then, and gets on without a session.
+            all.remove(id);
+            return Err(SessionError::NotFound);
         }
         Ok(Context::Incremental(shared))
     }
-}
 
-fn make_room(
-    sessions: &mut HashMap<i32, Arc<Mutex<Session>>>,
-    slots: usize,
-    now: Timestamp,
-    mut draw: impl FnMut() -> u64,
-) -> Option<i32> {
-    if sessions.len() >= slots {
-        let (oldest, used_at) = sessions
-            .iter()
-            .map(|(id, session)| (*id, session.lock().used_at))
-            .min_by_key(|(id, at)| (*at, *id))?;
-        if now.0 - used_at.0 < EVICTION_AGE.as_millis() as i64 {
+    /// An id for a session with so many partitions; none while those in use leave no room for it.
+    fn make_room(
+        &self,
+        all: &mut All,
+        partitions: usize,
+        now: Timestamp,
+        mut draw: impl FnMut() -> u64,
+    ) -> Option<i32> {
+        if partitions > self.partitions_max {
             return None;
         }
-        sessions.remove(&oldest);
+        while all.sessions.len() >= self.slots || all.partitions + partitions > self.partitions_max {
+            let (oldest, used_at) = all
+                .sessions
+                .iter()
+                .map(|(id, session)| (*id, session.lock().used_at))
+                .min_by_key(|(id, at)| (*at, *id))?;
+            if now.0 - used_at.0 < EVICTION_AGE.as_millis() as i64 {
+                return None;
+            }
+            all.remove(oldest);
+        }
+        loop {
+            let id = (draw() & 0x7fff_ffff) as i32;
+            if id != 0 && !all.sessions.contains_key(&id) {
+                return Some(id);
+            }
+        }
     }
-    loop {
-        let id = (draw() & 0x7fff_ffff) as i32;
-        if id != 0 && !sessions.contains_key(&id) {
-            return Some(id);
+}
+
+impl All {
+    fn insert(&mut self, id: i32, session: Arc<Mutex<Session>>) {
+        self.partitions += session.lock().order.len();
+        self.sessions.insert(id, session);
+    }
+
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.partitions -= session.lock().order.len();
         }
     }
 }

@@ -5,6 +5,10 @@ use super::*;
 
 const NOW: Timestamp = Timestamp(1_000_000_000);
 
+fn validate(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Valid, Refused> {
+    super::validate(records, rules, now, &mut usize::MAX.clone())
+}
+
 fn rules() -> Rules {
     Rules {
         batch_bytes_max: 10_000,

@@ -35,7 +35,7 @@ fn begun(context: Result<Context, SessionError>) -> Arc<Mutex<Session>> {
 
 #[test]
 fn kafka_11_epochs_tell_full_from_incremental_and_wrong_ones_are_told() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, 1000);
     assert!(matches!(open(&sessions, (0, EPOCH_SESSIONLESS), &[want(0, 0)], 0), Ok(Context::Sessionless)));
     let id = begun(open(&sessions, (0, EPOCH_FULL), &[want(0, 0)], 0)).lock().id();
     assert_eq!(open(&sessions, (id + 1, 1), &[], 0).err(), Some(SessionError::NotFound));
@@ -51,7 +51,7 @@ fn kafka_11_epochs_tell_full_from_incremental_and_wrong_ones_are_told() {
 
 #[test]
 fn kafka_6_a_partition_that_returned_data_moves_to_the_end() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, 1000);
     let session = begun(open(&sessions, (0, 0), &[want(0, 0), want(1, 0), want(2, 0)], 0));
     let mut session = session.lock();
     session.told(&key(0), true, false, told(1));
@@ -62,7 +62,7 @@ fn kafka_6_a_partition_that_returned_data_moves_to_the_end() {
 
 #[test]
 fn only_news_is_told() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, 1000);
     let session = begun(open(&sessions, (0, 0), &[want(0, 0)], 0));
     let mut session = session.lock();
     assert!(session.is_news(&key(0), false, false, told(5)));
@@ -76,7 +76,7 @@ fn only_news_is_told() {
 
 #[test]
 fn a_session_follows_its_changes_and_ends_when_nothing_is_wanted() {
-    let sessions = Sessions::new(10);
+    let sessions = Sessions::new(10, 1000);
     let id = begun(open(&sessions, (0, 0), &[want(0, 0), want(1, 0)], 0)).lock().id();
     let changed = [want(1, 9), want(2, 0)];
     let context = sessions.context((id, 1), &changed, &[key(0)], false, Timestamp(0), || 1).unwrap();
@@ -89,10 +89,28 @@ fn a_session_follows_its_changes_and_ends_when_nothing_is_wanted() {
 
 #[test]
 fn a_full_cache_declines_until_its_oldest_session_is_unused_for_two_minutes() {
-    let sessions = Sessions::new(1);
+    let sessions = Sessions::new(1, 1000);
     let first = begun(open(&sessions, (0, 0), &[want(0, 0)], 0)).lock().id();
     assert!(matches!(open(&sessions, (0, 0), &[want(0, 0)], 119_999), Ok(Context::Sessionless)));
     begun(open(&sessions, (0, 0), &[want(0, 0)], 120_000));
     assert_eq!(open(&sessions, (first, 1), &[], 0).err(), Some(SessionError::NotFound));
+    assert_eq!(sessions.count(), 1);
+}
+
+#[test]
+fn partitions_of_all_sessions_together_are_bounded() {
+    let sessions = Sessions::new(10, 5);
+    let many: Vec<_> = (0..6).map(|partition| want(partition, 0)).collect();
+    assert!(matches!(open(&sessions, (0, EPOCH_FULL), &many, 0), Ok(Context::Sessionless)));
+    let first = begun(open(&sessions, (0, EPOCH_FULL), &many[..3], 0)).lock().id();
+    assert!(matches!(open(&sessions, (0, EPOCH_FULL), &many[..3], 1), Ok(Context::Sessionless)));
+    let second = begun(open(&sessions, (0, EPOCH_FULL), &many[..2], 1)).lock().id();
+    // Growing beyond the bound ends the session; what it had is free then.
+    assert_eq!(open(&sessions, (second, 1), &many[2..4], 2).err(), Some(SessionError::NotFound));
+    assert_eq!(open(&sessions, (second, 2), &[], 2).err(), Some(SessionError::NotFound));
+    assert!(matches!(open(&sessions, (first, 1), &many[3..5], 3), Ok(Context::Incremental(_))));
+    // Old ones make room, as many as it takes.
+    let later = EVICTION_AGE.as_millis() as i64 + 10;
+    begun(open(&sessions, (0, EPOCH_FULL), &many[..4], later));
     assert_eq!(sessions.count(), 1);
 }
