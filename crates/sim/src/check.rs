@@ -1,7 +1,8 @@
 //! The invariants, each with its name, over what clients were told and what they read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
@@ -11,6 +12,12 @@ pub enum Invariant {
     NoOffsetTwice,
     /// A high watermark is never seen lower than before.
     HighWatermarkNeverGoesBack,
+    /// No two members of a group own a partition at the same time, or in the same generation.
+    OneMemberPerPartition,
+    /// What a group has committed is never seen lower than what was acknowledged.
+    CommittedOffsetsNeverGoBack,
+    /// A group whose members do what they should has all partitions assigned soon.
+    NoGroupHangs,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +35,12 @@ impl fmt::Display for Violation {
 /// A partition by its topic's name.
 pub type Partition = (String, i32);
 
+/// Who believes that a partition is its own, and until when.
+struct Owner {
+    member: String,
+    until: Duration,
+}
+
 /// What all clients together know.
 #[derive(Default)]
 pub struct Known {
@@ -35,6 +48,10 @@ pub struct Known {
     read: BTreeMap<(Partition, i64), String>,
     places: BTreeMap<String, (Partition, i64)>,
     high_watermarks: BTreeMap<Partition, i64>,
+    owners: BTreeMap<(&'static str, Partition), Owner>,
+    assigned: BTreeMap<(&'static str, i32, Partition), String>,
+    drawn_commits: BTreeMap<(&'static str, Partition), i64>,
+    commits: BTreeMap<(&'static str, Partition), i64>,
     violations: Vec<Violation>,
 }
 
@@ -106,6 +123,87 @@ impl Known {
                 self.violated(Invariant::NothingAcknowledgedIsLost, what);
             }
         }
+    }
+
+    /// A member believes that these partitions, and no others, are its own until then.
+    pub fn owned(
+        &mut self,
+        group: &'static str,
+        member: &str,
+        owned: &BTreeSet<Partition>,
+        now: Duration,
+        until: Duration,
+    ) {
+        self.disowned(group, member);
+        for partition in owned {
+            let owner = Owner { member: member.to_string(), until };
+            if let Some(other) = self.owners.insert((group, partition.clone()), owner)
+                && other.until > now
+            {
+                let what = format!("{group} {partition:?} is {member}'s and {}'s at {now:?}", other.member);
+                self.violated(Invariant::OneMemberPerPartition, what);
+            }
+        }
+    }
+
+    /// A member has nothing any more.
+    pub fn disowned(&mut self, group: &'static str, member: &str) {
+        self.owners.retain(|(of, _), owner| *of != group || owner.member != member);
+    }
+
+    /// How many partitions of a group have an owner.
+    pub fn believed(&self, group: &'static str, now: Duration) -> usize {
+        self.owners.iter().filter(|((of, _), owner)| *of == group && owner.until > now).count()
+    }
+
+    /// A member of a classic group was told its part of a generation.
+    pub fn assigned(
+        &mut self,
+        group: &'static str,
+        generation: i32,
+        member: &str,
+        partitions: &BTreeSet<Partition>,
+    ) {
+        for partition in partitions {
+            let place = (group, generation, partition.clone());
+            if let Some(other) = self.assigned.insert(place, member.to_string())
+                && other != member
+            {
+                let what =
+                    format!("{group} {partition:?} is {other}'s and {member}'s in generation {generation}");
+                self.violated(Invariant::OneMemberPerPartition, what);
+            }
+        }
+    }
+
+    /// A larger offset than anybody has tried to commit.
+    pub fn next_commit(&mut self, group: &'static str, partition: &Partition) -> i64 {
+        let drawn = self.drawn_commits.entry((group, partition.clone())).or_default();
+        *drawn += 1;
+        *drawn
+    }
+
+    /// A commit was acknowledged.
+    pub fn committed(&mut self, group: &'static str, partition: &Partition, offset: i64) {
+        let highest = self.commits.entry((group, partition.clone())).or_default();
+        *highest = offset.max(*highest);
+    }
+
+    pub fn highest_commit(&self, group: &'static str, partition: &Partition) -> i64 {
+        self.commits.get(&(group, partition.clone())).copied().unwrap_or(-1)
+    }
+
+    /// Somebody looked; `floor` is what [`Known::highest_commit`] said when the question was sent.
+    pub fn commit_seen(&mut self, group: &'static str, partition: &Partition, floor: i64, seen: i64) {
+        if seen < floor {
+            let what = format!("{group} {partition:?} went from {floor} back to {seen}");
+            self.violated(Invariant::CommittedOffsetsNeverGoBack, what);
+        }
+    }
+
+    /// A group had so many partitions assigned, and no more, when its time was over.
+    pub fn hangs(&mut self, group: &'static str, owned: usize) {
+        self.violated(Invariant::NoGroupHangs, format!("{group} has {owned} partitions assigned at the end"));
     }
 
     pub fn acknowledged_count(&self) -> usize {
@@ -182,5 +280,32 @@ mod tests {
             known.high_watermark(p, floor, 4);
         };
         assert_eq!(broken(back), [HighWatermarkNeverGoesBack]);
+        let seconds = Duration::from_secs;
+        let shared = |known: &mut Known, p: &Partition| {
+            known.owned("g", "a", &BTreeSet::from([p.clone()]), seconds(1), seconds(3));
+            known.owned("other", "b", &BTreeSet::from([p.clone()]), seconds(2), seconds(4));
+            known.owned("g", "b", &BTreeSet::from([p.clone()]), seconds(2), seconds(4));
+        };
+        assert_eq!(broken(shared), [OneMemberPerPartition]);
+        let handed_on = |known: &mut Known, p: &Partition| {
+            known.owned("g", "a", &BTreeSet::from([p.clone()]), seconds(1), seconds(3));
+            known.owned("g", "b", &BTreeSet::from([p.clone()]), seconds(3), seconds(4));
+            known.disowned("g", "b");
+            known.owned("g", "c", &BTreeSet::from([p.clone()]), seconds(3), seconds(4));
+        };
+        assert_eq!(broken(handed_on), []);
+        let assigned_twice = |known: &mut Known, p: &Partition| {
+            known.assigned("g", 1, "a", &BTreeSet::from([p.clone()]));
+            known.assigned("g", 2, "b", &BTreeSet::from([p.clone()]));
+            known.assigned("g", 1, "b", &BTreeSet::from([p.clone()]));
+        };
+        assert_eq!(broken(assigned_twice), [OneMemberPerPartition]);
+        let uncommitted = |known: &mut Known, p: &Partition| {
+            known.committed("g", p, 5);
+            let floor = known.highest_commit("g", p);
+            known.commit_seen("g", p, floor, 4);
+        };
+        assert_eq!(broken(uncommitted), [CommittedOffsetsNeverGoBack]);
+        assert_eq!(broken(|known, _| known.hangs("g", 1)), [NoGroupHangs]);
     }
 }

@@ -10,6 +10,7 @@ pub mod check;
 mod clients;
 mod clock;
 mod disk;
+mod groups;
 mod network;
 mod world;
 
@@ -23,11 +24,13 @@ pub struct Options {
     pub incarnations: u32,
     /// Makes the disk say that it has synced although it has not: the checkers must notice.
     pub lying_disk: bool,
+    /// Makes members of groups believe that they are members when their session is over: the checkers must notice.
+    pub stubborn_members: bool,
 }
 
 impl Options {
     pub fn new(seed: u64) -> Options {
-        Options { seed, incarnations: 4, lying_disk: false }
+        Options { seed, incarnations: 4, lying_disk: false, stubborn_members: false }
     }
 }
 

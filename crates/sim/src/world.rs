@@ -16,6 +16,7 @@ use crate::check::Known;
 use crate::clients::{self, Memory, PARTITIONS, Producer, TOPICS, Whole};
 use crate::clock::VirtualClock;
 use crate::disk::LyingDisk;
+use crate::groups;
 use crate::network::Network;
 use crate::{Options, Report};
 
@@ -116,7 +117,15 @@ async fn live(
     for shard in shards {
         env::spawn(shard.run_simulated());
     }
-    let settings = BrokerSettings::new([("num.partitions", "2")]).expect("a valid setting");
+    let session = groups::SESSION.as_millis().to_string();
+    let settings = BrokerSettings::new([
+        ("num.partitions", "2"),
+        ("offsets.topic.num.partitions", "2"),
+        ("group.min.session.timeout.ms", &session),
+        ("group.consumer.session.timeout.ms", &session),
+        ("group.consumer.heartbeat.interval.ms", "40"),
+    ])
+    .expect("valid settings");
     let broker = match Broker::open(settings, storage.clone(), clock.clone(), random.clone()).await {
         Ok(broker) => broker,
         Err(error) => {
@@ -127,14 +136,25 @@ async fn live(
     };
     let (stop, stopped) = watch::channel(false);
     let network = Network::new(broker, random.clone(), stopped);
+    let stubborn = options.stubborn_members;
+    let members =
+        groups::World { network: network.clone(), memory: memory.clone(), clock: clock.clone(), stubborn };
     if last {
         let judged = judge(&network, memory).await;
+        if judged {
+            groups::judge(&members).await;
+        }
         assert!(judged || options.lying_disk, "the last incarnation must answer");
         return true;
     }
     if clients::create_topics(&network).await {
         for producer in producers {
             env::spawn(Producer::run(producer.clone(), network.clone(), memory.clone(), clock.clone()));
+        }
+        for name in 0..3 {
+            for group in [groups::CLASSIC, groups::CONSUMER] {
+                env::spawn(groups::live(members.clone(), group, name));
+            }
         }
         for _ in 0..2 {
             env::spawn(clients::consume(network.clone(), memory.clone(), clock.clone()));

@@ -1,6 +1,6 @@
 //! Members that wait for their group: for its others to join, or for the leader's assignment.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coordinators::groups::classic::Answer;
@@ -13,7 +13,7 @@ use super::host::Effects;
 /// Who waits in one partition of `__consumer_offsets`, by group and member. A member waits for one thing at a time:
 /// when it asks anew, its older question is dropped.
 #[derive(Clone, Default)]
-pub struct Waiters(Arc<Mutex<HashMap<(String, String), oneshot::Sender<Answer>>>>);
+pub struct Waiters(Arc<Mutex<BTreeMap<(String, String), oneshot::Sender<Answer>>>>);
 
 impl Waiters {
     /// To be called before the command is decided whose answer may come late. The answer never comes when the
