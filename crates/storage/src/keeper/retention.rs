@@ -164,6 +164,19 @@ impl LogState {
 }
 
 impl Partition {
+    /// Closes the files of all segments, unless something in them was never synced. Whoever needs them opens them.
+    pub(super) fn close_segments(&self) {
+        if self.is_unsynced() {
+            return;
+        }
+        for segment in &self.state.lock().segments {
+            // The first call takes note that it is used, the second finds that it is not any more.
+            if segment.close_if_idle() {
+                segment.close_if_idle();
+            }
+        }
+    }
+
     fn has_dead_segments(&self) -> bool {
         let state = self.state.lock();
         state.segments.first().is_some_and(|segment| is_dead(&segment.facts(), state.start))

@@ -12,6 +12,9 @@ const STEP_BYTES: u64 = 1 << 20;
 /// have to wait that long too.
 const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
 
+/// Partitions whose files are open at once for a roll-up: there may be more partitions than files may be open.
+const TOUCHED_MAX: usize = 256;
+
 /// A file of the write-ahead log on its way into segments.
 pub(super) struct RollUp {
     file: u64,
@@ -59,26 +62,37 @@ impl Keeper {
                 if partition.is_unsynced() {
                     roll_up.touched.push(partition);
                 }
+                if roll_up.touched.len() >= TOUCHED_MAX {
+                    let touched = std::mem::take(&mut roll_up.touched);
+                    sync(&touched)?;
+                    touched.iter().for_each(|partition| partition.close_segments());
+                }
             }
             return Ok(());
         }
         let roll_up = self.roll_up.take().expect("checked above");
-        let mut logs = Vec::new();
-        for partition in &roll_up.touched {
-            if let Some((log, synced)) = partition.start_sync()? {
-                logs.push((partition, log, synced));
-            }
-        }
-        for (partition, log, synced) in logs {
-            log.sync_data()?;
-            partition.set_synced(synced);
-        }
+        sync(&roll_up.touched)?;
         // The file that is being written to is not free yet, although rolled up so far.
         let is_complete = self.site.wal.range().is_some_and(|(_, newest, _)| roll_up.file < newest);
         self.prepare_checkpoint(is_complete.then_some(roll_up.file));
         self.site.queue.ring();
         Ok(())
     }
+}
+
+/// Makes what was copied durable; all of it is on its way to the disk before the first is waited for.
+fn sync(partitions: &[Arc<Partition>]) -> io::Result<()> {
+    let mut logs = Vec::new();
+    for partition in partitions {
+        if let Some((log, synced)) = partition.start_sync()? {
+            logs.push((partition, log, synced));
+        }
+    }
+    for (partition, log, synced) in logs {
+        log.sync_data()?;
+        partition.set_synced(synced);
+    }
+    Ok(())
 }
 
 /// Copies a piece of what a partition has in the log; says whether nothing is left.
