@@ -174,7 +174,7 @@ fn report_partition(id: PartitionId, rebuilt: &Rebuilt, site: &Site) -> io::Resu
         damaged: state.damage.ranges(),
         is_tail_suspect: state.damage.tail_suspect,
         is_only_folder: false,
-        accepted: state.damage.accepted_ranges(),
+        accepted: state.damage.accepted_ranges(state.start),
         bad_indexes: Vec::new(),
     };
     let extents = extents(rebuilt, &directory, &on_disk, site)?;

@@ -102,14 +102,18 @@ impl Damage {
         self.accepted.append(&mut self.lost);
     }
 
-    pub fn accepted_ranges(&self) -> Vec<(Offset, Offset)> {
-        self.accepted.iter().map(|lost| (lost.first, lost.last)).collect()
+    /// Those that reach beyond the log's start.
+    pub fn accepted_ranges(&self, start: Offset) -> Vec<(Offset, Offset)> {
+        self.accepted.iter().filter(|lost| lost.last >= start).map(|lost| (lost.first, lost.last)).collect()
     }
 
-    /// What lies below the log's start is nobody's loss any more.
+    /// What lies below the log's start is nobody's loss any more. Unreadable places in a segment must still be stepped over
+    /// on the way to what lies behind them.
     pub fn truncate_start(&mut self, start: Offset) {
-        self.lost.retain(|lost| lost.last >= start);
-        self.accepted.retain(|lost| lost.last >= start);
+        let (gone, lost) = std::mem::take(&mut self.lost).into_iter().partition(|lost| lost.last < start);
+        self.lost = lost;
+        self.accepted.extend::<Vec<Lost>>(gone);
+        self.accepted.retain(|lost| lost.last >= start || lost.spot.is_some());
     }
 
     pub fn encode(&self, out: &mut Encoder) {

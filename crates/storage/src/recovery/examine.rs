@@ -13,8 +13,9 @@ use model::{Offset, PartitionId};
 use super::replay::{FrameAt, Replay};
 use super::verdict::{Verdict, judge};
 use super::{Parts, failed, segments};
-use crate::checkpoint::{self, Checkpoint, ShardRecord};
+use crate::checkpoint::{self, Checkpoint, PartitionRecord, ShardRecord};
 use crate::directory;
+use crate::partition::Synced;
 use crate::site::Site;
 use crate::storage::OpenError;
 use crate::wal::Wal;
@@ -68,7 +69,7 @@ pub(crate) fn examine(parts: &Parts, shard: u32) -> Result<Option<Examined>, Ope
     let found = scan(&slots, shard, &record).map_err(failed("reading the write-ahead log in"))?;
     let is_clean = record.is_clean && found.is_empty();
     let mut verdict = judge(found, &record.voids, record.synced_group, record.first_group);
-    cut_unfinished_direct(parts, &slots, &mut verdict).map_err(failed("reading segments of"))?;
+    cut_unfinished_direct(parts, &slots, &mut verdict, &partitions).map_err(failed("reading segments of"))?;
     let files: BTreeMap<u64, (u32, u64)> = live_files(&verdict.groups);
     let newest_file = files.keys().next_back().copied().unwrap_or(0).max(record.next_file.saturating_sub(1));
     let wal = Wal::new(
@@ -134,9 +135,15 @@ fn live_files(groups: &[Found]) -> BTreeMap<u64, (u32, u64)> {
     files
 }
 
-/// A group after the proof that names large batches counts only if all of them are whole in their segments.
-fn cut_unfinished_direct(parts: &Parts, slots: &Slots, verdict: &mut Verdict) -> io::Result<()> {
-    while let Some(index) = find_unfinished_direct(parts, slots, verdict)? {
+/// A group after the proof that names large batches counts only if all of them are whole in their segments, and so is what
+/// was put there before them: small ones were brought there just then, unsynced as well.
+fn cut_unfinished_direct(
+    parts: &Parts,
+    slots: &Slots,
+    verdict: &mut Verdict,
+    partitions: &[PartitionRecord],
+) -> io::Result<()> {
+    while let Some(index) = find_unfinished_direct(parts, slots, verdict, partitions)? {
         verdict.next_group = verdict.groups[index].header.group;
         verdict.groups.truncate(index);
         verdict.is_cut = true;
@@ -144,7 +151,12 @@ fn cut_unfinished_direct(parts: &Parts, slots: &Slots, verdict: &mut Verdict) ->
     Ok(())
 }
 
-fn find_unfinished_direct(parts: &Parts, slots: &Slots, verdict: &Verdict) -> io::Result<Option<usize>> {
+fn find_unfinished_direct(
+    parts: &Parts,
+    slots: &Slots,
+    verdict: &Verdict,
+    partitions: &[PartitionRecord],
+) -> io::Result<Option<usize>> {
     let unproven =
         || verdict.groups.iter().enumerate().filter(|(_, found)| found.header.group > verdict.proof);
     // What a later group has deleted may be gone from the disk.
@@ -163,16 +175,29 @@ fn find_unfinished_direct(parts: &Parts, slots: &Slots, verdict: &Verdict) -> io
             *deleted = up_to.max(*deleted);
         }
     }
-    for (index, found) in unproven() {
+    if unproven().next().is_none() {
+        return Ok(None);
+    }
+    // Up to where each partition's segments are known to be whole.
+    let mut whole: BTreeMap<PartitionId, Synced> =
+        partitions.iter().map(|held| (held.id, held.synced)).collect();
+    for (index, found) in verdict.groups.iter().enumerate() {
+        let is_proven = found.header.group <= verdict.proof;
         read_body(&*slots[&found.slot], &found.header, &mut body)?;
         for piece in pieces(&body, found.header.file) {
             let Piece::Frame { frame, .. } = piece else { continue };
             let Entry::Direct { header, segment, position } = frame.entry else { continue };
             let is_deleted =
                 deleted_up_to.get(&frame.partition).is_some_and(|end| header.next_offset() <= *end);
-            if !is_deleted && !segments::holds(parts, frame.partition, segment, position, &header)? {
+            let known = whole.entry(frame.partition).or_default();
+            if !is_proven
+                && !is_deleted
+                && !segments::holds(parts, frame.partition, *known, segment, position, &header)?
+            {
                 return Ok(Some(index));
             }
+            let size = position + header.size_bytes() as u64;
+            *known = Synced { end: header.next_offset(), segment, size };
         }
     }
     Ok(None)

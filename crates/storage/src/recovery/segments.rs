@@ -13,10 +13,12 @@ use crate::partition::{LogState, Lost, Partition, Synced, Writer};
 use crate::segment::{Facts, Name, Segment, Spot, Step, Walk};
 use crate::site::Site;
 
-/// Whether a segment holds, whole, the batch that a frame names.
+/// Whether a segment holds, whole, the batch that a frame names, and everything between it and what is `known` to be
+/// whole.
 pub(super) fn holds(
     parts: &Parts,
     id: PartitionId,
+    known: Synced,
     segment: Offset,
     position: u64,
     header: &BatchHeader,
@@ -30,7 +32,20 @@ pub(super) fn holds(
     let mut bytes = BytesMut::zeroed(header.size_bytes());
     let count = log.read_at(&mut bytes, position)?;
     let found = BatchHeader::parse(&bytes[..count]);
-    Ok(found.is_ok_and(|found| found == *header && found.check_crc(&bytes[..count]).is_ok()))
+    if !found.is_ok_and(|found| found == *header && found.check_crc(&bytes[..count]).is_ok()) {
+        return Ok(false);
+    }
+    let goes_on = known.segment == segment && known.end > segment && known.size <= position;
+    let (from, expected) = if goes_on { (known.size, known.end) } else { (0, segment) };
+    for step in Walk::new(&*log, segment, position, header.base_offset, true).from(from, expected) {
+        // Offsets without bytes were given up earlier.
+        if let Step::Damage { position, next, .. } = step?
+            && position < next
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A segment that a partition should have.
@@ -144,6 +159,8 @@ pub(super) fn resume(
         let segment = Segment::new(site.disk.clone(), &directory, extent.base, extent.known, None);
         if extent.end > extent.known.end {
             follow(&segment, extent, &mut state, site)?;
+            // Below the log's start segments are removed, and a crash may take back some of that.
+            state.damage.truncate_start(state.start);
         }
         state.segments.push(Arc::new(segment));
     }
