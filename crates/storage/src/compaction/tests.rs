@@ -135,13 +135,13 @@ fn kafka_48_the_last_batch_of_a_producer_stays_though_empty() {
 #[test]
 fn kafka_49_a_tombstone_goes_a_retention_after_the_first_pass() {
     let tombstone = batch(0, &[("a", None), ("b", Some("1"))]);
-    let first = pass(&[tombstone.clone()], NOW, &[])[0].clone().unwrap();
+    let first = pass(std::slice::from_ref(&tombstone), NOW, &[])[0].clone().unwrap();
     assert!(first.header().attributes.has_delete_horizon());
     assert_eq!(first.header().base_timestamp, Timestamp(NOW.0 + 100));
     let records = first.records(BYTES_MAX).unwrap();
     let times: Vec<i64> = records.iter().map(|record| records.timestamp(&record.unwrap()).0).collect();
     assert_eq!(times, [500, 501], "readers see the times that were there");
-    let before = pass(&[first.clone()], Timestamp(NOW.0 + 99), &[])[0].clone().unwrap();
+    let before = pass(std::slice::from_ref(&first), Timestamp(NOW.0 + 99), &[])[0].clone().unwrap();
     assert_eq!(before.bytes(), first.bytes());
     let after = pass(&[first], Timestamp(NOW.0 + 100), &[])[0].clone().unwrap();
     assert_eq!(shown(&after), [entry(1, "b", "1")]);
