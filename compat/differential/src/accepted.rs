@@ -125,6 +125,7 @@ pub fn reason(op: &Op, ours: &str, theirs: &str) -> Option<&'static str> {
         {
             Some(NO_GROUP)
         }
+        ApiKey::JoinGroup if theirs == ours.replace("error_code: 25", "error_code: 23") => Some(NO_GROUP),
         ApiKey::OffsetDelete
             if ours.contains("error_code: 69")
                 && theirs.starts_with("OffsetDelete(OffsetDeleteResponse { error_code: 0") =>

@@ -145,6 +145,39 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 words(&mut result.error_message);
             }
         }
+        AnyResponse::JoinGroup(response) => {
+            if response.error_code == i16::from(wire::ErrorCode::MemberIdRequired) {
+                response.member_id = Str::new();
+            }
+        }
+        AnyResponse::ConsumerGroupHeartbeat(response) => words(&mut response.error_message),
+        AnyResponse::ConsumerGroupDescribe(response) => {
+            response.groups.iter_mut().for_each(|group| words(&mut group.error_message));
+            response.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        }
+        AnyResponse::DescribeGroups(response) => {
+            response.groups.iter_mut().for_each(|group| words(&mut group.error_message));
+            response.groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        }
+        AnyResponse::DeleteGroups(response) => {
+            response.results.iter_mut().for_each(|group| words(&mut group.error_message));
+            response.results.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        }
+        AnyResponse::ElectLeaders(response) => {
+            response.replica_election_results.sort_by(|a, b| a.topic.cmp(&b.topic));
+            for topic in &mut response.replica_election_results {
+                topic.partition_result.sort_by_key(|partition| partition.partition_id);
+                topic.partition_result.iter_mut().for_each(|partition| words(&mut partition.error_message));
+            }
+        }
+        AnyResponse::AlterPartitionReassignments(response) => {
+            words(&mut response.error_message);
+            for topic in &mut response.responses {
+                topic.partitions.iter_mut().for_each(|partition| words(&mut partition.error_message));
+            }
+        }
+        AnyResponse::ListPartitionReassignments(response) => words(&mut response.error_message),
+        AnyResponse::DescribeAcls(response) => words(&mut response.error_message),
         AnyResponse::DescribeCluster(response) => {
             response.cluster_id = Str::new();
             words(&mut response.error_message);

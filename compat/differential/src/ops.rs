@@ -68,7 +68,7 @@ const FIXED: usize = TOPICS.len() - 1;
 const MORE: [&str; 3] = ["new", "new.er", "new_er"];
 
 /// The APIs that are asked, in about these proportions.
-const APIS: [ApiKey; 33] = [
+const APIS: [ApiKey; 50] = [
     ApiKey::Produce,
     ApiKey::Produce,
     ApiKey::Produce,
@@ -102,6 +102,23 @@ const APIS: [ApiKey; 33] = [
     ApiKey::DeleteRecords,
     ApiKey::OffsetFetch,
     ApiKey::Fetch,
+    ApiKey::JoinGroup,
+    ApiKey::JoinGroup,
+    ApiKey::SyncGroup,
+    ApiKey::Heartbeat,
+    ApiKey::LeaveGroup,
+    ApiKey::DescribeGroups,
+    ApiKey::DeleteGroups,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupHeartbeat,
+    ApiKey::ConsumerGroupDescribe,
+    ApiKey::ElectLeaders,
+    ApiKey::AlterPartitionReassignments,
+    ApiKey::ListPartitionReassignments,
+    ApiKey::AlterReplicaLogDirs,
+    ApiKey::DescribeAcls,
+    ApiKey::CreateAcls,
+    ApiKey::DeleteAcls,
 ];
 
 impl Script {
@@ -184,6 +201,14 @@ impl Script {
         }
     }
 
+    /// A group that nobody commits to.
+    fn joined_group(&self, random: &SeededRandom) -> Str {
+        match pick(random, 8) {
+            0 => Str::new(),
+            number => format!("{}joined-{}", self.prefix, number % 2).into(),
+        }
+    }
+
     /// Some topics, each once, each with some partitions.
     fn several(&self, random: &SeededRandom) -> Vec<(Str, TopicId, Vec<i32>)> {
         let mut several: Vec<(Str, TopicId, Vec<i32>)> = Vec::new();
@@ -212,6 +237,178 @@ impl Script {
         match key {
             ApiKey::Produce => self.produce(random, version),
             ApiKey::Fetch => self.fetch(random, version),
+            ApiKey::JoinGroup => {
+                use wire::join_group::JoinGroupRequestProtocol;
+                let protocol =
+                    |name: &str| JoinGroupRequestProtocol { name: name.into(), ..Default::default() };
+                // Whoever joins without an id at an older version would wait, or be waited for.
+                let member_id = one(random, &["nobody", "nobody", ""]);
+                if member_id.is_empty() && version < 4 {
+                    return None;
+                }
+                let request = JoinGroupRequest {
+                    group_id: self.joined_group(random),
+                    session_timeout_ms: one(random, &[10_000, 10_000, 10_000, 1, i32::MAX]),
+                    rebalance_timeout_ms: if version >= 1 { 10_000 } else { -1 },
+                    member_id: member_id.into(),
+                    protocol_type: one(random, &["consumer", "consumer", ""]).into(),
+                    protocols: one(random, &[vec![protocol("range")], vec![protocol("range")], vec![]]),
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::SyncGroup => {
+                let named = version >= 5 && pick(random, 3) > 0;
+                let request = SyncGroupRequest {
+                    group_id: self.joined_group(random),
+                    generation_id: one(random, &[-1, 0, 1]),
+                    member_id: one(random, &["nobody", ""]).into(),
+                    protocol_type: named.then(|| "consumer".into()),
+                    protocol_name: named.then(|| "range".into()),
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::Heartbeat => {
+                let request = HeartbeatRequest {
+                    group_id: self.joined_group(random),
+                    generation_id: one(random, &[-1, 0, 1]),
+                    member_id: one(random, &["nobody", ""]).into(),
+                    group_instance_id: (version >= 3 && pick(random, 3) == 0).then(|| "place".into()),
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::LeaveGroup => {
+                use wire::leave_group::MemberIdentity;
+                let member = |(member, instance): (&str, Option<&str>)| MemberIdentity {
+                    member_id: member.into(),
+                    group_instance_id: instance.map(Into::into),
+                    ..Default::default()
+                };
+                let members = one(
+                    random,
+                    &[
+                        vec![("nobody", None)],
+                        vec![("", Some("place"))],
+                        vec![("nobody", Some("place")), ("", None)],
+                        vec![],
+                    ],
+                );
+                let request = LeaveGroupRequest {
+                    group_id: self.joined_group(random),
+                    member_id: if version < 3 { "nobody".into() } else { Str::new() },
+                    members: if version < 3 { Vec::new() } else { members.into_iter().map(member).collect() },
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::DescribeGroups => {
+                let groups = vec![format!("{}unknown", self.prefix).into(), Str::new()];
+                let request = DescribeGroupsRequest {
+                    groups: groups[..1 + pick(random, 2)].to_vec(),
+                    include_authorized_operations: version >= 3 && pick(random, 2) == 0,
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::DeleteGroups => {
+                let groups = [Str::new(), format!("{}unknown", self.prefix).into()];
+                op(
+                    version,
+                    DeleteGroupsRequest {
+                        groups_names: groups[pick(random, 2)..].to_vec(),
+                        ..Default::default()
+                    },
+                )
+            }
+            ApiKey::ConsumerGroupHeartbeat => {
+                let joins = pick(random, 3) == 0;
+                let request = ConsumerGroupHeartbeatRequest {
+                    group_id: one(random, &["", "nobodys", "nobodys"]).into(),
+                    member_id: one(random, &["", "nobody", "nobody"]).into(),
+                    member_epoch: if joins { 0 } else { one(random, &[-3, -2, -1, 1, 7]) },
+                    instance_id: one(random, &[None, None, Some("place"), Some("")]).map(Into::into),
+                    rebalance_timeout_ms: one(random, &[-1, 1000]),
+                    // Nobody really joins: members would have to be kept alive on both sides.
+                    subscribed_topic_names: None,
+                    server_assignor: one(random, &[None, None, Some("")]).map(Into::into),
+                    topic_partitions: one(random, &[None, Some(vec![])]),
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                let groups = [Str::new(), format!("{}unknown", self.prefix).into()];
+                let request = ConsumerGroupDescribeRequest {
+                    group_ids: groups[pick(random, 2)..].to_vec(),
+                    include_authorized_operations: pick(random, 2) == 0,
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::ElectLeaders => {
+                use wire::elect_leaders::TopicPartitions;
+                let topic = |(topic, _, partitions): (Str, TopicId, Vec<i32>)| TopicPartitions {
+                    topic,
+                    partitions,
+                    ..Default::default()
+                };
+                let several: Vec<_> = self.several(random).into_iter().map(topic).collect();
+                let request = ElectLeadersRequest {
+                    topic_partitions: (pick(random, 4) > 0).then_some(several),
+                    timeout_ms: 10_000,
+                    ..Default::default()
+                };
+                op(version, request)
+            }
+            ApiKey::AlterPartitionReassignments => {
+                use wire::alter_partition_reassignments::{ReassignablePartition, ReassignableTopic};
+                let replicas = one(random, &[None, None, Some(vec![7]), Some(vec![])]);
+                let row = |partition_index| ReassignablePartition {
+                    partition_index,
+                    replicas: replicas.clone(),
+                    ..Default::default()
+                };
+                let topic = |(name, _, partitions): (Str, TopicId, Vec<i32>)| ReassignableTopic {
+                    name,
+                    partitions: partitions.into_iter().map(row).collect(),
+                    ..Default::default()
+                };
+                let topics = self.several(random).into_iter().map(topic).collect();
+                op(version, AlterPartitionReassignmentsRequest { topics, ..Default::default() })
+            }
+            ApiKey::ListPartitionReassignments => {
+                use wire::list_partition_reassignments::ListPartitionReassignmentsTopics;
+                let topic = ListPartitionReassignmentsTopics {
+                    name,
+                    partition_indexes: vec![partition],
+                    ..Default::default()
+                };
+                let topics = one(random, &[None, Some(vec![topic])]);
+                op(version, ListPartitionReassignmentsRequest { topics, ..Default::default() })
+            }
+            ApiKey::AlterReplicaLogDirs => {
+                use wire::alter_replica_log_dirs::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+                let topic =
+                    AlterReplicaLogDirTopic { name, partitions: vec![partition], ..Default::default() };
+                let dir =
+                    AlterReplicaLogDir { path: "/nowhere".into(), topics: vec![topic], ..Default::default() };
+                op(version, AlterReplicaLogDirsRequest { dirs: vec![dir], ..Default::default() })
+            }
+            // Any resource, any principal, any operation.
+            ApiKey::DescribeAcls => op(
+                version,
+                DescribeAclsRequest {
+                    resource_type_filter: 1,
+                    pattern_type_filter: 1,
+                    operation: 1,
+                    permission_type: 1,
+                    ..Default::default()
+                },
+            ),
+            ApiKey::CreateAcls => op(version, CreateAclsRequest::default()),
+            ApiKey::DeleteAcls => op(version, DeleteAclsRequest::default()),
             ApiKey::ListOffsets => {
                 use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
                 let special = [-1, -2, -3, -4, -5, -6, 0];
@@ -786,7 +983,7 @@ fn op<R: Request + 'static>(version: i16, request: R) -> Option<Op> {
 fn by_names<R: Request + 'static>(version: i16, make: impl Fn(&Names) -> R + 'static) -> Option<Op> {
     let sample = make(&Names::default());
     let mut words = format!("{sample:?}");
-    words.truncate(1500);
+    words.truncate(4000);
     encode_request(9, None, version, &sample).ok()?;
     let frame = move |names: &Names| {
         let frame = encode_request(9, None, version, &make(names)).expect("the sample could be encoded");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coordinators::groups::consumer::{Assignment, Beat, Beaten, JOINS, LEAVES, LEAVES_FOR_A_WHILE};
+use coordinators::groups::consumer::{Assignment, Assignor, Beat, Beaten, JOINS, LEAVES, LEAVES_FOR_A_WHILE};
 use coordinators::groups::{Command, Reply};
 use env::Random;
 use settings::BrokerOptions;
@@ -53,6 +53,10 @@ async fn beat(
     random: &dyn Random,
 ) -> Result<Beaten, Refusal> {
     check(&request, caller).map_err(|why| Refusal::new(ErrorCode::InvalidRequest, why))?;
+    if let Some(name) = request.server_assignor.as_deref().filter(|name| Assignor::named(name).is_none()) {
+        let why = format!("ServerAssignor {name} is not supported. Supported assignors: uniform, range.");
+        return Err(Refusal::new(ErrorCode::UnsupportedAssignor, why));
+    }
     let member = match request.member_id.is_empty() {
         true => groups::uuid(random),
         false => request.member_id.to_string(),
@@ -98,7 +102,8 @@ fn check(request: &ConsumerGroupHeartbeatRequest, caller: &Caller) -> Result<(),
     if is_empty(&request.rack_id) {
         return Err("RackId can't be empty.".into());
     }
-    let needs_id = caller.version >= OWN_IDS || request.member_epoch != JOINS;
+    let needs_id =
+        caller.version >= OWN_IDS || request.member_epoch > JOINS || request.member_epoch == LEAVES;
     if needs_id && request.member_id.trim().is_empty() {
         return Err("MemberId can't be empty.".into());
     }
@@ -124,9 +129,6 @@ fn check(request: &ConsumerGroupHeartbeatRequest, caller: &Caller) -> Result<(),
             }
         }
         _ => {}
-    }
-    if is_empty(&request.server_assignor) {
-        return Err("ServerAssignor can't be empty.".into());
     }
     Ok(())
 }

@@ -1,13 +1,20 @@
 //! ElectLeaders (KIP-183, KIP-460): on one node the preferred leader leads always, so there is nothing to elect.
 
+use std::sync::Arc;
+
 use wire::elect_leaders::{PartitionResult, ReplicaElectionResult};
 use wire::{ElectLeadersRequest, ElectLeadersResponse, ErrorCode};
 
-use crate::topics::Topics;
+use crate::topics::{Topic, Topics};
 
 pub async fn handle(request: ElectLeadersRequest, topics: &Topics) -> ElectLeadersResponse {
-    // Without a list all partitions are meant, and only those told for which there was something to do.
-    let named = request.topic_partitions.unwrap_or_default();
+    // Without a list all partitions are meant, and of each topic only those told for which there was something to do.
+    let Some(named) = request.topic_partitions else {
+        let nothing =
+            |topic: Arc<Topic>| ReplicaElectionResult { topic: topic.name.clone(), ..Default::default() };
+        let replica_election_results = topics.all().into_iter().map(nothing).collect();
+        return ElectLeadersResponse { replica_election_results, ..Default::default() };
+    };
     let result = |topic: &str, partition_id: i32| {
         let (code, why) = match super::find(topics, topic, partition_id) {
             Ok(_) => (ErrorCode::ElectionNotNeeded, "The preferred leader leads already."),

@@ -35,12 +35,12 @@ async fn sync(
     caller: &Caller,
     groups: &groups::Coordinator,
 ) -> Result<Answer, ErrorCode> {
-    if request.group_id.is_empty() {
-        return Err(groups::code(Reject::InvalidGroupId));
-    }
     let named = request.protocol_type.is_some() && request.protocol_name.is_some();
     if caller.version >= NAMES_PROTOCOL && !named {
         return Err(ErrorCode::InconsistentGroupProtocol);
+    }
+    if request.group_id.is_empty() {
+        return Err(groups::code(Reject::InvalidGroupId));
     }
     let assignments = request.assignments.into_iter().map(|assignment| {
         (assignment.member_id.to_string(), bytes::Bytes::copy_from_slice(&assignment.assignment))

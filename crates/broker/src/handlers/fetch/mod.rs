@@ -362,7 +362,8 @@ fn respond(
             };
             let (has_records, error) = (answer.read.bytes > 0, answer.error.is_some());
             let news = session.is_news(&key, has_records, error || answer.diverging.is_some(), now);
-            session.told(&key, has_records, error, now);
+            // The answer that begins a session turns nothing.
+            session.told(&key, only_news && has_records, error, now);
             if only_news && !news {
                 continue;
             }

@@ -234,13 +234,13 @@ impl Session {
         has_records || error || told != Some(now)
     }
 
-    /// Remembers what was told. Who got records goes to the end of the queue; after an error the next answer
-    /// counts as news.
-    pub fn told(&mut self, key: &Key, has_records: bool, error: bool, now: Told) {
+    /// Remembers what was told. Who had its `turn` goes to the end of the queue; after an error the next answer counts
+    /// as news.
+    pub fn told(&mut self, key: &Key, turn: bool, error: bool, now: Told) {
         let Some(place) = self.places.get_mut(key) else { return };
         let Some((_, cached)) = self.order.get_mut(place) else { return };
         cached.told = if error { None } else { Some(now) };
-        if has_records && let Some(entry) = self.order.remove(place) {
+        if turn && let Some(entry) = self.order.remove(place) {
             *place = self.next_place;
             self.next_place += 1;
             self.order.insert(*place, entry);

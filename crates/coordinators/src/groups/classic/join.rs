@@ -59,17 +59,15 @@ pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
     if known.is_none() {
         return Err(Reject::UnknownMemberId);
     }
+    // Before anybody asks who it is.
+    if !group.could_agree(&join.protocol_type, &join.protocols, Some(&join.member)) {
+        return Err(Reject::InconsistentGroupProtocol);
+    }
     if group.pending.contains_key(&join.member) && join.instance.is_none() {
-        if !group.could_agree(&join.protocol_type, &join.protocols, None) {
-            return Err(Reject::InconsistentGroupProtocol);
-        }
         let id = join.member.clone();
         return Ok(add(groups, join, id, now));
     }
     group.check_member(&join.member, join.instance.as_deref())?;
-    if !group.could_agree(&join.protocol_type, &join.protocols, Some(&join.member)) {
-        return Err(Reject::InconsistentGroupProtocol);
-    }
     let member = &group.members[&join.member];
     let is_same = member.protocols == join.protocols;
     match group.state {
