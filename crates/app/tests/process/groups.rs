@@ -2,7 +2,9 @@
 
 use wire::join_group::JoinGroupRequestProtocol;
 use wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use wire::{ErrorCode, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest};
+use wire::{
+    ConsumerGroupHeartbeatRequest, ErrorCode, JoinGroupRequest, LeaveGroupRequest, OffsetCommitRequest,
+};
 
 use crate::client::Client;
 use crate::server::{Server, levada};
@@ -156,4 +158,34 @@ fn a_group_with_members_is_neither_reset_nor_deleted_and_the_other_one_is() {
     };
     assert_eq!(groups.client.ask(2, &request).unwrap().error_code, 0);
     assert_eq!(groups.done(&["delete", "busy"]), "deleted busy\n");
+}
+
+#[test]
+fn a_group_of_the_newer_protocol_tells_its_members_and_what_they_read_without_a_commit() {
+    let mut groups = Groups::start();
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "newer".into(),
+        member_id: "a-member".into(),
+        instance_id: Some("an-instance".into()),
+        rebalance_timeout_ms: 30_000,
+        subscribed_topic_names: Some(vec!["t".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..Default::default()
+    };
+    let answer = groups.client.ask(1, &request).unwrap();
+    assert_eq!((answer.error_code, answer.member_epoch), (0, 1));
+    let described = groups.described("newer");
+    assert_eq!(described["type"], "consumer");
+    assert_eq!(described["assignor"], "uniform");
+    let member = &described["members"][0];
+    assert_eq!((&member["id"], &member["instance"]), (&"a-member".into(), &"an-instance".into()));
+    assert_eq!(member["assigned"]["t"][0], 0);
+    let row = &described["partitions"][0];
+    assert_eq!((&row["owner"], &row["end"]), (&"a-member".into(), &4.into()));
+    assert!(row["committed"].is_null() && row["lag"].is_null());
+    assert!(groups.done(&["list", "--type", "consumer"]).starts_with("newer  consumer"));
+    let told = groups.done(&["describe", "newer"]);
+    assert!(told.contains("instance an-instance  reads t:0"), "{told}");
+    let complaint = groups.refused(&["reset", "newer", "--topic", "t", "--to", "end"]);
+    assert!(complaint.contains("newer has members") && complaint.contains("a-member"), "{complaint}");
 }
