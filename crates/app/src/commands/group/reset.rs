@@ -219,8 +219,8 @@ async fn commit(
 /// How the broker refuses offsets from outside where somebody joined meanwhile.
 fn explained(refused: Refused) -> Refused {
     let joined = [ErrorCode::UnknownMemberId, ErrorCode::IllegalGeneration, ErrorCode::StaleMemberEpoch];
-    let message = joined.iter().any(|code| refused.is(*code));
-    Refused { message: message.then(|| "the group has members now".to_owned()), ..refused }
+    let is_joined = joined.iter().any(|code| refused.is(*code));
+    Refused { message: is_joined.then(|| "the group has members now".to_owned()), ..refused }
 }
 
 #[cfg(test)]
