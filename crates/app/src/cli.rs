@@ -52,6 +52,9 @@ pub enum Command {
     /// Create, list, describe, delete and alter topics of a running broker
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// List, describe, reset and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Show the cluster: its brokers, and how much is in it
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -264,6 +267,105 @@ What is written later continues at the next offset, as if nothing had been delet
         /// Take out of a list; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
         subtract: Vec<(String, String)>,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GroupType {
+    /// Members agree among themselves who reads what
+    Classic,
+    /// The broker assigns (KIP-848)
+    Consumer,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// List groups, their types, states and protocols
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
+  levada group list
+  levada group list --state empty --type classic
+  levada group list --format json"
+    )]
+    List {
+        /// Only groups in this state, such as stable or empty; may be repeated
+        #[arg(long, value_name = "STATE")]
+        state: Vec<String>,
+        /// Only groups of this type; may be repeated
+        #[arg(long = "type", value_enum, value_name = "TYPE")]
+        types: Vec<GroupType>,
+        /// Form of the output
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Show a group's members, what they read, and how far behind they are
+    #[command(after_help = "Examples:
+  levada group describe billing
+  levada group describe billing shipping --format json
+
+Lag is the number of offsets between what the group has committed and the end of the partition.")]
+    Describe {
+        /// Names of the groups
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
+        /// Form of the output
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Move a group that nobody is in to another place
+    #[command(after_help = "Examples:
+  levada group reset billing --topic orders --to beginning
+  levada group reset billing --topic orders -p 0 -p 3 --to 1500
+  levada group reset billing --topic orders --to 2026-01-31T12:00:00Z --dry-run
+  levada group reset billing --all-topics --to 1h
+  levada group reset billing --topic orders --shift -100      over the last hundred again
+  levada group reset billing --topic orders --shift 1         past a record that cannot be read
+
+A place outside of the partition becomes its beginning or its end. Members would go on where they are, so a group that \
+has any is left alone: stop them first.")]
+    Reset {
+        /// Name of the group
+        #[arg(value_name = "GROUP")]
+        group: String,
+        /// The topic; may be repeated
+        #[arg(long, value_name = "TOPIC", required_unless_present = "all_topics")]
+        topic: Vec<String>,
+        /// Every partition that the group has committed
+        #[arg(long, conflicts_with_all = ["topic", "partition"])]
+        all_topics: bool,
+        /// Only this partition; may be repeated
+        #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+        partition: Vec<i32>,
+        /// beginning, end, an offset, -N for N before the end, a time (2026-01-31T12:00:00Z), or how long ago (30s, 15m,
+        /// 1h, 2d)
+        #[arg(long, value_name = "PLACE", allow_hyphen_values = true, required_unless_present = "shift")]
+        to: Option<String>,
+        /// So many offsets forward, or back (-N), from what is committed
+        #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, conflicts_with = "to")]
+        shift: Option<i64>,
+        /// Show what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+    /// Delete groups that nobody is in, and what they have committed
+    #[command(after_help = "Examples:
+  levada group delete billing
+  levada group delete billing shipping
+
+Those that can be deleted are, also where another one cannot; the status is 1 then.")]
+    Delete {
+        /// Names of the groups
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<String>,
         #[command(flatten)]
         broker: BrokerArgs,
     },

@@ -4,6 +4,8 @@ mod cluster;
 mod config;
 pub mod consume;
 mod docs;
+mod failures;
+mod group;
 mod produce;
 mod repair;
 mod serve;
@@ -30,6 +32,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             crate::output::line(String::from_utf8_lossy(&script).trim_end())
         }
         Some(Command::Topic(command)) => topic::run(&command),
+        Some(Command::Group(command)) => group::run(&command),
         Some(Command::Produce(arguments)) => produce::run(&arguments),
         Some(Command::Consume(arguments)) => consume::run(&arguments),
     }

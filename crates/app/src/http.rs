@@ -8,6 +8,8 @@
 
 mod door;
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,11 +29,13 @@ pub enum Readiness {
     NotYet(String),
 }
 
+/// OpenMetrics text, as of now.
+pub type Metrics = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = String> + Send>> + Send + Sync>;
+
 /// What the door shows.
 #[derive(Clone)]
 pub struct Parts {
-    /// OpenMetrics text, as of now.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub metrics: Metrics,
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
 
@@ -45,7 +49,7 @@ pub fn router(parts: Parts) -> Router {
 
 async fn metrics(State(parts): State<Parts>) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], (parts.metrics)()).into_response()
+    ([(header::CONTENT_TYPE, content_type)], (parts.metrics)().await).into_response()
 }
 
 async fn ready(State(parts): State<Parts>) -> Response {

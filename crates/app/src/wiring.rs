@@ -14,7 +14,7 @@ use storage::{Health, OpenError, Shard, Storage};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::http::Readiness;
+use crate::http::{Metrics, Readiness};
 
 /// A broker that serves.
 pub struct Broker {
@@ -112,9 +112,12 @@ impl Broker {
     }
 
     /// What `/metrics` shows, each time.
-    pub fn metrics(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+    pub fn metrics(&self) -> Metrics {
         let broker = self.broker.clone();
-        Arc::new(move || broker.metrics_text())
+        Arc::new(move || {
+            let broker = broker.clone();
+            Box::pin(async move { broker.metrics_text().await })
+        })
     }
 
     /// Ends in order: no new requests, those under way are answered, everything is synced.

@@ -192,8 +192,8 @@ impl Broker {
     }
 
     /// All metrics of broker and storage in OpenMetrics text.
-    pub fn metrics_text(&self) -> String {
-        self.0.metrics.text(&self.0)
+    pub async fn metrics_text(&self) -> String {
+        self.0.metrics.text(&self.0).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the broker counts, as OpenMetrics text.
 
+mod groups;
 mod topics;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use wire::{ApiKey, ErrorCode};
 
+use self::groups::GroupGauges;
 use self::topics::TopicTraffic;
 pub(crate) use self::topics::Traffic;
 use crate::Parts;
@@ -42,6 +44,7 @@ pub struct Metrics {
     latency: Latency,
     waits: Latency,
     topic_traffic: TopicTraffic,
+    groups: Mutex<GroupGauges>,
     received: Counter,
     sent: Counter,
     connections: Gauge,
@@ -116,6 +119,7 @@ impl Metrics {
             errors: Family::default(),
             waits: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
             topic_traffic: TopicTraffic::default(),
+            groups: Mutex::default(),
             latency: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
             received: Counter::default(),
             sent: Counter::default(),
@@ -149,6 +153,7 @@ impl Metrics {
         let help = "How long requests waited as their clients asked: Fetch, until there were enough records";
         registry.register_with_unit("request_wait", help, Unit::Seconds, self.waits.clone());
         self.topic_traffic.register(registry);
+        self.groups.lock().register(registry);
         registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
         registry.register_with_unit("sent", "Bytes of responses", Unit::Bytes, self.sent.clone());
         registry.register("connections", "Open Kafka connections", self.connections.clone());
@@ -222,7 +227,8 @@ impl Metrics {
         self.received.get() + self.sent.get()
     }
 
-    pub(crate) fn text(&self, parts: &Parts) -> String {
+    pub(crate) async fn text(&self, parts: &Parts) -> String {
+        let seen = groups::look(parts).await;
         let topics = parts.topics.all();
         self.topic_traffic.forget_unless(|name| parts.topics.by_name(name).is_some());
         self.topics.set(topics.len() as i64);
@@ -232,6 +238,9 @@ impl Metrics {
         self.fetch_sessions.set(parts.sessions.count() as i64);
         self.storage.take(parts.storage.metrics());
         self.storage.damaged_partitions.set(parts.storage.damaged_count() as i64);
+        // Until the text is written: another one may be under way, and clears the gauges.
+        let mut groups = self.groups.lock();
+        groups.set(seen);
         let mut out = String::new();
         text::encode(&mut out, &self.registry.lock()).expect("a string takes everything");
         out

@@ -8,13 +8,18 @@ use model::TopicId;
 use tokio::time::{Instant, sleep};
 use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
-use wire::{ErrorCode, ListOffsetsRequest, MetadataRequest, MetadataResponse, Request};
+use wire::{
+    ApiKey, ErrorCode, FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
+    Request, Str,
+};
 
 use super::{Connection, Refused, check};
 use crate::cli::BrokerArgs;
 
 /// How long a missing topic is waited for where the broker may be creating it.
 const CREATION_PATIENCE: Duration = Duration::from_secs(5);
+/// The protocol's number for "the key is a group".
+const GROUP_COORDINATOR: i8 = 0;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -97,6 +102,62 @@ impl Cluster {
         self.nodes.get_mut(&id).context("the connection was just made")
     }
 
+    /// The numbers of all brokers.
+    pub async fn brokers(&mut self) -> anyhow::Result<Vec<i32>> {
+        self.metadata(Some(&[]), false).await?;
+        Ok(self.addresses.keys().copied().collect())
+    }
+
+    /// The connection to the broker in charge of a group.
+    pub async fn coordinator(&mut self, group: &str) -> anyhow::Result<&mut Connection> {
+        let is_batched = self.seed.version(ApiKey::FindCoordinator)? >= 4;
+        let request = FindCoordinatorRequest {
+            key: if is_batched { Str::new() } else { group.into() },
+            key_type: GROUP_COORDINATOR,
+            coordinator_keys: if is_batched { vec![group.into()] } else { Vec::new() },
+            ..FindCoordinatorRequest::default()
+        };
+        let deadline = Instant::now() + self.patience;
+        let (id, host, port) = loop {
+            let answer = self.seed.ask(&request).await?;
+            let (code, message, found) = match answer.coordinators.into_iter().next() {
+                Some(found) => {
+                    (found.error_code, found.error_message, (found.node_id, found.host, found.port))
+                }
+                None => (answer.error_code, answer.error_message, (answer.node_id, answer.host, answer.port)),
+            };
+            match check(code, message.as_deref()) {
+                Ok(()) => break found,
+                Err(refused) if refused.is_passing() && Instant::now() < deadline => sleep(PAUSE).await,
+                Err(refused) => {
+                    return Err(anyhow::Error::new(refused).context(format!("no broker coordinates {group}")));
+                }
+            }
+        };
+        self.addresses.insert(id, format!("{}:{port}", bracketed(&host)));
+        self.node(id).await
+    }
+
+    /// Does something over as long as brokers say "not now", until the patience ends. Only for what does no harm when
+    /// it is done twice.
+    pub async fn persist<T>(
+        &mut self,
+        mut attempt: impl AsyncFnMut(&mut Cluster) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match attempt(self).await {
+                Err(error)
+                    if error.downcast_ref::<Refused>().is_some_and(Refused::is_passing)
+                        && Instant::now() < deadline =>
+                {
+                    sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// All topics, by name.
     pub async fn topics(&mut self) -> anyhow::Result<Vec<Topic>> {
         Ok(self.overview().await?.topics)
@@ -119,7 +180,7 @@ impl Cluster {
     pub async fn topic(&mut self, name: &str, create: bool) -> anyhow::Result<Topic> {
         let deadline = Instant::now() + if create { CREATION_PATIENCE } else { Duration::ZERO };
         loop {
-            let answer = self.metadata(Some(name), create).await?;
+            let answer = self.metadata(Some(&[name]), create).await?;
             let found =
                 answer.topics.into_iter().next().context("the broker left the topic out of its answer")?;
             let leaderless = found.partitions.iter().any(|partition| partition.leader_id < 0);
@@ -171,11 +232,11 @@ impl Cluster {
         Ok(found)
     }
 
-    async fn metadata(&mut self, name: Option<&str>, create: bool) -> anyhow::Result<MetadataResponse> {
+    async fn metadata(&mut self, names: Option<&[&str]>, create: bool) -> anyhow::Result<MetadataResponse> {
         let named =
             |name: &str| MetadataRequestTopic { name: Some(name.into()), ..MetadataRequestTopic::default() };
         let request = MetadataRequest {
-            topics: name.map(|name| vec![named(name)]),
+            topics: names.map(|names| names.iter().map(|name| named(name)).collect()),
             allow_auto_topic_creation: create,
             ..MetadataRequest::default()
         };

@@ -70,6 +70,13 @@ impl Connection {
         self.decode::<R>(version, body)
     }
 
+    /// The same, in no newer version than this one: where newer ones ask for what this client does not know.
+    pub async fn ask_up_to<R: Request>(&mut self, newest: i16, request: &R) -> anyhow::Result<R::Response> {
+        let version = self.version(R::KEY)?.min(newest);
+        let body = self.exchange(request, version).await?;
+        self.decode::<R>(version, body)
+    }
+
     /// Sends what has no answer: Produce with acks=0.
     pub async fn tell<R: Request>(&mut self, request: &R) -> anyhow::Result<()> {
         let version = self.version(R::KEY)?;

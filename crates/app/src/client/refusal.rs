@@ -45,6 +45,9 @@ fn hint(code: Option<ErrorCode>) -> Option<&'static str> {
         ErrorCode::KafkaStorageError => Some("the broker cannot write; its log says why"),
         ErrorCode::CorruptMessage => Some("damaged on the disk or on the way"),
         ErrorCode::InvalidRecord => Some("the topic does not take such a record: a compacted one needs keys"),
+        ErrorCode::GroupIdNotFound => Some("there is no such group"),
+        ErrorCode::NonEmptyGroup => Some("it has members: stop them first"),
+        ErrorCode::GroupSubscribedToTopic => Some("the group's members read the topic"),
         ErrorCode::InvalidTimestamp => Some("the record's time is too far from the broker's"),
         _ => None,
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, bail};
 use env::{Clock, SystemClock};
 use model::batch::{Batch, batches};
-use position::Start;
+pub use position::Start;
 use shape::Placed;
 pub use shape::Shape;
 use tokio::time::{Duration, Instant, sleep};
@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 pub fn run(arguments: &ConsumeArgs) -> anyhow::Result<()> {
     let from = if arguments.from_beginning { "beginning" } else { &arguments.from };
-    let start = Start::parse(from, SystemClock::new().now())?;
+    let start = Start::parse("--from", from, SystemClock::new().now())?;
     client::run(&arguments.broker, async |mut cluster| {
         let topic = cluster.topic(&arguments.topic, false).await?;
         let partitions = match arguments.partition.is_empty() {

@@ -16,6 +16,7 @@ use wire::{
 };
 
 use super::config::{change, check_known, configs};
+use super::failures::Failures;
 use crate::cli::{Format, TopicCommand};
 use crate::client::{self, Cluster, Refused, Topic, check};
 use crate::output;
@@ -225,32 +226,6 @@ async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> an
     failures.end()
 }
 
-/// What could not be done, where each of several topics is tried and the others are done.
-#[derive(Default)]
-struct Failures(Vec<anyhow::Error>);
-
-impl Failures {
-    fn add(&mut self, refused: Refused, what: String) {
-        self.0.push(anyhow::Error::new(refused).context(what));
-    }
-
-    /// Keeps a refusal for the end; anything else ends the command now.
-    fn note(&mut self, outcome: anyhow::Result<()>) -> anyhow::Result<()> {
-        match outcome {
-            Err(error) if error.is::<Refused>() => self.0.push(error),
-            outcome => outcome?,
-        }
-        Ok(())
-    }
-
-    /// Each failure gets its line; the last one is the command's own.
-    fn end(mut self) -> anyhow::Result<()> {
-        let last = self.0.pop();
-        self.0.iter().for_each(output::complain);
-        last.map_or(Ok(()), Err)
-    }
-}
-
 /// Moves the start of partitions' logs: all to their ends where `before` names none.
 async fn delete_records(cluster: &mut Cluster, name: &str, before: &[(i32, i64)]) -> anyhow::Result<()> {
     let topic = cluster.topic(name, false).await?;
@@ -365,6 +340,6 @@ fn timeout_ms(cluster: &Cluster) -> i32 {
     i32::try_from(cluster.patience().as_millis()).unwrap_or(i32::MAX)
 }
 
-fn counted(count: i32, noun: &str) -> String {
+pub fn counted(count: i32, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -9,7 +9,7 @@ use super::*;
 #[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
 async fn ask(path: &str, readiness: Readiness) -> String {
     let parts = Parts {
-        metrics: Arc::new(|| "levada_requests_total 7\n# EOF\n".to_owned()),
+        metrics: Arc::new(|| Box::pin(async { "levada_requests_total 7\n# EOF\n".to_owned() })),
         readiness: Arc::new(move || readiness.clone()),
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -45,7 +45,10 @@ async fn health_and_readiness_are_two_questions() {
 }
 
 fn parts() -> Parts {
-    Parts { metrics: Arc::new(String::new), readiness: Arc::new(|| Readiness::Ready) }
+    Parts {
+        metrics: Arc::new(|| Box::pin(async { String::new() })),
+        readiness: Arc::new(|| Readiness::Ready),
+    }
 }
 
 #[tokio::test]

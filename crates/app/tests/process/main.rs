@@ -5,6 +5,7 @@
 mod client;
 mod commands;
 mod damaged;
+mod groups;
 mod killed;
 mod many;
 mod server;

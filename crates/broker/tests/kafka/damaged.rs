@@ -200,19 +200,19 @@ async fn damaged_partitions_are_counted_from_the_start_on_once_they_are_known() 
     assert_eq!(client.produce("harmed", 0, batch(&["the other"])).await.error_code, 0);
     let stopped = server.stop().await;
     stopped.damage("partitions", b"the other");
-    let shown = |server: &Server, count: u32| {
-        let text = server.broker.metrics_text();
+    let shown = async |server: &Server, count: u32| {
+        let text = server.broker.metrics_text().await;
         assert!(text.contains(&format!("levada_storage_damaged_partitions {count}\n")), "{text}");
     };
     let server = stopped.start().await;
-    shown(&server, 0);
+    shown(&server, 0).await;
     assert_ne!(server.connect().fetch("harmed", 0, 1).await.error_code, 0);
-    shown(&server, 1);
+    shown(&server, 1).await;
     let server = server.restart().await;
-    shown(&server, 1);
+    shown(&server, 1).await;
     let stopped = server.stop().await;
     stopped.repair();
-    shown(&stopped.start().await, 0);
+    shown(&stopped.start().await, 0).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,7 +69,7 @@ async fn metrics_are_openmetrics_and_tell_traffic_by_topic_errors_by_code_and_wh
     assert_eq!(read.error_code, 0);
     client.produce("orders", 7, batch(&["nowhere"])).await;
     client.fetch("orders", 1, 99).await;
-    let samples = samples(&server.broker.metrics_text());
+    let samples = samples(&server.broker.metrics_text().await);
     let value = |sample: &str| *samples.get(sample).unwrap_or_else(|| panic!("{sample} in {samples:#?}"));
     assert_eq!(value("levada_topic_produced_bytes_total{topic=\"orders\"}"), size);
     assert_eq!(value("levada_topic_produced_records_total{topic=\"orders\"}"), 3.0);
@@ -94,8 +94,46 @@ async fn the_wait_for_records_is_no_latency() {
     settle().await;
     server.clock.advance(Duration::from_secs(2));
     client.receive::<wire::FetchRequest>(12).await.unwrap();
-    let samples = samples(&server.broker.metrics_text());
+    let samples = samples(&server.broker.metrics_text().await);
     let wait = samples["levada_request_wait_seconds_sum{api=\"Fetch\"}"];
     let latency = samples["levada_request_latency_seconds_sum{api=\"Fetch\"}"];
     assert!(wait >= Duration::from_secs(2).as_secs_f64() && latency < 0.1, "waited {wait}, took {latency}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_tell_how_far_they_are_behind_and_how_many_are_in_them() {
+    use wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("orders", 2, &[]).await;
+    client.produce("orders", 1, batch(&["a", "b", "c"])).await;
+    let row = |partition_index, committed_offset| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset,
+        ..Default::default()
+    };
+    let topic = OffsetCommitRequestTopic {
+        name: "orders".into(),
+        partitions: vec![row(0, 5), row(1, 1)],
+        ..Default::default()
+    };
+    let group = "bill\"ing\n";
+    let request =
+        wire::OffsetCommitRequest { group_id: group.into(), topics: vec![topic], ..Default::default() };
+    client.ask(9, &request).await;
+    let text = server.broker.metrics_text().await;
+    let told = samples(&text);
+    let lag = |partition| {
+        told[&format!(
+            "levada_group_lag{{group=\"bill\\\"ing\\n\",topic=\"orders\",partition=\"{partition}\"}}"
+        )]
+    };
+    assert_eq!(lag(1), 2.0);
+    assert_eq!(lag(0), 0.0, "it is never negative");
+    assert_eq!(told["levada_group_members{group=\"bill\\\"ing\\n\"}"], 0.0);
+
+    // Topics and groups that are gone are told no more.
+    let request = wire::DeleteTopicsRequest { topic_names: vec!["orders".into()], ..Default::default() };
+    assert_eq!(client.ask(5, &request).await.responses[0].error_code, 0);
+    assert!(!server.broker.metrics_text().await.contains("levada_group_lag{"));
 }

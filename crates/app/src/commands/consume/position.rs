@@ -1,4 +1,4 @@
-//! `--from`: where reading begins.
+//! Places in a log as users name them: `--from` of consume, `--to` of group reset.
 
 use anyhow::{Context, bail, ensure};
 use model::Timestamp;
@@ -15,7 +15,8 @@ pub enum Start {
 }
 
 impl Start {
-    pub fn parse(text: &str, now: Timestamp) -> anyhow::Result<Start> {
+    /// `flag` is the one that the text was given to, for what is said about it.
+    pub fn parse(flag: &str, text: &str, now: Timestamp) -> anyhow::Result<Start> {
         match text {
             "beginning" | "earliest" => return Ok(Start::Beginning),
             "end" | "latest" => return Ok(Start::End),
@@ -29,10 +30,10 @@ impl Start {
         }
         let begins_like_a_day = text.len() > 4 && text.bytes().take(4).all(|byte| byte.is_ascii_digit());
         if begins_like_a_day {
-            return timestamp(text).map(Start::Time).with_context(|| format!("--from `{text}`"));
+            return timestamp(text).map(Start::Time).with_context(|| format!("{flag} `{text}`"));
         }
         bail!(
-            "--from `{text}`: give beginning, end, an offset, -N for the last N, a time such as 2026-01-31T12:00:00Z, \
+            "{flag} `{text}`: give beginning, end, an offset, -N for the last N, a time such as 2026-01-31T12:00:00Z, \
              or how long ago, such as 1h"
         )
     }

@@ -3,11 +3,11 @@ use super::*;
 const NOW: Timestamp = Timestamp(1_769_860_800_000);
 
 fn parse(text: &str) -> Option<Start> {
-    Start::parse(text, NOW).ok()
+    Start::parse("--from", text, NOW).ok()
 }
 
 fn refused(text: &str) -> String {
-    format!("{:#}", Start::parse(text, NOW).expect_err(text))
+    format!("{:#}", Start::parse("--from", text, NOW).expect_err(text))
 }
 
 #[test]

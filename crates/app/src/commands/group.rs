@@ -1,0 +1,273 @@
+//! `levada group`: list, describe, reset, delete.
+
+mod description;
+mod reset;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, ensure};
+use description::{Description, Member, describe};
+use env::{Clock, SystemClock};
+use reset::{Partitions, Place};
+use serde_json::json;
+use wire::list_groups::ListedGroup;
+use wire::{DeleteGroupsRequest, ErrorCode, ListGroupsRequest};
+
+use super::consume::Start;
+use super::failures::Failures;
+use crate::cli::{Format, GroupCommand, GroupType};
+use crate::client::{self, Cluster, Refused, check};
+use crate::output::line;
+
+/// Stands for what is not there.
+const NOTHING: &str = "-";
+
+pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
+    match command {
+        GroupCommand::List { state, types, format, broker } => {
+            client::run(broker, async |mut cluster| list(&mut cluster, state, types, *format).await)
+        }
+        GroupCommand::Describe { groups, format, broker } => client::run(broker, async |mut cluster| {
+            let mut failures = Failures::default();
+            for name in groups {
+                failures.note(show(&mut cluster, name, *format).await)?;
+            }
+            failures.end()
+        }),
+        GroupCommand::Reset { group, topic, all_topics: _, partition, to, shift, dry_run, broker } => {
+            ensure!(
+                partition.is_empty() || topic.len() == 1,
+                "--partition goes with one --topic: partitions of which of them are meant?"
+            );
+            let place = match (to, shift) {
+                (_, Some(shift)) => Place::Shift(*shift),
+                (Some(to), None) => Place::At(Start::parse("--to", to, SystemClock::new().now())?),
+                (None, None) => unreachable!("clap demands one of --to and --shift"),
+            };
+            let partitions = match topic.is_empty() {
+                true => Partitions::Committed,
+                false => Partitions::Of { topics: topic.clone(), indexes: partition.clone() },
+            };
+            client::run(broker, async |mut cluster| {
+                reset::reset(&mut cluster, group, &partitions, place, *dry_run).await
+            })
+        }
+        GroupCommand::Delete { groups, broker } => {
+            client::run(broker, async |mut cluster| delete(&mut cluster, groups).await)
+        }
+    }
+}
+
+async fn list(
+    cluster: &mut Cluster,
+    states: &[String],
+    types: &[GroupType],
+    format: Format,
+) -> anyhow::Result<()> {
+    let type_name = |wanted: &GroupType| match wanted {
+        GroupType::Classic => "classic",
+        GroupType::Consumer => "consumer",
+    };
+    let named = |wanted: &str, name: &str| wanted.eq_ignore_ascii_case(name);
+    let mut groups = listed(cluster).await?;
+    // Here and not at the broker: old ones do not know these filters.
+    groups.retain(|_, group| {
+        (states.is_empty() || states.iter().any(|state| named(state, &group.group_state)))
+            && (types.is_empty() || types.iter().any(|wanted| named(type_name(wanted), &group.group_type)))
+    });
+    let width = groups.keys().map(String::len).max().unwrap_or(0);
+    for (name, group) in groups {
+        let or_nothing = |text: &str| if text.is_empty() { NOTHING.to_owned() } else { text.to_owned() };
+        line(&match format {
+            Format::Text => format!(
+                "{name:width$}  {:8}  {:19}  {}",
+                or_nothing(&group.group_type).to_lowercase(),
+                or_nothing(&group.group_state),
+                or_nothing(&group.protocol_type)
+            ),
+            Format::Json => json!({
+                "group": name, "type": group.group_type.to_lowercase(), "state": &*group.group_state,
+                "protocol": &*group.protocol_type,
+            })
+            .to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// The groups of every broker: each knows those that it coordinates.
+async fn listed(cluster: &mut Cluster) -> anyhow::Result<BTreeMap<String, ListedGroup>> {
+    let mut groups = BTreeMap::new();
+    for id in cluster.brokers().await? {
+        let of_broker = cluster
+            .persist(async |cluster| {
+                let answer = cluster.node(id).await?.ask(&ListGroupsRequest::default()).await?;
+                check(answer.error_code, None)
+                    .with_context(|| format!("cannot list the groups of broker {id}"))?;
+                Ok(answer.groups)
+            })
+            .await?;
+        groups.extend(of_broker.into_iter().map(|group| (group.group_id.to_string(), group)));
+    }
+    Ok(groups)
+}
+
+async fn show(cluster: &mut Cluster, name: &str, format: Format) -> anyhow::Result<()> {
+    let group = describe(cluster, name).await?.ok_or_else(|| no_such_group(name))?;
+    let rows = rows(cluster, &group).await?;
+    match format {
+        Format::Text => show_text(&group, &rows),
+        Format::Json => line(&as_json(&group, &rows).to_string()),
+    }
+}
+
+fn no_such_group(name: &str) -> anyhow::Error {
+    let refused = Refused { code: ErrorCode::GroupIdNotFound.code(), message: None };
+    anyhow::Error::new(refused).context(format!("cannot describe {name}"))
+}
+
+/// How far a group has got in one partition.
+#[derive(Default)]
+struct Row {
+    committed: Option<i64>,
+    /// None where the partition is gone.
+    end: Option<i64>,
+    /// The id of the member that reads it.
+    owner: Option<String>,
+}
+
+impl Row {
+    fn lag(&self) -> Option<i64> {
+        Some((self.end? - self.committed?).max(0))
+    }
+}
+
+type Rows = BTreeMap<(String, i32), Row>;
+
+/// Of all partitions that the group has committed or that a member reads.
+async fn rows(cluster: &mut Cluster, group: &Description) -> anyhow::Result<Rows> {
+    let mut rows = Rows::new();
+    for (partition, offset) in description::committed(cluster, &group.name).await? {
+        rows.entry(partition).or_default().committed = Some(offset);
+    }
+    for member in &group.members {
+        for (topic, partitions) in &member.assigned {
+            for index in partitions {
+                rows.entry((topic.clone(), *index)).or_default().owner = Some(member.id.clone());
+            }
+        }
+    }
+    let topics: BTreeSet<String> = rows.keys().map(|(topic, _)| topic.clone()).collect();
+    for name in topics {
+        let topic = match cluster.topic(&name, false).await {
+            Err(error) if is_missing_topic(&error) => continue,
+            topic => topic?,
+        };
+        let is_there = |index: &i32| topic.partitions.iter().any(|partition| partition.index == *index);
+        let indexes: Vec<i32> = rows
+            .keys()
+            .filter(|(of, index)| *of == name && is_there(index))
+            .map(|(_, index)| *index)
+            .collect();
+        for (index, end) in cluster.offsets(&topic, &indexes, -1, 0).await? {
+            rows.entry((name.clone(), index)).or_default().end = end;
+        }
+    }
+    Ok(rows)
+}
+
+fn is_missing_topic(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::UnknownTopicOrPartition))
+}
+
+fn show_text(group: &Description, rows: &Rows) -> anyhow::Result<()> {
+    let assignor = if group.assignor.is_empty() { NOTHING } else { &group.assignor };
+    let members = match group.members.len() {
+        1 => "1 member".to_owned(),
+        count => format!("{count} members"),
+    };
+    line(&format!("{}  {}  {}  assignor {assignor}  {members}", group.name, group.kind, group.state))?;
+    for member in &group.members {
+        let instance = member.instance.as_ref().map(|id| format!("  instance {id}")).unwrap_or_default();
+        let assigned = match member.assigned.is_empty() {
+            true => "nothing".to_owned(),
+            false => member.assigned.iter().map(ranges).collect::<Vec<_>>().join(" "),
+        };
+        line(&format!("  member {}{instance}  reads {assigned}", member.told()))?;
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let width = rows.keys().map(|(topic, _)| topic.len()).max().unwrap_or(0).max("topic".len());
+    line(&format!(
+        "  {:width$}  {:>9}  {:>11}  {:>11}  {:>11}  owner",
+        "topic", "partition", "committed", "end", "lag"
+    ))?;
+    for ((topic, index), row) in rows {
+        let number = |number: Option<i64>| number.map_or(NOTHING.to_owned(), |number| number.to_string());
+        line(&format!(
+            "  {topic:width$}  {index:9}  {:>11}  {:>11}  {:>11}  {}",
+            number(row.committed),
+            number(row.end),
+            number(row.lag()),
+            row.owner.as_deref().unwrap_or(NOTHING)
+        ))?;
+    }
+    Ok(())
+}
+
+/// `orders:0-2,5`
+fn ranges((topic, partitions): (&String, &BTreeSet<i32>)) -> String {
+    let mut runs: Vec<(i32, i32)> = Vec::new();
+    for index in partitions {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == *index => *last = *index,
+            _ => runs.push((*index, *index)),
+        }
+    }
+    let run = |(first, last): &(i32, i32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    format!("{topic}:{}", runs.iter().map(run).collect::<Vec<_>>().join(","))
+}
+
+fn as_json(group: &Description, rows: &Rows) -> serde_json::Value {
+    let member = |member: &Member| {
+        json!({
+            "id": member.id, "instance": member.instance, "client": member.client_id, "host": member.host,
+            "assigned": member.assigned,
+        })
+    };
+    let row = |((topic, index), row): (&(String, i32), &Row)| {
+        json!({
+            "topic": topic, "partition": index, "committed": row.committed, "end": row.end, "lag": row.lag(),
+            "owner": row.owner,
+        })
+    };
+    json!({
+        "group": group.name, "type": group.kind, "state": group.state, "protocol": group.protocol,
+        "assignor": group.assignor, "members": group.members.iter().map(member).collect::<Vec<_>>(),
+        "partitions": rows.iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+async fn delete(cluster: &mut Cluster, groups: &[String]) -> anyhow::Result<()> {
+    let mut failures = Failures::default();
+    for name in groups {
+        let deleting = async |cluster: &mut Cluster| {
+            let request = DeleteGroupsRequest {
+                groups_names: vec![name.as_str().into()],
+                ..DeleteGroupsRequest::default()
+            };
+            let answer = cluster.coordinator(name).await?.ask(&request).await?;
+            let result =
+                answer.results.into_iter().next().context("the broker left the group out of its answer")?;
+            Ok(check(result.error_code, result.error_message.as_deref())?)
+        };
+        match cluster.persist(deleting).await {
+            Ok(()) => line(&format!("deleted {name}"))?,
+            Err(error) => failures.note(Err(error.context(format!("cannot delete {name}"))))?,
+        }
+    }
+    failures.end()
+}
