@@ -65,7 +65,7 @@ const fn measure(name: &'static str, kind: Kind, partitions: i32, clients: usize
 }
 
 /// Names of the figures: `MB/s` is 10^6 bytes of record values.
-type Figures = Vec<(&'static str, f64)>;
+pub type Figures = Vec<(&'static str, f64)>;
 
 impl Measure {
     pub fn take(&self, server: &mut Server, arguments: &Arguments) -> anyhow::Result<Figures> {
@@ -74,7 +74,7 @@ impl Measure {
         let cpu = server.cpu_seconds()?;
         let gigabytes = (self.records * RECORD_BYTES) as f64 / 1e9;
         let mut figures = match self.kind {
-            Kind::Single => self.single(&server.address, &topic)?,
+            Kind::Single => single(&server.address, &topic, self.partitions, self.clients, self.records)?,
             Kind::Java(batch) => vec![("MB/s", self.java(&server.address, &topic, batch, arguments)?)],
             Kind::Rdkafka(batch) => {
                 let sizes = [self.clients, self.records, RECORD_BYTES, batch];
@@ -92,40 +92,6 @@ impl Measure {
             figures.push(("consume broker CPU s/GB", (server.cpu_seconds()? - cpu) / gigabytes));
         }
         Ok(figures)
-    }
-
-    fn single(&self, address: &str, topic: &str) -> anyhow::Result<Figures> {
-        let each = self.records / self.clients;
-        let barrier = Arc::new(Barrier::new(self.clients + 1));
-        let mut threads = Vec::new();
-        for client in 0..self.clients {
-            let (topic, barrier) = (topic.to_string(), barrier.clone());
-            let partition = client as i32 % self.partitions;
-            let mut stream = connect(address)?;
-            let body = move || -> anyhow::Result<Vec<Duration>> {
-                let frame = produce_frame(&topic, partition);
-                let mut took = Vec::with_capacity(each);
-                barrier.wait();
-                for _ in 0..each {
-                    let began = Instant::now();
-                    stream.write_all(&frame)?;
-                    check(&read_frame(&mut stream)?)?;
-                    took.push(began.elapsed());
-                }
-                Ok(took)
-            };
-            threads.push(std::thread::spawn(body));
-        }
-        barrier.wait();
-        let began = Instant::now();
-        let mut took = Vec::new();
-        for thread in threads {
-            took.extend(thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        took.sort_unstable();
-        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
-        Ok(vec![("records/s", took.len() as f64 / seconds), ("p50 ms", at(0.5)), ("p99 ms", at(0.99))])
     }
 
     fn java(&self, address: &str, topic: &str, batch: usize, arguments: &Arguments) -> anyhow::Result<f64> {
@@ -146,6 +112,47 @@ impl Measure {
         })?;
         Ok(rate * RECORD_BYTES as f64 / 1e6)
     }
+}
+
+/// One record per request, one request in flight per client.
+pub fn single(
+    address: &str,
+    topic: &str,
+    partitions: i32,
+    clients: usize,
+    records: usize,
+) -> anyhow::Result<Figures> {
+    let each = records / clients;
+    let barrier = Arc::new(Barrier::new(clients + 1));
+    let mut threads = Vec::new();
+    for client in 0..clients {
+        let (topic, barrier) = (topic.to_string(), barrier.clone());
+        let partition = client as i32 % partitions;
+        let mut stream = connect(address)?;
+        let body = move || -> anyhow::Result<Vec<Duration>> {
+            let frame = produce_frame(&topic, partition);
+            let mut took = Vec::with_capacity(each);
+            barrier.wait();
+            for _ in 0..each {
+                let began = Instant::now();
+                stream.write_all(&frame)?;
+                check(&read_frame(&mut stream)?)?;
+                took.push(began.elapsed());
+            }
+            Ok(took)
+        };
+        threads.push(std::thread::spawn(body));
+    }
+    barrier.wait();
+    let began = Instant::now();
+    let mut took = Vec::new();
+    for thread in threads {
+        took.extend(thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))??);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
+    Ok(vec![("records/s", took.len() as f64 / seconds), ("p50 ms", at(0.5)), ("p99 ms", at(0.99))])
 }
 
 fn rdkafka(
@@ -176,7 +183,7 @@ pub fn first_ack(address: &str) -> anyhow::Result<()> {
     create(address, "bench-0", 1)
 }
 
-fn create(address: &str, topic: &str, partitions: i32) -> anyhow::Result<()> {
+pub fn create(address: &str, topic: &str, partitions: i32) -> anyhow::Result<()> {
     let topic = CreatableTopic {
         name: topic.into(),
         num_partitions: partitions,
@@ -236,12 +243,12 @@ fn check(answer: &Bytes) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn decode<R: Request>(frame: Bytes, version: i16) -> anyhow::Result<R::Response> {
+pub fn decode<R: Request>(frame: Bytes, version: i16) -> anyhow::Result<R::Response> {
     let (_, mut body) = wire::decode_response_header(R::KEY, version, frame)?;
     Ok(R::Response::decode(&mut body, version)?)
 }
 
-fn read_frame(stream: &mut TcpStream) -> anyhow::Result<Bytes> {
+pub fn read_frame(stream: &mut TcpStream) -> anyhow::Result<Bytes> {
     let mut length = [0; 4];
     stream.read_exact(&mut length)?;
     let mut frame = vec![0; u32::from_be_bytes(length) as usize];

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a load generator measures the real world, from outside")]
 
+mod groups;
 mod load;
 mod report;
 mod server;
@@ -23,6 +24,8 @@ pub struct Arguments {
     pub classpath: PathBuf,
     pub runs: usize,
     pub only: Option<String>,
+    /// Measure groups instead, of Levada alone.
+    pub groups: bool,
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
@@ -37,15 +40,26 @@ fn arguments() -> anyhow::Result<Arguments> {
     let (levada, rdkafka, classpath) = (need("--levada")?, need("--rdkafka")?, need("--classpath")?);
     let runs = values.remove("--runs").map_or(Ok(5), |text| text.parse())?;
     let only = values.remove("--only");
+    let groups = only.as_deref() == Some("groups");
     if let Some(name) = values.keys().next() {
         bail!("unknown option {name}");
     }
-    Ok(Arguments { levada: levada.into(), rdkafka: rdkafka.into(), classpath: classpath.into(), runs, only })
+    Ok(Arguments {
+        levada: levada.into(),
+        rdkafka: rdkafka.into(),
+        classpath: classpath.into(),
+        runs,
+        only,
+        groups,
+    })
 }
 
 #[expect(clippy::print_stdout, reason = "a command line tool")]
 fn main() -> anyhow::Result<()> {
     let arguments = arguments()?;
+    if arguments.groups {
+        return measure_groups(&arguments);
+    }
     let mut results = Results::default();
     for run in 0..arguments.runs {
         for mode in [Mode::Fsync, Mode::PageCache] {
@@ -78,6 +92,29 @@ fn main() -> anyhow::Result<()> {
     if arguments.only.is_none() {
         report::write(&text)?;
     }
+    Ok(())
+}
+
+/// Consumer groups under load, and producers beside them: medians over the runs.
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn measure_groups(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut results = Results::default();
+    for _ in 0..arguments.runs {
+        let mut server = Server::start(System::Levada, Mode::Fsync, arguments)?;
+        let measures = [
+            ("KIP-848, 1,000 members, 1,000 partitions", groups::consumer_group(&mut server, 1000)?),
+            ("classic group, 100 members", groups::classic_group(&mut server, 100)?),
+            ("100 classic groups of 10", groups::beside_groups(&mut server)?),
+        ];
+        for (name, figures) in measures {
+            for (figure, value) in figures {
+                println!("{name}: {figure} {value:.2}");
+                results.add(&format!("{name}: {figure}"), Mode::Fsync, System::Levada, value);
+            }
+        }
+        server.stop()?;
+    }
+    println!("{}", results.markdown(arguments.runs));
     Ok(())
 }
 

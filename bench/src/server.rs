@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::{Arguments, load};
+use crate::{Arguments, groups, load};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum System {
@@ -70,6 +70,8 @@ impl Server {
                 let mut command = Command::new(&arguments.levada);
                 command.args(["serve", "--kafka-addr", &address, "--http-addr", "", "--data-dir"]);
                 command.arg(data.join("levada")).args(["--set", flush]);
+                let beat = format!("group.consumer.heartbeat.interval.ms={}", groups::BEAT.as_millis());
+                command.args(["--set", &beat]);
                 command
             }
             System::Kafka => {
