@@ -79,7 +79,8 @@ public final class Driver {
         long deadline = System.nanoTime() + PATIENCE.toNanos();
         while (true) {
             JsonNode seen = carryOut(step);
-            if (!step.has("until") || step.get("until").equals(seen) || System.nanoTime() > deadline) return seen;
+            // Written and read again, because a long 1 is not the same node as an int 1.
+            if (!step.has("until") || step.get("until").equals(JSON.readTree(JSON.writeValueAsString(seen))) || System.nanoTime() > deadline) return seen;
             Thread.sleep(100);
         }
     }
