@@ -92,7 +92,7 @@ func (d *driver) CarryOut(ctx context.Context, run *Run, step Step, topic string
 	case "share_consume":
 		return d.shareConsume(ctx, step, group, topic)
 	}
-	return nil, steps.ErrSkip
+	return nil, steps.NoCall(step)
 }
 
 func (d *driver) ErrorName(err error) string {

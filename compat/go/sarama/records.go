@@ -182,7 +182,7 @@ func shared(message *sarama.ConsumerMessage) Record {
 
 func (d *driver) group(run *Run, step Step) (sarama.ConsumerGroup, error) {
 	if step.Protocol != "classic" {
-		return nil, steps.ErrSkip
+		return nil, steps.Skip("the client has only the classic protocol")
 	}
 	config := config()
 	group := &config.Consumer.Group

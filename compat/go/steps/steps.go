@@ -93,8 +93,13 @@ type Report struct {
 	Observed []any  `json:"observed"`
 }
 
-// ErrSkip says that this client cannot do a step.
-var ErrSkip = errors.New("the client has no call for this")
+// Skip says why this client cannot do a step.
+type Skip string
+
+func (s Skip) Error() string { return string(s) }
+
+// NoCall is the Skip of a step that the client has no call for.
+func NoCall(step Step) Skip { return Skip("the client has no call for `" + step.Do + "`") }
 
 // A Client is what one driver adds.
 type Client interface {
@@ -146,9 +151,10 @@ func (r *Run) do(scenario Scenario) Report {
 	for number, step := range scenario.Steps {
 		where := fmt.Sprintf("step %d (%s): ", number+1, step.Do)
 		seen, err := r.untilSeen(step)
+		var skip Skip
 		switch {
-		case errors.Is(err, ErrSkip):
-			report.Outcome, report.Reason = "skip", fmt.Sprintf("%v: %s", err, step.Do)
+		case errors.As(err, &skip):
+			report.Outcome, report.Reason = "skip", string(skip)
 			return report
 		case err != nil && step.Error != "" && r.client.ErrorName(err) == step.Error:
 			seen = step.Error
