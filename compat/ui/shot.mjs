@@ -17,6 +17,8 @@ await shown('#8 partition')
 // The first message, unfolded.
 await page.evaluate(() => document.querySelector('details summary')?.click())
 await shown('from levada')
+// It unfolds slowly.
+await new Promise(resolve => setTimeout(resolve, 1000))
 await page.screenshot({ path: picture })
 console.log(await page.evaluate(() => document.body.innerText))
 await browser.close()
