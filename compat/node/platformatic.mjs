@@ -112,8 +112,12 @@ class Driver extends Base {
   async produce (step, topic) {
     const producer = this.producer(step)
     try {
-      for (let messages = this.messages(step, topic); messages.length; messages = messages.slice(BATCH_RECORDS)) {
-        await producer.send({ messages: messages.slice(0, BATCH_RECORDS) })
+      // One partition at a time: where one of several is refused (a new topic's, for a moment), the client sends all again.
+      for (let rest = this.messages(step, topic); rest.length;) {
+        const [{ partition }] = rest
+        const messages = rest.filter(message => message.partition === partition).slice(0, BATCH_RECORDS)
+        rest = rest.filter(message => !messages.includes(message))
+        await producer.send({ messages })
       }
     } finally {
       await producer.close()
