@@ -28,6 +28,9 @@ public final class Driver {
     String prefix;
     /** The number of the next generated record, by topic. */
     final Map<String, Integer> generated = new HashMap<>();
+    /** The members of groups that read by themselves, and how often they read each value. */
+    final Map<String, Member> members = new TreeMap<>();
+    final Map<String, Integer> seen = new java.util.concurrent.ConcurrentHashMap<>();
 
     Driver(String bootstrap) {
         this.bootstrap = bootstrap;
@@ -41,7 +44,10 @@ public final class Driver {
         for (JsonNode scenario : JSON.readTree(System.in)) {
             driver.prefix = arguments[1] + "-" + number++ + "-";
             driver.generated.clear();
+            driver.seen.clear();
             System.out.println(JSON.writeValueAsString(driver.run(scenario)));
+            driver.members.values().forEach(member -> member.stopping = true);
+            driver.members.clear();
         }
         driver.admin.close(Duration.ofSeconds(1));
     }
@@ -73,7 +79,8 @@ public final class Driver {
         long deadline = System.nanoTime() + PATIENCE.toNanos();
         while (true) {
             JsonNode seen = carryOut(step);
-            if (!step.has("until") || step.get("until").equals(seen) || System.nanoTime() > deadline) return seen;
+            // Written and read again, because a long 1 is not the same node as an int 1.
+            if (!step.has("until") || step.get("until").equals(JSON.readTree(JSON.writeValueAsString(seen))) || System.nanoTime() > deadline) return seen;
             Thread.sleep(100);
         }
     }
@@ -99,6 +106,19 @@ public final class Driver {
             case "committed": return committed(step, topic);
             case "describe_group": return describeGroup(step);
             case "delete_group": get(admin.deleteConsumerGroups(List.of(group(step))).all()); return null;
+            case "reset_offsets": return resetOffsets(step, topic);
+            case "delete_offsets": return deleteOffsets(step, topic);
+            case "list_groups": return listGroups();
+            case "log_dirs": return logDirs(topic);
+            case "describe_broker_configs": return describeBrokerConfigs(step);
+            case "alter_broker_configs": alter(broker(), step); return null;
+            case "pause": Thread.sleep(step.get("ms").asLong()); return null;
+            case "join": members.put(step.get("member").asText(), new Member(step, topic)); return null;
+            case "leave": members.remove(step.get("member").asText()).leave(); return null;
+            case "restart": return restart(step.get("member").asText());
+            case "assigned": return assigned();
+            case "seen": return seen();
+            case "disturbed": return disturbed(step);
             case "share_group_from_beginning": return shareGroupFromBeginning(step);
             case "share_consume": return shareConsume(step, topic);
             default: throw new IllegalArgumentException("unknown step");
@@ -151,6 +171,11 @@ public final class Driver {
     }
 
     JsonNode alterConfigs(JsonNode step, String topic) throws Exception {
+        alter(new ConfigResource(ConfigResource.Type.TOPIC, topic), step);
+        return null;
+    }
+
+    void alter(ConfigResource resource, JsonNode step) throws Exception {
         List<AlterConfigOp> changes = new ArrayList<>();
         for (String kind : List.of("set", "append", "subtract")) {
             texts(step.path(kind)).forEach((name, value) -> changes.add(
@@ -158,8 +183,30 @@ public final class Driver {
         }
         step.path("delete").forEach(name -> changes.add(
             new AlterConfigOp(new ConfigEntry(name.asText(), null), AlterConfigOp.OpType.DELETE)));
-        get(admin.incrementalAlterConfigs(Map.of(new ConfigResource(ConfigResource.Type.TOPIC, topic), changes)).all());
-        return null;
+        get(admin.incrementalAlterConfigs(Map.of(resource, changes)).all());
+    }
+
+    ConfigResource broker() throws Exception {
+        return new ConfigResource(ConfigResource.Type.BROKER, get(admin.describeCluster().controller()).idString());
+    }
+
+    JsonNode describeBrokerConfigs(JsonNode step) throws Exception {
+        ConfigResource broker = broker();
+        Config config = get(admin.describeConfigs(List.of(broker)).all()).get(broker);
+        ObjectNode found = JSON.createObjectNode();
+        step.get("names").forEach(name -> found.put(name.asText(), config.get(name.asText()).value()));
+        return found;
+    }
+
+    JsonNode logDirs(String topic) throws Exception {
+        int node = get(admin.describeCluster().controller()).id();
+        Collection<LogDirDescription> dirs = get(admin.describeLogDirs(List.of(node)).allDescriptions()).get(node).values();
+        List<ReplicaInfo> replicas = new ArrayList<>();
+        dirs.forEach(dir -> dir.replicaInfos().forEach((partition, info) -> {
+            if (partition.topic().equals(topic)) replicas.add(info);
+        }));
+        return JSON.createObjectNode().put("dirs", dirs.size()).put("partitions", replicas.size())
+            .put("all_have_size", replicas.stream().allMatch(info -> info.size() > 0));
     }
 
     // ---- Records ----------------------------------------------------------------------------------------------------
@@ -242,6 +289,13 @@ public final class Driver {
             settings.put("group.id", group(step));
             settings.put("group.protocol", step.get("protocol").asText());
         }
+        if (step.path("protocol").asText("").equals("classic")) {
+            settings.put("partition.assignment.strategy", step.path("assignor").asText("range").equals("range")
+                ? RangeAssignor.class.getName() : CooperativeStickyAssignor.class.getName());
+            settings.put("session.timeout.ms", 10000);
+            settings.put("heartbeat.interval.ms", 500);
+        }
+        if (step.has("instance")) settings.put("group.instance.id", step.get("instance").asText());
         return settings;
     }
 
@@ -250,7 +304,8 @@ public final class Driver {
         List<ConsumerRecord<byte[], byte[]>> records = new ArrayList<>();
         try (Consumer<byte[], byte[]> consumer =
                  new KafkaConsumer<>(consumerSettings(step), new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
-            if (step.has("group")) consumer.subscribe(List.of(topic));
+            if (step.has("seek")) consumer.subscribe(List.of(topic), new Elsewhere(consumer, offsets(topic, step.get("seek"))));
+            else if (step.has("group")) consumer.subscribe(List.of(topic));
             else place(consumer, step.path("from"), topic);
             if (step.has("produce_meanwhile")) {
                 ObjectNode meanwhile = JSON.createObjectNode();
@@ -263,9 +318,26 @@ public final class Driver {
             }
             // More than was asked for is seen too, if it is there.
             consumer.poll(Duration.ofMillis(200)).forEach(records::add);
-            if (step.path("commit").asBoolean(false)) consumer.commitSync(Duration.ofSeconds(10));
+            if (step.has("commit_at")) consumer.commitSync(offsets(topic, step.get("commit_at")), Duration.ofSeconds(10));
+            else if (step.path("commit").asBoolean(false)) consumer.commitSync(Duration.ofSeconds(10));
         }
         return report(step, records);
+    }
+
+    static Map<TopicPartition, OffsetAndMetadata> offsets(String topic, JsonNode byPartition) {
+        Map<TopicPartition, OffsetAndMetadata> offsets = new HashMap<>();
+        byPartition.fields().forEachRemaining(entry -> offsets.put(
+            new TopicPartition(topic, Integer.parseInt(entry.getKey())), new OffsetAndMetadata(entry.getValue().asLong())));
+        return offsets;
+    }
+
+    /** Moves the position of what is assigned. */
+    record Elsewhere(Consumer<?, ?> consumer, Map<TopicPartition, OffsetAndMetadata> positions) implements ConsumerRebalanceListener {
+        @Override public void onPartitionsAssigned(Collection<TopicPartition> partitions) {
+            partitions.stream().filter(positions::containsKey).forEach(one -> consumer.seek(one, positions.get(one)));
+        }
+
+        @Override public void onPartitionsRevoked(Collection<TopicPartition> partitions) {}
     }
 
     void place(Consumer<byte[], byte[]> consumer, JsonNode from, String topic) {
@@ -375,6 +447,25 @@ public final class Driver {
         return JSON.getNodeFactory().textNode(state.name());
     }
 
+    JsonNode resetOffsets(JsonNode step, String topic) throws Exception {
+        get(admin.alterConsumerGroupOffsets(group(step), offsets(topic, step.get("to"))).all());
+        return null;
+    }
+
+    JsonNode deleteOffsets(JsonNode step, String topic) throws Exception {
+        Set<TopicPartition> partitions = new HashSet<>();
+        step.get("partitions").forEach(partition -> partitions.add(new TopicPartition(topic, partition.asInt())));
+        get(admin.deleteConsumerGroupOffsets(group(step), partitions).all());
+        return null;
+    }
+
+    JsonNode listGroups() throws Exception {
+        ArrayNode names = JSON.createArrayNode();
+        get(admin.listGroups().all()).stream().map(GroupListing::groupId).filter(name -> name.startsWith(prefix)).sorted()
+            .forEach(name -> names.add(name.substring(prefix.length())));
+        return names;
+    }
+
     JsonNode shareGroupFromBeginning(JsonNode step) throws Exception {
         ConfigResource resource = new ConfigResource(ConfigResource.Type.GROUP, group(step));
         AlterConfigOp earliest =
@@ -396,6 +487,95 @@ public final class Driver {
             consumer.commitSync(Duration.ofSeconds(10));
         }
         return report(step, records);
+    }
+
+    // ---- Members of groups ------------------------------------------------------------------------------------------
+
+    /** A member of a group, which reads and commits by itself in a thread of its own. */
+    final class Member implements ConsumerRebalanceListener {
+        final JsonNode step;
+        final String topic;
+        volatile Set<TopicPartition> partitions = Set.of();
+        volatile boolean stopping;
+        volatile Exception error;
+        Set<TopicPartition> asked = Set.of();
+        private final Thread thread = new Thread(this::work);
+
+        Member(JsonNode step, String topic) {
+            this.step = step;
+            this.topic = topic;
+            thread.setDaemon(true);
+            thread.start();
+        }
+
+        private void work() {
+            try (Consumer<byte[], byte[]> consumer =
+                     new KafkaConsumer<>(consumerSettings(step), new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+                consumer.subscribe(List.of(topic), this);
+                while (!stopping) {
+                    ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                    if (records.isEmpty()) continue;
+                    consumer.commitSync(Duration.ofSeconds(10));
+                    records.forEach(record -> seen.merge(text(record.value()), 1, Integer::sum));
+                }
+            } catch (Exception thrown) {
+                error = thrown;
+            }
+        }
+
+        @Override public void onPartitionsAssigned(Collection<TopicPartition> added) {
+            Set<TopicPartition> now = new HashSet<>(partitions);
+            now.addAll(added);
+            partitions = now;
+        }
+
+        @Override public void onPartitionsRevoked(Collection<TopicPartition> removed) {
+            Set<TopicPartition> now = new HashSet<>(partitions);
+            now.removeAll(removed);
+            partitions = now;
+        }
+
+        void leave() throws Exception {
+            stopping = true;
+            thread.join(PATIENCE.toMillis());
+            if (error != null) throw error;
+        }
+    }
+
+    JsonNode restart(String name) throws Exception {
+        Member old = members.get(name);
+        old.leave();
+        members.put(name, new Member(old.step, old.topic));
+        return null;
+    }
+
+    JsonNode assigned() throws Exception {
+        Set<TopicPartition> all = new HashSet<>();
+        List<Integer> shares = new ArrayList<>();
+        for (Member member : members.values()) {
+            if (member.error != null) throw member.error;
+            all.addAll(member.partitions);
+            shares.add(member.partitions.size());
+        }
+        Collections.sort(shares);
+        if (shares.stream().mapToInt(Integer::intValue).sum() != all.size()) return JSON.getNodeFactory().textNode("overlap");
+        return JSON.valueToTree(shares);
+    }
+
+    JsonNode seen() throws Exception {
+        for (Member member : members.values()) if (member.error != null) throw member.error;
+        return JSON.createObjectNode().put("records", seen.size())
+            .put("twice", seen.values().stream().mapToInt(times -> times - 1).sum());
+    }
+
+    JsonNode disturbed(JsonNode step) {
+        boolean changed = false;
+        for (JsonNode name : step.get("members")) {
+            Member member = members.get(name.asText());
+            changed |= !member.partitions.equals(member.asked);
+            member.asked = member.partitions;
+        }
+        return JSON.getNodeFactory().booleanNode(changed);
     }
 
     // ---- Odds and ends ----------------------------------------------------------------------------------------------

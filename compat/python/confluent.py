@@ -1,7 +1,5 @@
 """Carries out compat/scenarios.json with confluent-kafka-python (librdkafka). See compat/README.md."""
 
-import json
-import sys
 import time
 import uuid
 
@@ -26,7 +24,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-PATIENCE = 20.0
+from base import PATIENCE, Base, Failed, Record, main
 
 # librdkafka's names for the protocol's errors, where they differ.
 ERROR_NAMES = {
@@ -36,73 +34,20 @@ ERROR_NAMES = {
     "MSG_SIZE_TOO_LARGE": "MESSAGE_TOO_LARGE",
     "INVALID_MSG": "INVALID_MESSAGE",
 }
+ASSIGNORS = {"range": "range", "cooperative": "cooperative-sticky"}
 CONFIG_SOURCES = {1: "DYNAMIC_TOPIC_CONFIG", 4: "STATIC_BROKER_CONFIG", 5: "DEFAULT_CONFIG"}
 
 
-class Skip(Exception):
-    """This client cannot do that."""
-
-
-class Failed(Exception):
-    """An error with the protocol's name, as the scenarios write it."""
-
-    def __init__(self, error):
-        super().__init__(error.str())
-        self.name = ERROR_NAMES.get(error.name(), error.name())
-
-
-def text(data):
-    return None if data is None else data.decode("utf-8")
-
-
-def encoded(value):
-    return None if value is None else value.encode("utf-8")
-
-
-class Driver:
+class Driver(Base):
     def __init__(self, bootstrap):
-        self.bootstrap = bootstrap
+        super().__init__(bootstrap)
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-        self.prefix = ""
-        self.generated = {}
 
-    def run(self, scenario):
-        report = {"scenario": scenario["name"], "observed": []}
-        self.generated = {}
-        for number, step in enumerate(scenario["steps"], 1):
-            expected = step.get("error")
-            where = f"step {number} ({step['do']}): "
-            try:
-                seen = self.until_seen(step)
-                if expected:
-                    return report | {"outcome": "failed", "reason": f"{where}no {expected}"}
-                report["observed"].append(seen)
-            except Skip as skip:
-                return report | {"outcome": "skip", "reason": str(skip)}
-            except (KafkaException, Failed) as error:
-                failed = error if isinstance(error, Failed) else Failed(error.args[0])
-                if failed.name != expected:
-                    return report | {"outcome": "failed", "reason": f"{where}{failed.name}: {failed}"}
-                report["observed"].append(failed.name)
-            except Exception as error:  # the report is the place for whatever goes wrong
-                return report | {"outcome": "failed", "reason": f"{where}{type(error).__name__}: {error}"}
-        return report | {"outcome": "ok"}
-
-    def until_seen(self, step):
-        """One step; one with "until" again and again, until that is seen or patience ends."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            seen = self.carry_out(step)
-            if "until" not in step or seen == step["until"] or time.monotonic() > deadline:
-                return seen
-            time.sleep(0.1)
-
-    def carry_out(self, step):
-        method = getattr(self, step["do"], None)
-        if method is None:
-            raise Skip(f"the client has no call for `{step['do']}`")
-        topic = self.prefix + step["topic"] if "topic" in step else None
-        return method(step, topic)
+    def named(self, error):
+        if not isinstance(error, KafkaException):
+            return None
+        name = error.args[0].name()
+        return Failed(ERROR_NAMES.get(name, name), error.args[0].str())
 
     def one(self, futures):
         """The result of the only future of an admin call."""
@@ -150,13 +95,29 @@ class Driver:
             shown[name] = [entry.value, CONFIG_SOURCES.get(source, str(source))]
         return shown
 
+    def describe_broker_configs(self, step, topic):
+        entries = self.one(self.admin.describe_configs([ConfigResource(ResourceType.BROKER, self.broker())]))
+        return {name: entries[name].value for name in step["names"]}
+
+    def broker(self):
+        return str(self.admin.describe_cluster(request_timeout=10).result().controller.id)
+
+    def alter_broker_configs(self, step, topic):
+        self.alter(ConfigResource(ResourceType.BROKER, self.broker(), incremental_configs=self.changes(step)))
+
     def alter_configs(self, step, topic):
+        self.alter(ConfigResource(ResourceType.TOPIC, topic, incremental_configs=self.changes(step)))
+
+    def alter(self, resource):
+        self.one(self.admin.incremental_alter_configs([resource]))
+
+    @staticmethod
+    def changes(step):
         changes = [ConfigEntry(name, None, incremental_operation=AlterConfigOpType.DELETE) for name in step.get("delete", [])]
         for kind in ("set", "append", "subtract"):
             operation = AlterConfigOpType[kind.upper()]
             changes += [ConfigEntry(name, value, incremental_operation=operation) for name, value in step.get(kind, {}).items()]
-        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=changes)
-        self.one(self.admin.incremental_alter_configs([resource]))
+        return changes
 
     # ---- Records ---------------------------------------------------------------------------------------------------
 
@@ -203,25 +164,20 @@ class Driver:
                 except BufferError:
                     producer.poll(0.05)
 
-        timestamps = step.get("timestamps")
-        for number, record in enumerate(step.get("records", [])):
-            extra = {"timestamp": timestamps[number]} if timestamps else {}
-            headers = [(name, encoded(value)) for name, value in record[3:]]
-            send(partition=record[0], key=encoded(record[1]), value=encoded(record[2]), headers=headers, **extra)
-        generate = step.get("generate", {})
-        for _ in range(generate.get("count", 0)):
-            number = self.generated.get(topic, 0)
-            self.generated[topic] = number + 1
-            extra = {"partition": generate["partition"]} if "partition" in generate else {}
-            key = f"k{number % generate['keys']}".encode() if "keys" in generate else None
-            send(key=key, value=str(number).ljust(generate["value_bytes"], ".").encode(), **extra)
+        for record in self.wanted(step, topic):
+            extra = {"key": record.key, "value": record.value, "headers": record.headers}
+            if record.partition is not None:
+                extra["partition"] = record.partition
+            if record.timestamp is not None:
+                extra["timestamp"] = record.timestamp
+            send(**extra)
         left = producer.flush(PATIENCE)
         if errors:
-            raise Failed(errors[0])
+            raise KafkaException(errors[0])
         if left:
             raise TimeoutError(f"{left} records not acknowledged")
 
-    def consume(self, step, topic):
+    def consumer(self, step):
         settings = {
             "bootstrap.servers": self.bootstrap,
             "group.id": self.prefix + step.get("group", f"none-{uuid.uuid4()}"),
@@ -232,35 +188,78 @@ class Driver:
         }
         if "group" in step:
             settings["group.protocol"] = step["protocol"]
-        consumer = Consumer(settings)
+        if step.get("protocol") == "classic":
+            settings["partition.assignment.strategy"] = ASSIGNORS[step.get("assignor", "range")]
+            settings["session.timeout.ms"] = 10000
+            settings["heartbeat.interval.ms"] = 500
+        if "instance" in step:
+            settings["group.instance.id"] = step["instance"]
+        return Consumer(settings)
+
+    def consume(self, step, topic):
+        consumer = self.consumer(step)
         try:
             if "group" in step:
-                consumer.subscribe([topic])
+                self.subscribe(consumer, step, topic)
             else:
                 self.place(consumer, step.get("from", "beginning"), topic)
             if "produce_meanwhile" in step:
                 self.produce({"records": step["produce_meanwhile"]}, topic)
-            messages = []
+            records = []
             deadline = time.monotonic() + PATIENCE
-            while len(messages) < step["count"] and time.monotonic() < deadline:
-                self.take(consumer.poll(0.2), messages)
+            while len(records) < step["count"] and time.monotonic() < deadline:
+                self.take(consumer.poll(0.2), records)
             # More than was asked for is seen too, if it is there.
-            self.take(consumer.poll(0.3), messages)
-            if step.get("commit"):
+            self.take(consumer.poll(0.3), records)
+            if "commit_at" in step:
+                offsets = [TopicPartition(topic, int(number), offset) for number, offset in step["commit_at"].items()]
+                consumer.commit(offsets=offsets, asynchronous=False)
+            elif step.get("commit"):
                 consumer.commit(asynchronous=False)
         finally:
             consumer.close()
-        return self.report(step, messages)
+        return self.report(step, records)
 
     @staticmethod
-    def take(message, messages):
+    def subscribe(consumer, step, topic):
+        def elsewhere(consumer, partitions):
+            for partition in partitions:
+                partition.offset = step["seek"].get(str(partition.partition), partition.offset)
+            consumer.assign(partitions)
+
+        consumer.subscribe([topic], **({"on_assign": elsewhere} if "seek" in step else {}))
+
+    def read_as_member(self, member, step, topic):
+        consumer = self.consumer(step)
+        numbers = lambda partitions: [partition.partition for partition in partitions]
+        consumer.subscribe(
+            [topic],
+            on_assign=lambda _, partitions: member.assigned(numbers(partitions)),
+            on_revoke=lambda _, partitions: member.revoked(numbers(partitions)),
+            on_lost=lambda _, partitions: member.revoked(numbers(partitions)),
+        )
+        try:
+            while not member.stopping.is_set():
+                records = []
+                self.take(consumer.poll(0.1), records)
+                if records:
+                    consumer.commit(asynchronous=False)
+                    self.read += records
+        finally:
+            consumer.close()
+
+    @staticmethod
+    def take(message, records):
         if message is None:
             return
         if message.error():
             if message.error().code() not in (KafkaError._PARTITION_EOF, KafkaError.UNKNOWN_TOPIC_OR_PART):
                 raise KafkaException(message.error())
             return
-        messages.append(message)
+        records.append(Record(
+            message.partition(), message.offset(), message.key(), message.value(), message.headers() or [],
+            message.timestamp()[1],
+        ))
 
     def place(self, consumer, start, topic):
         partitions = [TopicPartition(topic, number) for number in self.partitions(topic)]
@@ -279,37 +278,6 @@ class Driver:
 
     def partitions(self, topic):
         return sorted(self.admin.list_topics(topic, timeout=10).topics[topic].partitions)
-
-    def report(self, step, messages):
-        messages.sort(key=lambda message: (message.partition(), message.offset()))
-        if step.get("summary"):
-            return self.summary(messages)
-        lines = []
-        for message in messages:
-            line = [message.partition(), message.offset(), text(message.key()), text(message.value())]
-            line += [[name, text(value)] for name, value in message.headers() or []]
-            if step.get("timestamps") == "recent":
-                line.append("recent" if abs(time.time() * 1000 - message.timestamp()[1]) < 60000 else "not recent")
-            elif step.get("timestamps"):
-                line.append(message.timestamp()[1])
-            lines.append(line)
-        return lines
-
-    @staticmethod
-    def summary(messages):
-        number = lambda message: int(message.value().rstrip(b"."))
-        pairs = [pair for pair in zip(messages, messages[1:]) if pair[0].partition() == pair[1].partition()]
-        by_partition = {}
-        for message in messages:
-            by_partition[str(message.partition())] = by_partition.get(str(message.partition()), 0) + 1
-        return {
-            "records": len(messages),
-            "value_bytes": sum(len(message.value()) for message in messages),
-            "in_order": all(number(a) < number(b) for a, b in pairs),
-            "first": messages[0].offset() if messages else -1,
-            "last": messages[-1].offset() if messages else -1,
-            "by_partition": by_partition,
-        }
 
     # ---- Offsets and groups ----------------------------------------------------------------------------------------
 
@@ -338,6 +306,17 @@ class Driver:
         offsets = {str(p.partition): p.offset for p in found.topic_partitions if p.topic == topic and p.offset >= 0}
         return dict(sorted(offsets.items()))
 
+    def reset_offsets(self, step, topic):
+        offsets = [TopicPartition(topic, int(number), offset) for number, offset in step["to"].items()]
+        group = ConsumerGroupTopicPartitions(self.prefix + step["group"], offsets)
+        self.one(self.admin.alter_consumer_group_offsets([group], request_timeout=10))
+
+    def list_groups(self, step, topic):
+        listed = self.admin.list_consumer_groups(request_timeout=10).result()
+        if listed.errors:
+            raise listed.errors[0]
+        return sorted(group.group_id[len(self.prefix):] for group in listed.valid if group.group_id.startswith(self.prefix))
+
     def describe_group(self, step, topic):
         group = self.prefix + step["group"]
         return self.one(self.admin.describe_consumer_groups([group], request_timeout=10)).state.name
@@ -346,11 +325,4 @@ class Driver:
         self.one(self.admin.delete_consumer_groups([self.prefix + step["group"]], request_timeout=10))
 
 
-def main():
-    driver = Driver(sys.argv[1])
-    for number, scenario in enumerate(json.load(sys.stdin)):
-        driver.prefix = f"{sys.argv[2]}-{number}-"
-        print(json.dumps(driver.run(scenario), ensure_ascii=False), flush=True)
-
-
-main()
+main(Driver)
