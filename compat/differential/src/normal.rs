@@ -145,10 +145,10 @@ pub fn text(mut response: AnyResponse, names: &mut Names) -> String {
                 words(&mut result.error_message);
             }
         }
-        AnyResponse::JoinGroup(response) => {
-            if response.error_code == i16::from(wire::ErrorCode::MemberIdRequired) {
-                response.member_id = Str::new();
-            }
+        AnyResponse::JoinGroup(response)
+            if response.error_code == i16::from(wire::ErrorCode::MemberIdRequired) =>
+        {
+            response.member_id = Str::new();
         }
         AnyResponse::ConsumerGroupHeartbeat(response) => words(&mut response.error_message),
         AnyResponse::ConsumerGroupDescribe(response) => {

@@ -304,7 +304,7 @@ impl Script {
                 op(version, request)
             }
             ApiKey::DescribeGroups => {
-                let groups = vec![format!("{}unknown", self.prefix).into(), Str::new()];
+                let groups = [format!("{}unknown", self.prefix).into(), Str::new()];
                 let request = DescribeGroupsRequest {
                     groups: groups[..1 + pick(random, 2)].to_vec(),
                     include_authorized_operations: version >= 3 && pick(random, 2) == 0,
