@@ -43,6 +43,8 @@ pub(crate) struct Site {
     pub disk_full: AtomicBool,
     /// What may change while the storage is open: see the options of these names.
     pub compaction: Mutex<CompactionOptions>,
+    /// They have changed: it is looked for something to compact at once.
+    pub compaction_wanted: AtomicBool,
     /// Deleted partitions whose files are still there.
     pub graveyard: Mutex<Vec<Arc<Partition>>>,
     /// Deleted partitions whose folders may be there still, whatever the next crash takes back.
@@ -87,6 +89,7 @@ impl Site {
             direct_bytes: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
             compaction,
+            compaction_wanted: AtomicBool::new(false),
             graveyard: Mutex::new(Vec::new()),
             deleted: Mutex::default(),
             early_roll_up: Mutex::default(),

@@ -154,7 +154,11 @@ impl Storage {
     /// Compacts like this from now on.
     pub fn tune_compaction(&self, options: &CompactionOptions) {
         for site in &self.inner.sites {
-            *site.compaction.lock() = options.clone();
+            let before = std::mem::replace(&mut *site.compaction.lock(), options.clone());
+            if before != *options {
+                site.compaction_wanted.store(true, Ordering::Release);
+                site.bell.ring();
+            }
         }
     }
 

@@ -457,6 +457,11 @@ impl Partition {
         if are_there < old.len() {
             return false;
         }
+        // Memory still has what was there before: readers shall see what is left.
+        let end = new.facts().end;
+        while state.tail.front().is_some_and(|batch| batch.last < end) {
+            state.tail.pop_front();
+        }
         state.segments.splice(at..at + old.len(), [new]);
         true
     }

@@ -183,6 +183,9 @@ impl Keeper {
             self.step_compaction(now);
             return Ok(true);
         }
+        if self.site.compaction_wanted.swap(false, Ordering::AcqRel) {
+            self.compaction_due = clock;
+        }
         if self.site.options.compacts && clock >= self.compaction_due {
             self.compaction_due = clock + self.site.compaction.lock().interval;
             if !self.site.disk_full.load(Ordering::Acquire) && self.begin_compaction(now) {

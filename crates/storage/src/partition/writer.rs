@@ -215,7 +215,8 @@ impl Partition {
                 BatchHeader::parse(&head).expect("a batch in memory or with a right CRC has a header");
             assert_eq!(header.base_offset, pending.base, "the batch is the one that was asked for");
             let size = header.size_bytes();
-            if !headers.is_empty() && self.would_roll(writer, bytes, &header, config, now) {
+            let is_late = headers.first().is_some_and(|first| is_late(&header, first, config));
+            if !headers.is_empty() && (is_late || self.would_roll(writer, bytes, &header, config, now)) {
                 break;
             }
             parts.push(head);
@@ -366,6 +367,14 @@ impl Partition {
             writer.synced = synced;
         }
     }
+}
+
+/// Whether a segment that begins with one batch is complete when the other comes, by their own times.
+fn is_late(header: &BatchHeader, first: &BatchHeader, config: &LogConfig) -> bool {
+    let age = header.max_timestamp.0.saturating_sub(first.max_timestamp.0);
+    !first.max_timestamp.is_none()
+        && !header.max_timestamp.is_none()
+        && age > config.roll_after().as_millis().min(i64::MAX as u128) as i64
 }
 
 impl Active {

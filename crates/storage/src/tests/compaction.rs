@@ -132,6 +132,18 @@ fn of_each_key_the_newest_record_is_left() {
 }
 
 #[test]
+fn readers_see_what_is_left_although_memory_had_it_all() {
+    let mut bench = Bench::new(Options { tail_bytes_max: 1 << 20, ..options() });
+    bench.create(P, config());
+    let expected = fill(&mut bench, 100);
+    assert_eq!(read(&bench.partition(P)).len(), 200);
+    passes(&mut bench, 20);
+    let found = read(&bench.partition(P));
+    assert_eq!(newest(&found), expected);
+    assert!(found.len() < 60, "{}", found.len());
+}
+
+#[test]
 fn a_topic_that_is_not_compacted_keeps_everything() {
     let mut bench = Bench::new(options());
     bench.create(P, LogConfig { compact: false, ..config() });
