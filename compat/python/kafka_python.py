@@ -229,8 +229,11 @@ class Driver(Base):
             lambda partitions: member.assigned(numbers(partitions)), lambda partitions: member.revoked(numbers(partitions)),
         ))
         try:
+            # A poll that ends in the middle of a rejoin leaves this client without its assignment and without heartbeats, for
+            # good. Knowing the topic first saves a second rebalance; long polls do the rest.
+            consumer.partitions_for_topic(topic)
             while not member.stopping.is_set():
-                records = self.polled(consumer, 100)
+                records = self.polled(consumer, 1000)
                 if records:
                     consumer.commit()
                     self.read += records
