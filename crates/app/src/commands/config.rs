@@ -5,7 +5,7 @@ use serde_json::json;
 use settings::Operation;
 use wire::describe_configs::{DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult};
 use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
-use wire::{DescribeConfigsRequest, IncrementalAlterConfigsRequest};
+use wire::{DescribeConfigsRequest, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use crate::cli::{ConfigCommand, Format};
 use crate::client::{self, Cluster, check};
@@ -90,17 +90,7 @@ async fn alter(
     resource_name: &str,
     configs: Vec<AlterableConfig>,
 ) -> anyhow::Result<()> {
-    let resource = AlterConfigsResource {
-        resource_type: BROKER_RESOURCE,
-        resource_name: resource_name.into(),
-        configs,
-        ..AlterConfigsResource::default()
-    };
-    let request = IncrementalAlterConfigsRequest {
-        resources: vec![resource],
-        ..IncrementalAlterConfigsRequest::default()
-    };
-    let answer = cluster.ask(&request).await?;
+    let answer = ask_to_alter(cluster, BROKER_RESOURCE, resource_name, configs).await?;
     for result in answer.responses {
         check(result.error_code, result.error_message.as_deref()).context("cannot change the settings")?;
     }
@@ -108,6 +98,26 @@ async fn alter(
         ALL_BROKERS => "changed the settings of all brokers".to_owned(),
         id => format!("changed the settings of broker {id}"),
     })
+}
+
+/// Asks the broker to change settings of a resource.
+pub async fn ask_to_alter(
+    cluster: &mut Cluster,
+    resource_type: i8,
+    name: &str,
+    configs: Vec<AlterableConfig>,
+) -> anyhow::Result<IncrementalAlterConfigsResponse> {
+    let resource = AlterConfigsResource {
+        resource_type,
+        resource_name: name.into(),
+        configs,
+        ..AlterConfigsResource::default()
+    };
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![resource],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    cluster.ask(&request).await
 }
 
 /// The settings of a resource, by name.

@@ -9,13 +9,12 @@ use wire::create_partitions::CreatePartitionsTopic;
 use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::delete_topics::DeleteTopicState;
-use wire::incremental_alter_configs::{AlterConfigsResource, AlterableConfig};
+use wire::incremental_alter_configs::AlterableConfig;
 use wire::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, ErrorCode,
-    IncrementalAlterConfigsRequest,
 };
 
-use super::config::{change, check_known, configs};
+use super::config::{ask_to_alter, change, check_known, configs};
 use super::failures::Failures;
 use crate::cli::{Format, TopicCommand};
 use crate::client::{self, Cluster, Refused, Topic, check};
@@ -270,17 +269,7 @@ async fn alter(
 ) -> anyhow::Result<()> {
     if !configs.is_empty() {
         check_unset(cluster, name, &configs).await?;
-        let resource = AlterConfigsResource {
-            resource_type: TOPIC_RESOURCE,
-            resource_name: name.into(),
-            configs,
-            ..AlterConfigsResource::default()
-        };
-        let request = IncrementalAlterConfigsRequest {
-            resources: vec![resource],
-            ..IncrementalAlterConfigsRequest::default()
-        };
-        let answer = cluster.ask(&request).await?;
+        let answer = ask_to_alter(cluster, TOPIC_RESOURCE, name, configs).await?;
         for result in answer.responses {
             check(result.error_code, result.error_message.as_deref())
                 .map_err(not_said)

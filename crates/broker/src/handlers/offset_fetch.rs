@@ -1,6 +1,7 @@
 //! OffsetFetch (KIP-447, KIP-709, KIP-848): what groups have committed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use coordinators::groups::{Committed, Groups, TopicPartition};
 use model::TopicId;
@@ -14,7 +15,7 @@ use wire::{ErrorCode, OffsetFetchRequest, OffsetFetchResponse, Str};
 use super::groups::Coordinator;
 use crate::error::of_host;
 use crate::request::Caller;
-use crate::topics::Topics;
+use crate::topics::{Topic, Topics};
 
 /// From here on one request asks for many groups.
 const BATCHED: i16 = 8;
@@ -74,9 +75,28 @@ async fn fetch(
     groups: &Coordinator,
 ) -> OffsetFetchResponseGroup {
     let group = wanted.group_id.to_string();
+    let by_id = caller.version >= BY_ID;
+    let named: Option<Vec<Named>> = wanted
+        .topics
+        .map(|wanted| wanted.into_iter().map(|topic| Named::new(topic, by_id, topics)).collect());
+    let keys: Option<Vec<TopicPartition>> =
+        named.as_ref().map(|named| named.iter().flat_map(Named::keys).collect());
     let committed = match groups.of(&group).await {
         Ok(host) => {
-            let offsets = move |groups: &Groups| groups.group(&group).map(|group| group.offsets.clone());
+            // The machine waits for this: only what is asked for is copied.
+            let offsets = move |groups: &Groups| {
+                let offsets = &groups.group(&group)?.offsets;
+                Some(match keys {
+                    None => offsets.clone(),
+                    Some(keys) => {
+                        let found = |key| {
+                            let committed = offsets.get(&key)?.clone();
+                            Some((key, committed))
+                        };
+                        keys.into_iter().filter_map(found).collect()
+                    }
+                })
+            };
             host.query(offsets).await.map(Option::unwrap_or_default)
         }
         Err(error) => Err(error),
@@ -89,39 +109,55 @@ async fn fetch(
             return answered;
         }
     };
-    let by_id = caller.version >= BY_ID;
-    answered.topics = match wanted.topics {
+    answered.topics = match named {
         None => everything(&committed, by_id, topics),
-        Some(wanted) => wanted.into_iter().map(|topic| named(topic, &committed, by_id, topics)).collect(),
+        Some(named) => named.into_iter().map(|topic| topic.answer(&committed)).collect(),
     };
     answered
 }
 
-fn named(
+/// A topic that was asked for by name or id.
+struct Named {
     wanted: OffsetFetchRequestTopics,
-    committed: &BTreeMap<TopicPartition, Committed>,
-    by_id: bool,
-    topics: &Topics,
-) -> OffsetFetchResponseTopics {
-    let known = if by_id { topics.by_id(wanted.topic_id) } else { topics.by_name(&wanted.name) };
-    let name = if by_id { known.as_ref().map(|topic| topic.name.clone()) } else { Some(wanted.name.clone()) };
-    let answer = |index: i32| match &name {
-        None => entry(index, None, Some(ErrorCode::UnknownTopicId)),
-        Some(name) => {
-            let key = TopicPartition { topic: name.to_string(), partition: index };
-            // A commit for an earlier topic of the same name says nothing about this one.
-            let current = |committed: &&Committed| {
-                committed.topic_id.is_zero()
-                    || known.as_ref().is_none_or(|topic| topic.id == committed.topic_id)
-            };
-            entry(index, committed.get(&key).filter(current), None)
+    known: Option<Arc<Topic>>,
+    /// `None` where it was asked for by an id that no topic has.
+    name: Option<Str>,
+}
+
+impl Named {
+    fn new(wanted: OffsetFetchRequestTopics, by_id: bool, topics: &Topics) -> Named {
+        let known = if by_id { topics.by_id(wanted.topic_id) } else { topics.by_name(&wanted.name) };
+        let name =
+            if by_id { known.as_ref().map(|topic| topic.name.clone()) } else { Some(wanted.name.clone()) };
+        Named { wanted, known, name }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = TopicPartition> {
+        let key = |name: &Str, index: &i32| TopicPartition { topic: name.to_string(), partition: *index };
+        self.name
+            .iter()
+            .flat_map(move |name| self.wanted.partition_indexes.iter().map(move |index| key(name, index)))
+    }
+
+    fn answer(self, committed: &BTreeMap<TopicPartition, Committed>) -> OffsetFetchResponseTopics {
+        let answer = |index: i32| match &self.name {
+            None => entry(index, None, Some(ErrorCode::UnknownTopicId)),
+            Some(name) => {
+                let key = TopicPartition { topic: name.to_string(), partition: index };
+                // A commit for an earlier topic of the same name says nothing about this one.
+                let current = |committed: &&Committed| {
+                    committed.topic_id.is_zero()
+                        || self.known.as_ref().is_none_or(|topic| topic.id == committed.topic_id)
+                };
+                entry(index, committed.get(&key).filter(current), None)
+            }
+        };
+        OffsetFetchResponseTopics {
+            partitions: self.wanted.partition_indexes.into_iter().map(answer).collect(),
+            name: self.wanted.name,
+            topic_id: self.wanted.topic_id,
+            ..Default::default()
         }
-    };
-    OffsetFetchResponseTopics {
-        partitions: wanted.partition_indexes.into_iter().map(answer).collect(),
-        name: wanted.name,
-        topic_id: wanted.topic_id,
-        ..Default::default()
     }
 }
 
