@@ -41,8 +41,9 @@ pub fn run(arguments: &ProduceArgs) -> anyhow::Result<()> {
         }
         let mut sender = Sender::new(arguments, topic);
         let mut lines = read_lines(arguments)?;
+        let mut held = None;
         loop {
-            let (batch, unreadable) = next_lines(&mut lines).await;
+            let (batch, unreadable) = next_lines(&mut lines, &mut held).await;
             let outcome = match sender.send(&mut cluster, &batch).await {
                 Ok(()) => unreadable.map_or(Ok(()), Err),
                 failed => failed,
@@ -132,19 +133,30 @@ impl Cut {
 }
 
 /// Waits for a line, then takes what else is there already, up to a batch; and what came instead of the next line, if
-/// it is an error.
-async fn next_lines(lines: &mut mpsc::Receiver<anyhow::Result<Line>>) -> (Vec<Line>, Option<anyhow::Error>) {
+/// it is an error. A line that would make the batch too large is held for the next one: the broker may refuse it, and
+/// shall not refuse those before it too.
+async fn next_lines(
+    lines: &mut mpsc::Receiver<anyhow::Result<Line>>,
+    held: &mut Option<Line>,
+) -> (Vec<Line>, Option<anyhow::Error>) {
     let mut batch = Vec::new();
     let mut bytes = 0;
-    let mut next = lines.recv().await;
+    let mut next = match held.take() {
+        Some(line) => Some(Ok(line)),
+        None => lines.recv().await,
+    };
     while let Some(line) = next {
         let line = match line {
             Ok(line) => line,
             Err(error) => return (batch, Some(error)),
         };
         bytes += line.key.as_ref().map_or(0, Vec::len) + line.value.as_ref().map_or(0, Vec::len);
+        if bytes > BATCH_BYTES_MAX && !batch.is_empty() {
+            *held = Some(line);
+            break;
+        }
         batch.push(line);
-        if batch.len() >= BATCH_RECORDS_MAX || bytes >= BATCH_BYTES_MAX {
+        if batch.len() >= BATCH_RECORDS_MAX {
             break;
         }
         next = lines.try_recv().ok();
