@@ -1,5 +1,4 @@
-//! Groups under load: how long they take to settle, and what their rebalancing costs producers. Raw members over one
-//! connection each, beating as their clients would.
+//! How long groups take to settle. Raw members over one connection each, beating as their clients would.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -19,13 +18,13 @@ use wire::{
     SyncGroupRequest,
 };
 
-use crate::load::{Figures, create, decode, read_frame, single};
+use crate::load::{Figures, create, decode, read_frame};
 use crate::server::{Server, connect};
 
 /// How often members beat.
 pub const BEAT: Duration = Duration::from_millis(500);
-const SESSION: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const SESSION: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ask<R: Request>(stream: &mut TcpStream, version: i16, request: &R) -> anyhow::Result<R::Response> {
     stream.write_all(&wire::encode_request(1, Some("bench"), version, request)?.to_bytes())?;
@@ -226,88 +225,7 @@ fn classic(address: &str, group: &str, leaves: bool, round: &Round) -> anyhow::R
     Ok(())
 }
 
-/// Single-record producers beside a hundred groups of ten: first quiet, then with members that come and go.
-pub fn beside_groups(server: &mut Server) -> anyhow::Result<Figures> {
-    const GROUPS: usize = 100;
-    const MEMBERS: usize = 10;
-    let name = server.new_topic();
-    let rounds: Vec<Arc<Round>> = (0..GROUPS).map(|_| Arc::default()).collect();
-    let mut threads = Vec::new();
-    for (number, round) in rounds.iter().enumerate() {
-        for _ in 0..MEMBERS {
-            let (address, group, round) = (server.address.clone(), format!("{name}-{number}"), round.clone());
-            threads.push(std::thread::spawn(move || classic(&address, &group, false, &round)));
-        }
-    }
-    wait(|| rounds.iter().all(|round| round.is_settled(MEMBERS))).context("the groups never settled")?;
-    let topic = server.new_topic();
-    create(&server.address, &topic, 16)?;
-    let cpu = server.cpu_seconds()?;
-    let quiet = single(&server.address, &topic, 16, 16, 32_000)?;
-    let quiet_cpu = server.cpu_seconds()? - cpu;
-    // One more member each, again and again: every group rebalances all the time.
-    let stop = Arc::new(AtomicBool::new(false));
-    let restless: Vec<JoinHandle<anyhow::Result<usize>>> = (0..GROUPS)
-        .map(|number| {
-            let (address, name, stop) = (server.address.clone(), name.clone(), stop.clone());
-            std::thread::spawn(move || {
-                let mut stream = connect(&address)?;
-                let mut count = 0;
-                while !stop.load(Ordering::Acquire) {
-                    let group = format!("{name}-{number}");
-                    let join = JoinGroupRequest {
-                        group_id: group.as_str().into(),
-                        session_timeout_ms: SESSION.as_millis() as i32,
-                        rebalance_timeout_ms: PATIENCE.as_millis() as i32,
-                        protocol_type: "bench".into(),
-                        protocols: vec![JoinGroupRequestProtocol {
-                            name: "all".into(),
-                            ..Default::default()
-                        }],
-                        ..Default::default()
-                    };
-                    // Version 3 joins without an id; it waits for the others.
-                    let joined = ask(&mut stream, 3, &join)?;
-                    let leave = LeaveGroupRequest {
-                        group_id: group.as_str().into(),
-                        member_id: joined.member_id,
-                        ..Default::default()
-                    };
-                    ask(&mut stream, 2, &leave)?;
-                    count += 1;
-                }
-                Ok(count)
-            })
-        })
-        .collect();
-    let cpu = server.cpu_seconds()?;
-    let busy = single(&server.address, &topic, 16, 16, 32_000)?;
-    let busy_cpu = server.cpu_seconds()? - cpu;
-    stop.store(true, Ordering::Release);
-    let mut rebalances = 0;
-    for thread in restless {
-        rebalances += thread.join().map_err(|_| anyhow::anyhow!("a member panicked"))??;
-    }
-    rounds.iter().for_each(|round| round.stop.store(true, Ordering::Release));
-    for thread in threads {
-        // Members that wait for others when these have gone are cut off with the broker.
-        if thread.is_finished() {
-            let _ = thread.join();
-        }
-    }
-    let p99 = |figures: &Figures| {
-        figures.iter().find(|(name, _)| *name == "p99 ms").map_or(f64::NAN, |(_, ms)| *ms)
-    };
-    Ok(vec![
-        ("produce p99 ms, groups quiet", p99(&quiet)),
-        ("produce p99 ms, groups rebalancing", p99(&busy)),
-        ("broker CPU s, quiet", quiet_cpu),
-        ("broker CPU s, rebalancing", busy_cpu),
-        ("members that came and went", rebalances as f64),
-    ])
-}
-
-fn wait(mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
+pub fn wait(mut done: impl FnMut() -> bool) -> anyhow::Result<()> {
     let began = Instant::now();
     while !done() {
         ensure!(began.elapsed() < PATIENCE, "{PATIENCE:?} were not enough");

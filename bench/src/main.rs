@@ -8,6 +8,7 @@
 mod groups;
 mod load;
 mod report;
+mod restless;
 mod server;
 
 use std::collections::BTreeMap;
@@ -104,7 +105,7 @@ fn measure_groups(arguments: &Arguments) -> anyhow::Result<()> {
         let measures = [
             ("KIP-848, 1,000 members, 1,000 partitions", groups::consumer_group(&mut server, 1000)?),
             ("classic group, 100 members", groups::classic_group(&mut server, 100)?),
-            ("100 classic groups of 10", groups::beside_groups(&mut server)?),
+            ("100 classic groups of 10", restless::beside_groups(&mut server)?),
         ];
         for (name, figures) in measures {
             for (figure, value) in figures {
