@@ -1,23 +1,20 @@
-//! A small Kafka client for the command line: one request at a time on each connection, no state kept anywhere.
+//! How commands use the Kafka client.
 //!
-//! It never retries where a request may already have been carried out (the connection broke), so a command does
-//! nothing twice (`consume` may: reading changes nothing); where the broker itself says "not now", it asks again until the patience of `--timeout` ends.
-//!
-//! Start reading at [`Cluster`].
+//! A command does nothing twice: it never retries where a request may already have been carried out (the connection
+//! broke; `consume` may: reading changes nothing). Where the broker itself says "not now", it asks again until the
+//! patience of `--timeout` ends.
 
-mod bootstrap;
-mod cluster;
-mod connection;
-mod partitioner;
-mod refusal;
+use std::time::Duration;
 
-pub use bootstrap::Bootstrap;
-pub use cluster::{Cluster, Overview, Partition, Topic, by_leader};
-pub use connection::{Connection, Lost};
-pub use partitioner::partition_of_key;
-pub use refusal::{Refused, check};
+pub use client::{
+    AskError, Bootstrap, Cluster, Overview, Partition, Refused, Topic, by_leader, check, partition_of_key,
+};
+use tokio::time::{Instant, sleep};
 
 use crate::cli::BrokerArgs;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a command that talks to a broker.
 pub fn run<T>(
@@ -25,5 +22,37 @@ pub fn run<T>(
     command: impl AsyncFnOnce(Cluster) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { command(Cluster::connect(arguments).await?).await })
+    let options = client::Options {
+        bootstrap: arguments.bootstrap.clone(),
+        client_id: "levada-cli".to_owned(),
+        patience: Duration::from_secs(arguments.timeout),
+    };
+    runtime.block_on(async { command(Cluster::connect(options).await?).await })
+}
+
+/// Does something over as long as brokers say "not now", until the patience ends. Only for what does no harm when
+/// it is done twice.
+pub async fn persist<T>(
+    cluster: &Cluster,
+    mut attempt: impl AsyncFnMut(&Cluster) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let deadline = Instant::now() + cluster.patience();
+    loop {
+        match attempt(cluster).await {
+            Err(error) if refused(&error).is_some_and(Refused::is_passing) && Instant::now() < deadline => {
+                sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The broker's "no", where that is what went wrong.
+pub fn refused(error: &anyhow::Error) -> Option<&Refused> {
+    error.downcast_ref::<Refused>().or_else(|| error.downcast_ref::<AskError>().and_then(AskError::refused))
+}
+
+/// The broker cannot be reached, or does not answer any more.
+pub fn is_lost(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<AskError>().is_some_and(AskError::is_lost)
 }

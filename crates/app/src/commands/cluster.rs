@@ -8,7 +8,7 @@ use crate::output::line;
 
 pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
     let ClusterCommand::Info { format, broker } = command;
-    client::run(broker, async |mut cluster| print(&cluster.overview().await?, *format))
+    client::run(broker, async |cluster| print(&cluster.overview().await?, *format))
 }
 
 fn print(overview: &Overview, format: Format) -> anyhow::Result<()> {

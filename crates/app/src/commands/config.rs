@@ -21,12 +21,12 @@ const DEFAULT: i8 = 5;
 pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
         ConfigCommand::Get { names, all, broker_id, format, broker } => {
-            client::run(broker, async |mut cluster| {
+            client::run(broker, async |cluster| {
                 let id = match broker_id {
                     Some(id) => *id,
-                    None => first_broker(&mut cluster).await?,
+                    None => first_broker(&cluster).await?,
                 };
-                get(&mut cluster, id, names, *all, *format).await
+                get(&cluster, id, names, *all, *format).await
             })
         }
         ConfigCommand::Set { set, unset, broker_id, broker } => {
@@ -35,18 +35,18 @@ pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
                 .chain(unset.iter().map(|name| change(name, Operation::Delete, None)))
                 .collect();
             let resource = broker_id.map_or(ALL_BROKERS.to_owned(), |id| id.to_string());
-            client::run(broker, async |mut cluster| alter(&mut cluster, &resource, changes).await)
+            client::run(broker, async |cluster| alter(&cluster, &resource, changes).await)
         }
     }
 }
 
-async fn first_broker(cluster: &mut Cluster) -> anyhow::Result<i32> {
+async fn first_broker(cluster: &Cluster) -> anyhow::Result<i32> {
     let overview = cluster.overview().await?;
     overview.brokers.keys().next().copied().context("the cluster names no broker")
 }
 
 async fn get(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     broker: i32,
     names: &[String],
     all: bool,
@@ -85,11 +85,7 @@ fn source(code: i8) -> &'static str {
     }
 }
 
-async fn alter(
-    cluster: &mut Cluster,
-    resource_name: &str,
-    configs: Vec<AlterableConfig>,
-) -> anyhow::Result<()> {
+async fn alter(cluster: &Cluster, resource_name: &str, configs: Vec<AlterableConfig>) -> anyhow::Result<()> {
     let answer = ask_to_alter(cluster, BROKER_RESOURCE, resource_name, configs).await?;
     for result in answer.responses {
         check(result.error_code, result.error_message.as_deref()).context("cannot change the settings")?;
@@ -102,7 +98,7 @@ async fn alter(
 
 /// Asks the broker to change settings of a resource.
 pub async fn ask_to_alter(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     resource_type: i8,
     name: &str,
     configs: Vec<AlterableConfig>,
@@ -117,12 +113,12 @@ pub async fn ask_to_alter(
         resources: vec![resource],
         ..IncrementalAlterConfigsRequest::default()
     };
-    cluster.ask(&request).await
+    Ok(cluster.ask(&request).await?)
 }
 
 /// The settings of a resource, by name.
 pub async fn configs(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     resource_type: i8,
     name: &str,
 ) -> anyhow::Result<Vec<DescribeConfigsResourceResult>> {

@@ -16,7 +16,7 @@ use wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use wire::{ErrorCode, FetchRequest};
 
 use crate::cli::ConsumeArgs;
-use crate::client::{self, Cluster, Lost, Refused, Topic, by_leader, check};
+use crate::client::{self, Cluster, Refused, Topic, by_leader, check};
 use crate::output;
 
 /// How long the broker waits for more before it answers with nothing.
@@ -33,16 +33,16 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub fn run(arguments: &ConsumeArgs) -> anyhow::Result<()> {
     let from = if arguments.from_beginning { "beginning" } else { &arguments.from };
     let start = Start::parse("--from", from, SystemClock::new().now())?;
-    client::run(&arguments.broker, async |mut cluster| {
+    client::run(&arguments.broker, async |cluster| {
         let topic = cluster.topic(&arguments.topic, false).await?;
         let partitions = match arguments.partition.is_empty() {
             true => topic.partitions.iter().map(|partition| partition.index).collect(),
             false => arguments.partition.clone(),
         };
-        let mut reader = Reader::place(&mut cluster, arguments, topic, partitions, start).await?;
+        let mut reader = Reader::place(&cluster, arguments, topic, partitions, start).await?;
         while !reader.is_done() {
-            if let Err(error) = reader.step(&mut cluster).await {
-                reader.get_on(&mut cluster, error).await?;
+            if let Err(error) = reader.step(&cluster).await {
+                reader.get_on(&cluster, error).await?;
             }
         }
         Ok(())
@@ -62,14 +62,14 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     async fn place(
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         arguments: &'a ConsumeArgs,
         topic: Topic,
         partitions: Vec<i32>,
         start: Start,
     ) -> anyhow::Result<Reader<'a>> {
         let isolation = i8::from(arguments.read_committed);
-        let at = async |cluster: &mut Cluster, timestamp| {
+        let at = async |cluster: &Cluster, timestamp| {
             let found = cluster.offsets(&topic, &partitions, timestamp, isolation).await?;
             anyhow::Ok(found)
         };
@@ -104,7 +104,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Looks for new partitions now and then, and fetches once.
-    async fn step(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+    async fn step(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         if self.looked_at.elapsed() >= METADATA_INTERVAL {
             self.look(cluster).await?;
         }
@@ -112,14 +112,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Where the broker went away or said "not now": waits until it can be asked again, as long as `--timeout` says.
-    async fn get_on(&mut self, cluster: &mut Cluster, error: anyhow::Error) -> anyhow::Result<()> {
+    async fn get_on(&mut self, cluster: &Cluster, error: anyhow::Error) -> anyhow::Result<()> {
         let patience = cluster.patience();
         let deadline = Instant::now() + patience;
         let mut problem = error;
         let mut was_lost = false;
         loop {
-            let is_lost = problem.is::<Lost>();
-            let is_passing = problem.downcast_ref::<Refused>().is_some_and(Refused::is_passing);
+            let is_lost = client::is_lost(&problem);
+            let is_passing = client::refused(&problem).is_some_and(Refused::is_passing);
             if !is_lost && !is_passing {
                 return Err(problem);
             }
@@ -133,9 +133,6 @@ impl<'a> Reader<'a> {
             sleep(PAUSE).await;
             // A deleted topic is deleted; but a cluster that has just come back may not know all of its topics yet.
             let tried = async {
-                if was_lost {
-                    *cluster = Cluster::connect(&self.arguments.broker).await?;
-                }
                 self.look(cluster).await?;
                 self.read(cluster).await
             };
@@ -154,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Who leads what now, and partitions that are new, which are read from their beginning.
-    async fn look(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+    async fn look(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         let topic = cluster.topic(&self.topic.name, false).await?;
         if topic.id != self.topic.id {
             bail!("{} was deleted while it was read, and is another topic now", topic.name);
@@ -184,7 +181,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One fetch from each leader.
-    async fn read(&mut self, cluster: &mut Cluster) -> anyhow::Result<()> {
+    async fn read(&mut self, cluster: &Cluster) -> anyhow::Result<()> {
         for (leader, partitions) in by_leader(&self.topic, &self.open_partitions())? {
             let request = self.request(&partitions);
             let answer = cluster.node(leader).await?.ask(&request).await?;
@@ -269,7 +266,7 @@ fn check_offset(topic: &str, partition: i32, offset: i64, (first, end): (i64, i6
 }
 
 fn is_unknown_topic(error: &anyhow::Error) -> bool {
-    let is = |code| error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(code));
+    let is = |code| client::refused(error).is_some_and(|refused| refused.is(code));
     is(ErrorCode::UnknownTopicOrPartition) || is(ErrorCode::UnknownTopicId)
 }
 

@@ -16,7 +16,7 @@ use wire::{DeleteGroupsRequest, ErrorCode, ListGroupsRequest};
 use super::consume::Start;
 use super::failures::Failures;
 use crate::cli::{Format, GroupCommand, GroupType};
-use crate::client::{self, Cluster, Refused, check};
+use crate::client::{self, AskError, Cluster, Refused, check};
 use crate::output::line;
 
 /// Stands for what is not there.
@@ -25,12 +25,12 @@ const NOTHING: &str = "-";
 pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
     match command {
         GroupCommand::List { state, types, format, broker } => {
-            client::run(broker, async |mut cluster| list(&mut cluster, state, types, *format).await)
+            client::run(broker, async |cluster| list(&cluster, state, types, *format).await)
         }
-        GroupCommand::Describe { groups, format, broker } => client::run(broker, async |mut cluster| {
+        GroupCommand::Describe { groups, format, broker } => client::run(broker, async |cluster| {
             let mut failures = Failures::default();
             for name in groups {
-                failures.note(show(&mut cluster, name, *format).await)?;
+                failures.note(show(&cluster, name, *format).await)?;
             }
             failures.end()
         }),
@@ -48,18 +48,18 @@ pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
                 true => Partitions::Committed,
                 false => Partitions::Of { topics: topic.clone(), indexes: partition.clone() },
             };
-            client::run(broker, async |mut cluster| {
-                reset::reset(&mut cluster, group, &partitions, place, *dry_run).await
+            client::run(broker, async |cluster| {
+                reset::reset(&cluster, group, &partitions, place, *dry_run).await
             })
         }
         GroupCommand::Delete { groups, broker } => {
-            client::run(broker, async |mut cluster| delete(&mut cluster, groups).await)
+            client::run(broker, async |cluster| delete(&cluster, groups).await)
         }
     }
 }
 
 async fn list(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     states: &[String],
     types: &[GroupType],
     format: Format,
@@ -96,23 +96,22 @@ async fn list(
 }
 
 /// The groups of every broker: each knows those that it coordinates.
-async fn listed(cluster: &mut Cluster) -> anyhow::Result<BTreeMap<String, ListedGroup>> {
+async fn listed(cluster: &Cluster) -> anyhow::Result<BTreeMap<String, ListedGroup>> {
     let mut groups = BTreeMap::new();
     for id in cluster.brokers().await? {
-        let of_broker = cluster
-            .persist(async |cluster| {
-                let answer = cluster.node(id).await?.ask(&ListGroupsRequest::default()).await?;
-                check(answer.error_code, None)
-                    .with_context(|| format!("cannot list the groups of broker {id}"))?;
-                Ok(answer.groups)
-            })
-            .await?;
+        let of_broker = client::persist(cluster, async |cluster| {
+            let answer = cluster.node(id).await?.ask(&ListGroupsRequest::default()).await?;
+            check(answer.error_code, None)
+                .with_context(|| format!("cannot list the groups of broker {id}"))?;
+            Ok(answer.groups)
+        });
+        let of_broker = of_broker.await?;
         groups.extend(of_broker.into_iter().map(|group| (group.group_id.to_string(), group)));
     }
     Ok(groups)
 }
 
-async fn show(cluster: &mut Cluster, name: &str, format: Format) -> anyhow::Result<()> {
+async fn show(cluster: &Cluster, name: &str, format: Format) -> anyhow::Result<()> {
     let group = describe(cluster, name).await?.ok_or_else(|| no_such_group(name))?;
     let rows = rows(cluster, &group).await?;
     match format {
@@ -145,7 +144,7 @@ impl Row {
 type Rows = BTreeMap<(String, i32), Row>;
 
 /// Of all partitions that the group has committed or that a member reads.
-async fn rows(cluster: &mut Cluster, group: &Description) -> anyhow::Result<Rows> {
+async fn rows(cluster: &Cluster, group: &Description) -> anyhow::Result<Rows> {
     let mut rows = Rows::new();
     for (partition, offset) in description::committed(cluster, &group.name).await? {
         rows.entry(partition).or_default().committed = Some(offset);
@@ -176,8 +175,8 @@ async fn rows(cluster: &mut Cluster, group: &Description) -> anyhow::Result<Rows
     Ok(rows)
 }
 
-fn is_missing_topic(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Refused>().is_some_and(|refused| refused.is(ErrorCode::UnknownTopicOrPartition))
+fn is_missing_topic(error: &AskError) -> bool {
+    error.refused().is_some_and(|refused| refused.is(ErrorCode::UnknownTopicOrPartition))
 }
 
 fn show_text(group: &Description, rows: &Rows) -> anyhow::Result<()> {
@@ -251,10 +250,10 @@ fn as_json(group: &Description, rows: &Rows) -> serde_json::Value {
     })
 }
 
-async fn delete(cluster: &mut Cluster, groups: &[String]) -> anyhow::Result<()> {
+async fn delete(cluster: &Cluster, groups: &[String]) -> anyhow::Result<()> {
     let mut failures = Failures::default();
     for name in groups {
-        let deleting = async |cluster: &mut Cluster| {
+        let deleting = async |cluster: &Cluster| {
             let request = DeleteGroupsRequest {
                 groups_names: vec![name.as_str().into()],
                 ..DeleteGroupsRequest::default()
@@ -264,7 +263,7 @@ async fn delete(cluster: &mut Cluster, groups: &[String]) -> anyhow::Result<()> 
                 answer.results.into_iter().next().context("the broker left the group out of its answer")?;
             Ok(check(result.error_code, result.error_message.as_deref())?)
         };
-        match cluster.persist(deleting).await {
+        match client::persist(cluster, deleting).await {
             Ok(()) => line(&format!("deleted {name}"))?,
             Err(error) => failures.note(Err(error.context(format!("cannot delete {name}"))))?,
         }

@@ -15,7 +15,7 @@ use wire::ProduceRequest;
 use wire::produce::{PartitionProduceData, TopicProduceData};
 
 use crate::cli::{Codec, ProduceArgs};
-use crate::client::{self, Cluster, Lost, Topic, check, partition_of_key};
+use crate::client::{self, Cluster, Topic, check, partition_of_key};
 use crate::output;
 
 /// A batch is sent when it holds so many records or bytes, or when no more lines are waiting.
@@ -34,7 +34,7 @@ struct Line {
 }
 
 pub fn run(arguments: &ProduceArgs) -> anyhow::Result<()> {
-    client::run(&arguments.broker, async |mut cluster| {
+    client::run(&arguments.broker, async |cluster| {
         let topic = cluster.topic(&arguments.topic, true).await?;
         if let Some(partition) = arguments.partition {
             client::by_leader(&topic, &[partition])?;
@@ -44,7 +44,7 @@ pub fn run(arguments: &ProduceArgs) -> anyhow::Result<()> {
         let mut held = None;
         loop {
             let (batch, unreadable) = next_lines(&mut lines, &mut held).await;
-            let outcome = match sender.send(&mut cluster, &batch).await {
+            let outcome = match sender.send(&cluster, &batch).await {
                 Ok(()) => unreadable.map_or(Ok(()), Err),
                 failed => failed,
             };
@@ -192,7 +192,7 @@ impl<'a> Sender<'a> {
     }
 
     /// One batch a partition, each acknowledged (unless acks is 0) before the next lines are read.
-    async fn send(&mut self, cluster: &mut Cluster, lines: &[Line]) -> anyhow::Result<()> {
+    async fn send(&mut self, cluster: &Cluster, lines: &[Line]) -> anyhow::Result<()> {
         let now = self.clock.now();
         for (partition, lines) in self.by_partition(lines) {
             let deadline = Instant::now() + cluster.patience();
@@ -203,7 +203,7 @@ impl<'a> Sender<'a> {
                         self.topic = cluster.topic(&self.topic.name, false).await?;
                     }
                     Err(error) => {
-                        let in_doubt = if error.is::<Lost>() {
+                        let in_doubt = if client::is_lost(&error) {
                             " (it is not known whether the broker has them)"
                         } else {
                             ""
@@ -235,7 +235,7 @@ impl<'a> Sender<'a> {
 
     async fn send_one(
         &self,
-        cluster: &mut Cluster,
+        cluster: &Cluster,
         partition: i32,
         lines: &[&Line],
         now: Timestamp,
@@ -276,7 +276,7 @@ impl<'a> Sender<'a> {
         };
         let node = cluster.node(leader).await?;
         if acks == 0 {
-            return node.tell(&request).await;
+            return Ok(node.tell(&request).await?);
         }
         let answer = node.ask(&request).await?;
         let answer = answer.responses.into_iter().flat_map(|topic| topic.partition_responses).next();
@@ -299,7 +299,7 @@ fn place(lines: &[&Line]) -> String {
 
 /// Whether the broker said "not now": then it did nothing, and asking again does nothing twice.
 fn may_pass(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<client::Refused>().is_some_and(client::Refused::is_passing)
+    client::refused(error).is_some_and(client::Refused::is_passing)
 }
 
 fn codec(codec: Codec) -> Compression {

@@ -30,7 +30,7 @@ const SET_BY_TOPIC: i8 = 1;
 pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
     match command {
         TopicCommand::Create { topics, partitions, replication_factor, set, if_not_exists, broker } => {
-            client::run(broker, async |mut cluster| {
+            client::run(broker, async |cluster| {
                 let wanted: Vec<CreatableTopic> = topics
                     .iter()
                     .map(|name| CreatableTopic {
@@ -41,24 +41,24 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
                         ..CreatableTopic::default()
                     })
                     .collect();
-                create(&mut cluster, wanted, replication_factor.unwrap_or(-1), *if_not_exists).await
+                create(&cluster, wanted, replication_factor.unwrap_or(-1), *if_not_exists).await
             })
         }
         TopicCommand::List { internal, format, broker } => {
-            client::run(broker, async |mut cluster| list(&mut cluster, *internal, *format).await)
+            client::run(broker, async |cluster| list(&cluster, *internal, *format).await)
         }
-        TopicCommand::Describe { topics, all, format, broker } => client::run(broker, async |mut cluster| {
+        TopicCommand::Describe { topics, all, format, broker } => client::run(broker, async |cluster| {
             let mut failures = Failures::default();
             for name in topics {
-                failures.note(describe(&mut cluster, name, *all, *format).await)?;
+                failures.note(describe(&cluster, name, *all, *format).await)?;
             }
             failures.end()
         }),
         TopicCommand::Delete { topics, if_exists, broker } => {
-            client::run(broker, async |mut cluster| delete(&mut cluster, topics, *if_exists).await)
+            client::run(broker, async |cluster| delete(&cluster, topics, *if_exists).await)
         }
         TopicCommand::DeleteRecords { topic, before, all: _, broker } => {
-            client::run(broker, async |mut cluster| delete_records(&mut cluster, topic, before).await)
+            client::run(broker, async |cluster| delete_records(&cluster, topic, before).await)
         }
         TopicCommand::Alter { topic, partitions, set, unset, append, subtract, broker } => {
             let changed =
@@ -71,13 +71,13 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
             if changes.is_empty() && partitions.is_none() {
                 bail!("nothing to change: give --partitions, --set, --unset, --append or --subtract");
             }
-            client::run(broker, async |mut cluster| alter(&mut cluster, topic, *partitions, changes).await)
+            client::run(broker, async |cluster| alter(&cluster, topic, *partitions, changes).await)
         }
     }
 }
 
 async fn create(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     topics: Vec<CreatableTopic>,
     copies: i16,
     if_not_exists: bool,
@@ -107,7 +107,7 @@ async fn create(
     failures.end()
 }
 
-async fn list(cluster: &mut Cluster, internal: bool, format: Format) -> anyhow::Result<()> {
+async fn list(cluster: &Cluster, internal: bool, format: Format) -> anyhow::Result<()> {
     let topics = cluster.topics().await?;
     let shown: Vec<&Topic> = topics.iter().filter(|topic| internal || !topic.internal).collect();
     let width = shown.iter().map(|topic| topic.name.len()).max().unwrap_or(0);
@@ -126,7 +126,7 @@ async fn list(cluster: &mut Cluster, internal: bool, format: Format) -> anyhow::
     Ok(())
 }
 
-async fn describe(cluster: &mut Cluster, name: &str, all: bool, format: Format) -> anyhow::Result<()> {
+async fn describe(cluster: &Cluster, name: &str, all: bool, format: Format) -> anyhow::Result<()> {
     let topic = cluster.topic(name, false).await?;
     let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
     let first = cluster.offsets(&topic, &indexes, -2, 0).await?;
@@ -195,9 +195,9 @@ fn partition_lines(
         .collect()
 }
 
-async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> anyhow::Result<()> {
+async fn delete(cluster: &Cluster, topics: &[String], if_exists: bool) -> anyhow::Result<()> {
     // Names stand in one of two places, by version.
-    let by_state = cluster.seed().version(wire::ApiKey::DeleteTopics)? >= 6;
+    let by_state = cluster.seed().await?.version(wire::ApiKey::DeleteTopics)? >= 6;
     let state =
         |name: &String| DeleteTopicState { name: Some(name.as_str().into()), ..DeleteTopicState::default() };
     let request = DeleteTopicsRequest {
@@ -226,7 +226,7 @@ async fn delete(cluster: &mut Cluster, topics: &[String], if_exists: bool) -> an
 }
 
 /// Moves the start of partitions' logs: all to their ends where `before` names none.
-async fn delete_records(cluster: &mut Cluster, name: &str, before: &[(i32, i64)]) -> anyhow::Result<()> {
+async fn delete_records(cluster: &Cluster, name: &str, before: &[(i32, i64)]) -> anyhow::Result<()> {
     let topic = cluster.topic(name, false).await?;
     let wanted: BTreeMap<i32, i64> = match before.is_empty() {
         true => topic.partitions.iter().map(|partition| (partition.index, TO_THE_END)).collect(),
@@ -262,7 +262,7 @@ async fn delete_records(cluster: &mut Cluster, name: &str, before: &[(i32, i64)]
 }
 
 async fn alter(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     name: &str,
     partitions: Option<i32>,
     configs: Vec<AlterableConfig>,
@@ -300,7 +300,7 @@ async fn alter(
 }
 
 /// A name that the broker does not know can be put back to its default as often as one likes: brokers do not say so.
-async fn check_unset(cluster: &mut Cluster, name: &str, changes: &[AlterableConfig]) -> anyhow::Result<()> {
+async fn check_unset(cluster: &Cluster, name: &str, changes: &[AlterableConfig]) -> anyhow::Result<()> {
     let is_unset = |change: &&AlterableConfig| change.config_operation == Operation::Delete.code();
     if !changes.iter().any(|change| is_unset(&change)) {
         return Ok(());

@@ -11,7 +11,7 @@ use wire::{
     Reader,
 };
 
-use crate::client::{Cluster, check};
+use crate::client::{self, Cluster, check};
 
 /// From here on OffsetFetch names topics by their ids.
 const FETCH_BY_NAME_MAX: i16 = 9;
@@ -47,16 +47,16 @@ impl Member {
 }
 
 /// None: there is no such group.
-pub async fn describe(cluster: &mut Cluster, name: &str) -> anyhow::Result<Option<Description>> {
-    let describing = async |cluster: &mut Cluster| match consumers(cluster, name).await? {
+pub async fn describe(cluster: &Cluster, name: &str) -> anyhow::Result<Option<Description>> {
+    let describing = async |cluster: &Cluster| match consumers(cluster, name).await? {
         Some(found) => Ok(Some(found)),
         None => classic(cluster, name).await,
     };
-    cluster.persist(describing).await.with_context(|| format!("cannot describe {name}"))
+    client::persist(cluster, describing).await.with_context(|| format!("cannot describe {name}"))
 }
 
 /// A group under KIP-848, if this is one and the broker knows of such.
-async fn consumers(cluster: &mut Cluster, name: &str) -> anyhow::Result<Option<Description>> {
+async fn consumers(cluster: &Cluster, name: &str) -> anyhow::Result<Option<Description>> {
     let connection = cluster.coordinator(name).await?;
     if connection.version(ApiKey::ConsumerGroupDescribe).is_err() {
         return Ok(None);
@@ -97,7 +97,7 @@ async fn consumers(cluster: &mut Cluster, name: &str) -> anyhow::Result<Option<D
     }))
 }
 
-async fn classic(cluster: &mut Cluster, name: &str) -> anyhow::Result<Option<Description>> {
+async fn classic(cluster: &Cluster, name: &str) -> anyhow::Result<Option<Description>> {
     let request = DescribeGroupsRequest { groups: vec![name.into()], ..DescribeGroupsRequest::default() };
     let answer = cluster.coordinator(name).await?.ask(&request).await?;
     let group = answer.groups.into_iter().next().context("the broker left the group out of its answer")?;
@@ -144,8 +144,8 @@ fn assigned(assignment: Bytes) -> Assigned {
 }
 
 /// All offsets that a group has committed.
-pub async fn committed(cluster: &mut Cluster, name: &str) -> anyhow::Result<BTreeMap<(String, i32), i64>> {
-    let fetching = async |cluster: &mut Cluster| {
+pub async fn committed(cluster: &Cluster, name: &str) -> anyhow::Result<BTreeMap<(String, i32), i64>> {
+    let fetching = async |cluster: &Cluster| {
         let connection = cluster.coordinator(name).await?;
         let is_batched = connection.version(ApiKey::OffsetFetch)? >= FETCH_BATCHED;
         let group = OffsetFetchRequestGroup {
@@ -191,7 +191,9 @@ pub async fn committed(cluster: &mut Cluster, name: &str) -> anyhow::Result<BTre
         }
         Ok(offsets)
     };
-    cluster.persist(fetching).await.with_context(|| format!("cannot fetch what {name} has committed"))
+    client::persist(cluster, fetching)
+        .await
+        .with_context(|| format!("cannot fetch what {name} has committed"))
 }
 
 #[cfg(test)]

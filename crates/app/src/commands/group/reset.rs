@@ -7,7 +7,7 @@ use wire::offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic
 use wire::{ErrorCode, OffsetCommitRequest};
 
 use super::description::{committed, describe};
-use crate::client::{Cluster, Refused, check};
+use crate::client::{self, Cluster, Refused, check};
 use crate::commands::consume::Start;
 use crate::commands::failures::Failures;
 use crate::output::{line, note};
@@ -34,7 +34,7 @@ pub enum Partitions {
 }
 
 pub async fn reset(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     group: &str,
     partitions: &Partitions,
     place: Place,
@@ -66,7 +66,7 @@ pub async fn reset(
 }
 
 /// Members go on where they are, and commit that.
-async fn refuse_members(cluster: &mut Cluster, group: &str) -> anyhow::Result<()> {
+async fn refuse_members(cluster: &Cluster, group: &str) -> anyhow::Result<()> {
     let Some(found) = describe(cluster, group).await? else {
         note(&format!("there is no group {group} yet"));
         return Ok(());
@@ -93,7 +93,7 @@ struct Move {
 }
 
 async fn moves(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     group: &str,
     partitions: &Partitions,
     place: Place,
@@ -173,7 +173,7 @@ impl Log {
 
 /// Commits as an administrator does, without being a member; what was refused.
 async fn commit(
-    cluster: &mut Cluster,
+    cluster: &Cluster,
     group: &str,
     moves: &BTreeMap<(String, i32), Move>,
 ) -> anyhow::Result<BTreeMap<(String, i32), Refused>> {
@@ -196,7 +196,7 @@ async fn commit(
         topics: topics.into_iter().map(topic).collect(),
         ..OffsetCommitRequest::default()
     };
-    let committing = async |cluster: &mut Cluster| {
+    let committing = async |cluster: &Cluster| {
         let answer = cluster.coordinator(group).await?.ask_up_to(COMMIT_BY_NAME_MAX, &request).await?;
         let mut refused = BTreeMap::new();
         for topic in answer.topics {
@@ -213,7 +213,7 @@ async fn commit(
         }
         Ok(refused)
     };
-    cluster.persist(committing).await.with_context(|| format!("cannot move {group}"))
+    client::persist(cluster, committing).await.with_context(|| format!("cannot move {group}"))
 }
 
 /// How the broker refuses offsets from outside where somebody joined meanwhile.

@@ -1,10 +1,11 @@
 //! The brokers behind one address: who leads what.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
 use model::TopicId;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
@@ -13,13 +14,13 @@ use wire::{
     Request, Str,
 };
 
-use super::{Connection, Refused, check};
-use crate::cli::BrokerArgs;
+use crate::{AskError, Bootstrap, Connection, Refused, check};
 
 /// How long a missing topic is waited for where the broker may be creating it.
 const CREATION_PATIENCE: Duration = Duration::from_secs(5);
-/// The protocol's number for "the key is a group".
+/// The protocol's numbers for what a coordinator's key is.
 const GROUP_COORDINATOR: i8 = 0;
+const TRANSACTION_COORDINATOR: i8 = 1;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,73 +54,118 @@ pub struct Overview {
     pub topics: Vec<Topic>,
 }
 
-/// Connections to the brokers that were needed so far.
-pub struct Cluster {
-    patience: Duration,
-    seed: Connection,
-    addresses: BTreeMap<i32, String>,
-    nodes: BTreeMap<i32, Connection>,
+/// How brokers are reached.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub bootstrap: Bootstrap,
+    /// Kafka's `client.id`.
+    pub client_id: String,
+    /// How long a broker may take to be reached and to answer.
+    pub patience: Duration,
+}
+
+/// Connections to the brokers that were needed so far. A connection that broke is made anew when it is next needed.
+#[derive(Clone)]
+pub struct Cluster(Arc<Shared>);
+
+struct Shared {
+    options: Options,
+    seed: Mutex<Connection>,
+    addresses: Mutex<BTreeMap<i32, String>>,
+    nodes: Mutex<BTreeMap<i32, Connection>>,
 }
 
 impl Cluster {
-    pub async fn connect(arguments: &BrokerArgs) -> anyhow::Result<Cluster> {
-        let patience = Duration::from_secs(arguments.timeout);
-        let seed = open_first(&arguments.bootstrap.0, patience).await?;
-        Ok(Cluster { patience, seed, addresses: BTreeMap::new(), nodes: BTreeMap::new() })
+    pub async fn connect(options: Options) -> Result<Cluster, AskError> {
+        let seed = open_first(&options).await?;
+        let (addresses, nodes) = (Mutex::default(), Mutex::default());
+        Ok(Cluster(Arc::new(Shared { options, seed: Mutex::new(seed), addresses, nodes })))
     }
 
     pub fn patience(&self) -> Duration {
-        self.patience
+        self.0.options.patience
     }
 
     /// Asks any broker; in a cluster without ZooKeeper each of them passes administration on.
-    pub async fn ask<R: Request>(&mut self, request: &R) -> anyhow::Result<R::Response> {
-        self.seed.ask(request).await
+    pub async fn ask<R: Request>(&self, request: &R) -> Result<R::Response, AskError> {
+        self.seed().await?.ask(request).await
     }
 
     /// The connection of [`Cluster::ask`], for what depends on the version.
-    pub fn seed(&mut self) -> &mut Connection {
-        &mut self.seed
+    pub async fn seed(&self) -> Result<Connection, AskError> {
+        let seed = self.0.seed.lock().clone();
+        if !seed.is_closed() {
+            return Ok(seed);
+        }
+        let seed = open_first(&self.0.options).await?;
+        *self.0.seed.lock() = seed.clone();
+        Ok(seed)
     }
 
     /// The same as [`Cluster::node`], where nothing was asked yet that tells the brokers' addresses.
-    pub async fn broker(&mut self, id: i32) -> anyhow::Result<&mut Connection> {
-        if !self.addresses.contains_key(&id) {
+    pub async fn broker(&self, id: i32) -> Result<Connection, AskError> {
+        if !self.0.addresses.lock().contains_key(&id) {
             self.metadata(None, false).await?;
         }
         self.node(id).await
     }
 
     /// The connection to one broker, by its number.
-    pub async fn node(&mut self, id: i32) -> anyhow::Result<&mut Connection> {
-        if !self.nodes.contains_key(&id) {
-            let address = self.addresses.get(&id).with_context(|| format!("there is no broker {id}"))?;
-            let connection = Connection::open(address, self.patience).await.with_context(|| {
-                format!("broker {id} says that it is at {address} (its advertised.listeners)")
-            })?;
-            self.nodes.insert(id, connection);
+    pub async fn node(&self, id: i32) -> Result<Connection, AskError> {
+        if let Some(known) = self.0.nodes.lock().get(&id).filter(|node| !node.is_closed()) {
+            return Ok(known.clone());
         }
-        self.nodes.get_mut(&id).context("the connection was just made")
+        let connection = self.dedicated(id).await?;
+        self.0.nodes.lock().insert(id, connection.clone());
+        Ok(connection)
+    }
+
+    /// A new connection to one broker, for answers that are meant to come late.
+    pub async fn dedicated(&self, id: i32) -> Result<Connection, AskError> {
+        let known = self.0.addresses.lock().get(&id).cloned();
+        let address = known.ok_or_else(|| AskError::Lost(format!("there is no broker {id}")))?;
+        let Options { client_id, patience, .. } = &self.0.options;
+        Connection::open(&address, client_id, *patience).await.map_err(|error| {
+            error.about(format!("broker {id} says that it is at {address} (its advertised.listeners)"))
+        })
     }
 
     /// The numbers of all brokers.
-    pub async fn brokers(&mut self) -> anyhow::Result<Vec<i32>> {
+    pub async fn brokers(&self) -> Result<Vec<i32>, AskError> {
         self.metadata(Some(&[]), false).await?;
-        Ok(self.addresses.keys().copied().collect())
+        Ok(self.0.addresses.lock().keys().copied().collect())
     }
 
-    /// The connection to the broker in charge of a group.
-    pub async fn coordinator(&mut self, group: &str) -> anyhow::Result<&mut Connection> {
-        let is_batched = self.seed.version(ApiKey::FindCoordinator)? >= 4;
+    /// The connection to the broker in charge of a group. It is shared: JoinGroup and SyncGroup wait, and are asked on
+    /// one of [`Cluster::dedicated`].
+    pub async fn coordinator(&self, group: &str) -> Result<Connection, AskError> {
+        let id = self.coordinator_id(group, GROUP_COORDINATOR).await?;
+        self.node(id).await
+    }
+
+    /// The same for a transactional id.
+    pub async fn transaction_coordinator(&self, transactional_id: &str) -> Result<Connection, AskError> {
+        let id = self.coordinator_id(transactional_id, TRANSACTION_COORDINATOR).await?;
+        self.node(id).await
+    }
+
+    /// The number of the broker in charge of a group, for [`Cluster::dedicated`].
+    pub async fn group_coordinator(&self, group: &str) -> Result<i32, AskError> {
+        self.coordinator_id(group, GROUP_COORDINATOR).await
+    }
+
+    async fn coordinator_id(&self, key: &str, key_type: i8) -> Result<i32, AskError> {
+        let seed = self.seed().await?;
+        let is_batched = seed.version(ApiKey::FindCoordinator)? >= 4;
         let request = FindCoordinatorRequest {
-            key: if is_batched { Str::new() } else { group.into() },
-            key_type: GROUP_COORDINATOR,
-            coordinator_keys: if is_batched { vec![group.into()] } else { Vec::new() },
+            key: if is_batched { Str::new() } else { key.into() },
+            key_type,
+            coordinator_keys: if is_batched { vec![key.into()] } else { Vec::new() },
             ..FindCoordinatorRequest::default()
         };
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.patience();
         let (id, host, port) = loop {
-            let answer = self.seed.ask(&request).await?;
+            let answer = seed.ask(&request).await?;
             let (code, message, found) = match answer.coordinators.into_iter().next() {
                 Some(found) => {
                     (found.error_code, found.error_message, (found.node_id, found.host, found.port))
@@ -130,65 +176,47 @@ impl Cluster {
                 Ok(()) => break found,
                 Err(refused) if refused.is_passing() && Instant::now() < deadline => sleep(PAUSE).await,
                 Err(refused) => {
-                    return Err(anyhow::Error::new(refused).context(format!("no broker coordinates {group}")));
+                    return Err(AskError::from(refused).about(format!("no broker coordinates {key}")));
                 }
             }
         };
-        self.addresses.insert(id, format!("{}:{port}", bracketed(&host)));
-        self.node(id).await
-    }
-
-    /// Does something over as long as brokers say "not now", until the patience ends. Only for what does no harm when
-    /// it is done twice.
-    pub async fn persist<T>(
-        &mut self,
-        mut attempt: impl AsyncFnMut(&mut Cluster) -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
-        let deadline = Instant::now() + self.patience;
-        loop {
-            match attempt(self).await {
-                Err(error)
-                    if error.downcast_ref::<Refused>().is_some_and(Refused::is_passing)
-                        && Instant::now() < deadline =>
-                {
-                    sleep(PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
+        self.0.addresses.lock().insert(id, format!("{}:{port}", bracketed(&host)));
+        Ok(id)
     }
 
     /// All topics, by name.
-    pub async fn topics(&mut self) -> anyhow::Result<Vec<Topic>> {
+    pub async fn topics(&self) -> Result<Vec<Topic>, AskError> {
         Ok(self.overview().await?.topics)
     }
 
     /// Everything that metadata tell.
-    pub async fn overview(&mut self) -> anyhow::Result<Overview> {
+    pub async fn overview(&self) -> Result<Overview, AskError> {
         let answer = self.metadata(None, false).await?;
         let mut topics: Vec<Topic> = answer.topics.into_iter().map(topic).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Overview {
             cluster_id: answer.cluster_id.map(|id| id.to_string()),
             controller: answer.controller_id,
-            brokers: self.addresses.clone(),
+            brokers: self.0.addresses.lock().clone(),
             topics,
         })
     }
 
     /// One topic with a leader for each partition. Where `create` is set, asking creates it, if the broker does that.
-    pub async fn topic(&mut self, name: &str, create: bool) -> anyhow::Result<Topic> {
+    pub async fn topic(&self, name: &str, create: bool) -> Result<Topic, AskError> {
         let deadline = Instant::now() + if create { CREATION_PATIENCE } else { Duration::ZERO };
         loop {
             let answer = self.metadata(Some(&[name]), create).await?;
-            let found =
-                answer.topics.into_iter().next().context("the broker left the topic out of its answer")?;
+            let left_out = || AskError::Foreign("the broker left the topic out of its answer".to_owned());
+            let found = answer.topics.into_iter().next().ok_or_else(left_out)?;
             let leaderless = found.partitions.iter().any(|partition| partition.leader_id < 0);
             match check(found.error_code, None) {
                 Ok(()) if !leaderless => return Ok(topic(found)),
-                Ok(()) if Instant::now() > deadline => bail!("{name}: a partition has no leader"),
+                Ok(()) if Instant::now() > deadline => {
+                    return Err(AskError::Lost(format!("{name}: a partition has no leader")));
+                }
                 Err(refused) if !refused.is_passing() || Instant::now() > deadline => {
-                    return Err(anyhow::Error::new(refused).context(name.to_owned()));
+                    return Err(AskError::from(refused).about(name));
                 }
                 _ => sleep(PAUSE).await,
             }
@@ -198,12 +226,12 @@ impl Cluster {
     /// Offsets of some partitions by timestamp, or -1 (the end) or -2 (the beginning). `None` where no record is that
     /// young.
     pub async fn offsets(
-        &mut self,
+        &self,
         topic: &Topic,
         partitions: &[i32],
         timestamp: i64,
         isolation_level: i8,
-    ) -> anyhow::Result<BTreeMap<i32, Option<i64>>> {
+    ) -> Result<BTreeMap<i32, Option<i64>>, AskError> {
         let mut found = BTreeMap::new();
         for (leader, indexes) in by_leader(topic, partitions)? {
             let wanted = |partition_index: &i32| ListOffsetsPartition {
@@ -219,20 +247,21 @@ impl Cluster {
                     partitions: indexes.iter().map(wanted).collect(),
                     ..ListOffsetsTopic::default()
                 }],
-                timeout_ms: i32::try_from(self.patience.as_millis()).unwrap_or(i32::MAX),
+                timeout_ms: i32::try_from(self.patience().as_millis()).unwrap_or(i32::MAX),
                 ..ListOffsetsRequest::default()
             };
             let answer = self.node(leader).await?.ask(&request).await?;
             for partition in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
                 let place = || format!("{} partition {}", topic.name, partition.partition_index);
-                check(partition.error_code, None).with_context(place)?;
+                check(partition.error_code, None)
+                    .map_err(|refused| AskError::from(refused).about(place()))?;
                 found.insert(partition.partition_index, Some(partition.offset).filter(|offset| *offset >= 0));
             }
         }
         Ok(found)
     }
 
-    async fn metadata(&mut self, names: Option<&[&str]>, create: bool) -> anyhow::Result<MetadataResponse> {
+    async fn metadata(&self, names: Option<&[&str]>, create: bool) -> Result<MetadataResponse, AskError> {
         let named =
             |name: &str| MetadataRequestTopic { name: Some(name.into()), ..MetadataRequestTopic::default() };
         let request = MetadataRequest {
@@ -240,9 +269,9 @@ impl Cluster {
             allow_auto_topic_creation: create,
             ..MetadataRequest::default()
         };
-        let answer = self.seed.ask(&request).await?;
+        let answer = self.ask(&request).await?;
         check(answer.error_code, None)?;
-        self.addresses = answer
+        *self.0.addresses.lock() = answer
             .brokers
             .iter()
             .map(|broker| (broker.node_id, format!("{}:{}", bracketed(&broker.host), broker.port)))
@@ -252,25 +281,25 @@ impl Cluster {
 }
 
 /// The first of several addresses where a broker answers.
-async fn open_first(addresses: &[String], patience: Duration) -> anyhow::Result<Connection> {
+async fn open_first(options: &Options) -> Result<Connection, AskError> {
     let mut failed = Vec::new();
-    for address in addresses {
-        match Connection::open(address, patience).await {
+    for address in &options.bootstrap.0 {
+        match Connection::open(address, &options.client_id, options.patience).await {
             Ok(connection) => return Ok(connection),
             Err(error) => failed.push(error),
         }
     }
-    let last = failed.pop().context("--bootstrap names no address")?;
-    Err(failed.into_iter().rev().fold(last, |error, before| error.context(format!("{before:#}"))))
+    let last = failed.pop().ok_or_else(|| AskError::Lost("--bootstrap names no address".to_owned()))?;
+    Err(failed.into_iter().rev().fold(last, |error, before| error.about(before.to_string())))
 }
 
 /// The partitions of each leader.
-pub fn by_leader(topic: &Topic, partitions: &[i32]) -> anyhow::Result<BTreeMap<i32, Vec<i32>>> {
+pub fn by_leader(topic: &Topic, partitions: &[i32]) -> Result<BTreeMap<i32, Vec<i32>>, AskError> {
     let mut leaders: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for index in partitions {
         let partition = topic.partitions.iter().find(|partition| partition.index == *index);
         let Some(partition) = partition else {
-            return Err(anyhow::Error::new(Refused {
+            return Err(AskError::from(Refused {
                 code: ErrorCode::UnknownTopicOrPartition.code(),
                 message: Some(format!(
                     "{} has {} partitions, 0 to {}: there is no {index}",

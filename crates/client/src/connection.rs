@@ -1,0 +1,276 @@
+//! One connection to one broker, shared by everybody who asks that broker something.
+//!
+//! Questions are written in the order in which they were asked, and Kafka answers in that order: so many may be under
+//! way. A connection that was late or broken once is given up as a whole, because nothing tells answers apart then.
+//! What a broker answers late on purpose (a Fetch that waits) needs a connection of its own.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use wire::{ApiKey, ApiVersionsRequest, ErrorCode, Message, Request, Versions};
+
+use crate::{AskError, check};
+
+/// The largest answer that is read. Fetch asks for far less.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+
+/// Questions that wait to be written; whoever asks next waits.
+const QUEUE_MAX: usize = 256;
+
+/// Bytes of questions that are written at once.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// A connection whose broker has said which versions it speaks.
+#[derive(Clone)]
+pub struct Connection {
+    shared: Arc<Shared>,
+    questions: mpsc::Sender<Question>,
+}
+
+struct Shared {
+    address: String,
+    client_id: String,
+    patience: Duration,
+    correlation_id: AtomicI32,
+    versions: BTreeMap<i16, Versions>,
+    is_closed: AtomicBool,
+}
+
+struct Question {
+    correlation_id: i32,
+    frame: Bytes,
+    /// None: there will be no answer.
+    answer: Option<oneshot::Sender<Bytes>>,
+}
+
+/// Who waits for an answer, in the order of the questions. None: closed.
+type Waiting = Arc<Mutex<Option<VecDeque<(i32, oneshot::Sender<Bytes>)>>>>;
+
+impl Connection {
+    pub async fn open(address: &str, client_id: &str, patience: Duration) -> Result<Connection, AskError> {
+        let lost = |why: String| {
+            AskError::Lost(format!("cannot connect to {address}: is a broker running there? ({why})"))
+        };
+        let mut stream = match timeout(patience, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(lost(error.to_string())),
+            Err(_) => return Err(lost(format!("no answer within {patience:?}"))),
+        };
+        stream.set_nodelay(true).map_err(|error| lost(error.to_string()))?;
+        let asking = timeout(patience, ask_versions(&mut stream, client_id)).await;
+        let late = |_| AskError::Lost(format!("{address} did not answer ApiVersions within {patience:?}"));
+        let versions = asking.map_err(late)?.map_err(|error| match error {
+            AskError::Lost(why) => {
+                AskError::Lost(format!("the connection to {address} broke during ApiVersions: {why}"))
+            }
+            other => other.about(address),
+        })?;
+        let shared = Arc::new(Shared {
+            address: address.to_owned(),
+            client_id: client_id.to_owned(),
+            patience,
+            correlation_id: AtomicI32::new(0),
+            versions,
+            is_closed: AtomicBool::new(false),
+        });
+        let (questions, queue) = mpsc::channel(QUEUE_MAX);
+        let waiting: Waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
+        let (from, to) = stream.into_split();
+        env::spawn(write(to, queue, waiting.clone()));
+        env::spawn({
+            let shared = shared.clone();
+            async move {
+                read(from, &waiting).await;
+                shared.is_closed.store(true, Ordering::Release);
+                // Whoever waits learns that nobody answers any more.
+                waiting.lock().take();
+            }
+        });
+        Ok(Connection { shared, questions })
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Acquire) || self.questions.is_closed()
+    }
+
+    pub fn address(&self) -> &str {
+        &self.shared.address
+    }
+
+    /// The version of an API that both sides speak best.
+    pub fn version(&self, key: ApiKey) -> Result<i16, AskError> {
+        let (ours, address) = (key.stable_versions(), &self.shared.address);
+        let theirs = self.shared.versions.get(&key.code()).copied();
+        let theirs = theirs
+            .ok_or_else(|| AskError::Foreign(format!("the broker at {address} does not offer {key}")))?;
+        let version = ours.max.min(theirs.max);
+        if version < ours.min || version < theirs.min {
+            return Err(AskError::Foreign(format!(
+                "the broker at {address} offers {key} in versions {theirs}, this client speaks {ours}"
+            )));
+        }
+        Ok(version)
+    }
+
+    /// Asks, and waits for the answer.
+    pub async fn ask<R: Request>(&self, request: &R) -> Result<R::Response, AskError> {
+        self.ask_up_to(i16::MAX, request).await
+    }
+
+    /// The same, in no newer version than this one: where newer ones ask for what this client does not know.
+    pub async fn ask_up_to<R: Request>(&self, newest: i16, request: &R) -> Result<R::Response, AskError> {
+        let version = self.version(R::KEY)?.min(newest);
+        let (answer, answered) = oneshot::channel();
+        let correlation_id = self.send(request, version, Some(answer)).await?;
+        let body = match timeout(self.shared.patience, answered).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => return Err(self.broken(R::KEY)),
+            Err(_) => {
+                // Later answers would be taken for this one.
+                self.shared.is_closed.store(true, Ordering::Release);
+                return Err(self.late(R::KEY));
+            }
+        };
+        let malformed = |error| {
+            let address = &self.shared.address;
+            AskError::Foreign(format!("{address} answered {} with something unreadable: {error}", R::KEY))
+        };
+        let (answered_id, mut reader) =
+            wire::decode_response_header(R::KEY, version, body).map_err(malformed)?;
+        debug_assert_eq!(answered_id, correlation_id, "the reader compares them");
+        R::Response::decode(&mut reader, version).map_err(malformed)
+    }
+
+    /// Sends what has no answer: Produce with acks=0.
+    pub async fn tell<R: Request>(&self, request: &R) -> Result<(), AskError> {
+        let version = self.version(R::KEY)?;
+        self.send(request, version, None).await?;
+        Ok(())
+    }
+
+    async fn send<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        answer: Option<oneshot::Sender<Bytes>>,
+    ) -> Result<i32, AskError> {
+        if self.is_closed() {
+            return Err(self.broken(R::KEY));
+        }
+        let correlation_id = self.shared.correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let frame = wire::encode_request(correlation_id, Some(&self.shared.client_id), version, request)?;
+        let question = Question { correlation_id, frame: frame.to_bytes(), answer };
+        match timeout(self.shared.patience, self.questions.send(question)).await {
+            Ok(Ok(())) => Ok(correlation_id),
+            Ok(Err(_)) => Err(self.broken(R::KEY)),
+            Err(_) => Err(self.late(R::KEY)),
+        }
+    }
+
+    fn late(&self, key: ApiKey) -> AskError {
+        let Shared { address, patience, .. } = &*self.shared;
+        AskError::Lost(format!("{address} did not answer {key} within {patience:?}"))
+    }
+
+    fn broken(&self, key: ApiKey) -> AskError {
+        AskError::Lost(format!("the connection to {} broke during {key}", self.shared.address))
+    }
+}
+
+/// Ends when nobody can ask any more, or nothing can be written.
+async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, waiting: Waiting) {
+    let mut bytes = BytesMut::new();
+    while let Some(first) = queue.recv().await {
+        let mut next = Some(first);
+        {
+            let mut waiting = waiting.lock();
+            let Some(waiting) = waiting.as_mut() else { return };
+            while let Some(question) = next {
+                if let Some(answer) = question.answer {
+                    waiting.push_back((question.correlation_id, answer));
+                }
+                bytes.extend_from_slice(&question.frame);
+                next = if bytes.len() < WRITE_BYTES { queue.try_recv().ok() } else { None };
+            }
+        }
+        if to.write_all_buf(&mut bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends with the connection, or with an answer that nobody asked for.
+async fn read(mut from: OwnedReadHalf, waiting: &Waiting) {
+    let mut buffer = BytesMut::new();
+    loop {
+        let Ok(frame) = read_frame(&mut from, &mut buffer).await else { return };
+        let Some(id) = frame.get(..4).map(|mut id| id.get_i32()) else { return };
+        let next = waiting.lock().as_mut().and_then(VecDeque::pop_front);
+        match next {
+            // Who asked may have gone.
+            Some((expected, answer)) if expected == id => drop(answer.send(frame)),
+            _ => return,
+        }
+    }
+}
+
+/// Version 3 of ApiVersions, or the oldest where the broker does not know that.
+async fn ask_versions(stream: &mut TcpStream, client_id: &str) -> Result<BTreeMap<i16, Versions>, AskError> {
+    let request = ApiVersionsRequest {
+        client_software_name: "levada".into(),
+        client_software_version: env!("CARGO_PKG_VERSION").into(),
+        ..ApiVersionsRequest::default()
+    };
+    let mut ask = async |version: i16| -> Result<Bytes, AskError> {
+        let lost = |error: std::io::Error| AskError::Lost(error.to_string());
+        let mut frame = wire::encode_request(0, Some(client_id), version, &request)?.to_bytes();
+        stream.write_all_buf(&mut frame).await.map_err(lost)?;
+        read_frame(stream, &mut BytesMut::new()).await.map_err(lost)
+    };
+    let (mut body, mut version) = (ask(3).await?, 3);
+    // A broker that does not know the version answers in version 0, whose error code follows the header.
+    if body.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()) {
+        (body, version) = (ask(0).await?, 0);
+    }
+    let (_, mut reader) = wire::decode_response_header(ApiKey::ApiVersions, version, body)?;
+    let answer = wire::ApiVersionsResponse::decode(&mut reader, version)?;
+    check(answer.error_code, None)?;
+    let versions = answer
+        .api_keys
+        .iter()
+        .map(|api| (api.api_key, Versions { min: api.min_version, max: api.max_version }));
+    Ok(versions.collect())
+}
+
+/// The next frame, without its length. What was read beyond it stays in the buffer.
+async fn read_frame(from: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> std::io::Result<Bytes> {
+    let broken = |what: &str| std::io::Error::other(what.to_owned());
+    loop {
+        if let Some(mut head) = buffer.get(..4) {
+            let length = usize::try_from(head.get_i32()).ok().filter(|length| *length <= ANSWER_BYTES_MAX);
+            let Some(length) = length else {
+                return Err(broken("it sent no Kafka frame: is it a Kafka broker?"));
+            };
+            if buffer.len() >= 4 + length {
+                buffer.advance(4);
+                return Ok(buffer.split_to(length).freeze());
+            }
+            // What is announced is not trusted: the buffer grows with what comes.
+            buffer.reserve((4 + length - buffer.len()).min(1 << 20));
+        } else {
+            buffer.reserve(8 << 10);
+        }
+        if from.read_buf(buffer).await? == 0 {
+            return Err(broken("it closed the connection"));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! A Kafka client: what the patterns and the command line use to reach the log.
+//!
+//! It knows no broker's internals: everything goes over Kafka's protocol, so that the same code runs on the embedded
+//! broker and on a cluster. Nothing is asked a second time that a broker may have done already, unless it can tell.
+//!
+//! Start reading at [`Cluster`]; then [`ClaimedWriter`], which is how a pattern is the only one that writes to a
+//! partition, [`Membership`], which tells it which partitions are to be its own, and [`Tail`], which reads one.
+
+mod bootstrap;
+mod cluster;
+mod connection;
+mod error;
+mod partitioner;
+mod refusal;
+
+pub use bootstrap::Bootstrap;
+pub use cluster::{Cluster, Options, Overview, Partition, Topic, by_leader};
+pub use connection::Connection;
+pub use error::AskError;
+pub use partitioner::partition_of_key;
+pub use refusal::{Refused, check};
