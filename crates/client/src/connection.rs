@@ -48,8 +48,14 @@ struct Shared {
 struct Question {
     correlation_id: i32,
     frame: Bytes,
-    /// None: there will be no answer.
-    answer: Option<oneshot::Sender<Bytes>>,
+    awaited: Awaited,
+}
+
+/// What whoever asks waits for.
+enum Awaited {
+    Answer(oneshot::Sender<Bytes>),
+    /// There will be no answer: only that the question is on its way.
+    Written(oneshot::Sender<()>),
 }
 
 /// Who waits for an answer, in the order of the questions. None: closed.
@@ -130,7 +136,7 @@ impl Connection {
     pub async fn ask_up_to<R: Request>(&self, newest: i16, request: &R) -> Result<R::Response, AskError> {
         let version = self.version(R::KEY)?.min(newest);
         let (answer, answered) = oneshot::channel();
-        let correlation_id = self.send(request, version, Some(answer)).await?;
+        let correlation_id = self.send(request, version, Awaited::Answer(answer)).await?;
         let body = match timeout(self.shared.patience, answered).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => return Err(self.broken(R::KEY)),
@@ -150,25 +156,30 @@ impl Connection {
         R::Response::decode(&mut reader, version).map_err(malformed)
     }
 
-    /// Sends what has no answer: Produce with acks=0.
+    /// Sends what has no answer: Produce with acks=0. Returns when it was handed to the machine's network.
     pub async fn tell<R: Request>(&self, request: &R) -> Result<(), AskError> {
         let version = self.version(R::KEY)?;
-        self.send(request, version, None).await?;
-        Ok(())
+        let (written, was_written) = oneshot::channel();
+        self.send(request, version, Awaited::Written(written)).await?;
+        match timeout(self.shared.patience, was_written).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.broken(R::KEY)),
+            Err(_) => Err(self.late(R::KEY)),
+        }
     }
 
     async fn send<R: Request>(
         &self,
         request: &R,
         version: i16,
-        answer: Option<oneshot::Sender<Bytes>>,
+        awaited: Awaited,
     ) -> Result<i32, AskError> {
         if self.is_closed() {
             return Err(self.broken(R::KEY));
         }
         let correlation_id = self.shared.correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
         let frame = wire::encode_request(correlation_id, Some(&self.shared.client_id), version, request)?;
-        let question = Question { correlation_id, frame: frame.to_bytes(), answer };
+        let question = Question { correlation_id, frame: frame.to_bytes(), awaited };
         match timeout(self.shared.patience, self.questions.send(question)).await {
             Ok(Ok(())) => Ok(correlation_id),
             Ok(Err(_)) => Err(self.broken(R::KEY)),
@@ -189,14 +200,16 @@ impl Connection {
 /// Ends when nobody can ask any more, or nothing can be written.
 async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, waiting: Waiting) {
     let mut bytes = BytesMut::new();
+    let mut written = Vec::new();
     while let Some(first) = queue.recv().await {
         let mut next = Some(first);
         {
             let mut waiting = waiting.lock();
             let Some(waiting) = waiting.as_mut() else { return };
             while let Some(question) = next {
-                if let Some(answer) = question.answer {
-                    waiting.push_back((question.correlation_id, answer));
+                match question.awaited {
+                    Awaited::Answer(answer) => waiting.push_back((question.correlation_id, answer)),
+                    Awaited::Written(sender) => written.push(sender),
                 }
                 bytes.extend_from_slice(&question.frame);
                 next = if bytes.len() < WRITE_BYTES { queue.try_recv().ok() } else { None };
@@ -205,6 +218,8 @@ async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, wait
         if to.write_all_buf(&mut bytes).await.is_err() {
             return;
         }
+        // Who asked may have gone.
+        written.drain(..).for_each(|written| drop(written.send(())));
     }
 }
 
