@@ -19,7 +19,7 @@ Examples:
 
 Any Kafka client works as well, in any language: bootstrap.servers=127.0.0.1:9092.
 
-Ports: 9092 Kafka, 8080 HTTP (/metrics, /healthz, /readyz); both on loopback unless moved.
+Ports: 9092 Kafka, 8080 HTTP (/docs, /metrics, /healthz, /readyz); both on loopback unless moved.
 
 Settings have Kafka's names. The last of these that sets one wins: default, levada.toml, LEVADA_* variables, flags. \
 docs/configuration.md (`levada docs configuration`) lists them all.";
@@ -28,10 +28,11 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   levada serve --data-dir /var/lib/levada
   levada serve --set log.retention.hours=72 --set num.partitions=8
+  levada serve --kafka kafka-1:9092,kafka-2:9092
   levada serve --kafka-addr 0.0.0.0:9092 --advertised kafka.internal:9092 --allow-insecure-listen
   levada serve --log-format json --log-level info,storage=debug
 
-Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR, \
+Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR, LEVADA_KAFKA, \
 LEVADA_ADVERTISED, LEVADA_ALLOW_INSECURE_LISTEN, LEVADA_LOG_FORMAT, LEVADA_LOG_LEVEL.";
 
 /// The whole command line; without a command it is `serve`.
@@ -96,6 +97,9 @@ pub struct ServeArgs {
     /// Where to serve HTTP; empty switches it off [default: 127.0.0.1:8080] (levada.http.listen)
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<String>,
+    /// Run on this Kafka cluster instead of the broker in this process (levada.kafka.bootstrap.servers)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
     /// What clients are told to connect to, where that is not the address they came in on: behind a port map or NAT
     /// (advertised.listeners)
     #[arg(long, value_name = "HOST:PORT")]

@@ -6,8 +6,20 @@ use tracing_subscriber::EnvFilter;
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Where log lines come from: the crates of this program, by the names that filters use.
-const MODULES: [&str; 10] =
-    ["levada", "broker", "client", "storage", "coordinators", "env", "machine", "model", "settings", "wire"];
+const MODULES: [&str; 12] = [
+    "levada",
+    "broker",
+    "client",
+    "events",
+    "gateway",
+    "storage",
+    "coordinators",
+    "env",
+    "machine",
+    "model",
+    "settings",
+    "wire",
+];
 
 /// Sets the process up for logging; once, before anything is logged.
 pub fn start(format: &str, level: &str) -> anyhow::Result<()> {

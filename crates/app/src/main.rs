@@ -1,7 +1,7 @@
 //! The `levada` binary: command line, configuration, wiring.
 //!
 //! `main` parses and hands over; every command is one file under `commands/`. The broker is put together in
-//! `wiring.rs`, the doors that are not Kafka's stand in `http.rs`.
+//! `wiring.rs`, the doors that are not Kafka's stand in `http.rs`, what is built on Kafka in `patterns.rs`.
 
 mod cli;
 mod client;
@@ -9,6 +9,7 @@ mod commands;
 mod http;
 mod logging;
 mod output;
+mod patterns;
 mod wiring;
 
 use std::process::ExitCode;

@@ -152,8 +152,8 @@ async fn told_of<T>(what: &'static str, step: impl Future<Output = T>) -> T {
     }
 }
 
-/// Files that are kept for everything but connections: the log, open segments, the HTTP door.
-const FILES_KEPT: u64 = 4096;
+/// Files that are kept for everything but Kafka's connections: the log, open segments, indexes, the HTTP door.
+const FILES_KEPT: u64 = 16384;
 
 /// How many connections the limit of open files leaves room for: at least half of it.
 pub fn connections_max(open_files_max: Option<u64>) -> usize {

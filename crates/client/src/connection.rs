@@ -134,9 +134,29 @@ impl Connection {
 
     /// The same, in no newer version than this one: where newer ones ask for what this client does not know.
     pub async fn ask_up_to<R: Request>(&self, newest: i16, request: &R) -> Result<R::Response, AskError> {
+        self.ask_ahead(newest, request).await?.await
+    }
+
+    /// Sends a question; the answer comes with the future that is returned. Questions that are sent one after the other
+    /// reach the broker in this order.
+    pub async fn ask_ahead<R: Request>(
+        &self,
+        newest: i16,
+        request: &R,
+    ) -> Result<impl Future<Output = Result<R::Response, AskError>> + Send + use<R>, AskError> {
         let version = self.version(R::KEY)?.min(newest);
         let (answer, answered) = oneshot::channel();
         let correlation_id = self.send(request, version, Awaited::Answer(answer)).await?;
+        let connection = self.clone();
+        Ok(async move { connection.answer::<R>(version, correlation_id, answered).await })
+    }
+
+    async fn answer<R: Request>(
+        &self,
+        version: i16,
+        correlation_id: i32,
+        answered: oneshot::Receiver<Bytes>,
+    ) -> Result<R::Response, AskError> {
         let body = match timeout(self.shared.patience, answered).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => return Err(self.broken(R::KEY)),
@@ -168,12 +188,7 @@ impl Connection {
         }
     }
 
-    async fn send<R: Request>(
-        &self,
-        request: &R,
-        version: i16,
-        awaited: Awaited,
-    ) -> Result<i32, AskError> {
+    async fn send<R: Request>(&self, request: &R, version: i16, awaited: Awaited) -> Result<i32, AskError> {
         if self.is_closed() {
             return Err(self.broken(R::KEY));
         }
@@ -219,7 +234,9 @@ async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, wait
             return;
         }
         // Who asked may have gone.
-        written.drain(..).for_each(|written| drop(written.send(())));
+        for written in written.drain(..) {
+            let _ = written.send(());
+        }
     }
 }
 

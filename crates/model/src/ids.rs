@@ -1,6 +1,7 @@
 //! Newtypes for numbers that must not be swapped.
 
 use std::fmt;
+use std::str::FromStr;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
@@ -61,6 +62,9 @@ impl Offset {
     }
 }
 
+/// Base64 for URLs.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 /// A topic's identity (KIP-516): new whenever the topic is created anew. Never all zeroes for a real topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct TopicId(pub [u8; 16]);
@@ -85,7 +89,6 @@ impl fmt::Debug for TopicId {
 /// Kafka's way of writing ids: base64 in the URL alphabet, without padding.
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         let mut bits: u32 = 0;
         let mut held = 0;
         for byte in self.0 {
@@ -97,6 +100,35 @@ impl fmt::Display for TopicId {
             }
         }
         write!(f, "{}", ALPHABET[(bits << (6 - held)) as usize & 63] as char)
+    }
+}
+
+/// A text that is no topic id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotATopicId;
+
+impl FromStr for TopicId {
+    type Err = NotATopicId;
+
+    /// Reads what `Display` writes: 22 characters.
+    fn from_str(text: &str) -> Result<TopicId, NotATopicId> {
+        if text.len() != 22 {
+            return Err(NotATopicId);
+        }
+        let mut id = TopicId::ZERO;
+        let (mut bits, mut held, mut at): (u32, u32, usize) = (0, 0, 0);
+        for character in text.bytes() {
+            let value = ALPHABET.iter().position(|known| *known == character).ok_or(NotATopicId)?;
+            bits = bits << 6 | value as u32;
+            held += 6;
+            if held >= 8 {
+                held -= 8;
+                id.0[at] = (bits >> held) as u8;
+                at += 1;
+            }
+        }
+        // The last character holds two bits of the id, and nothing else.
+        if bits & ((1 << held) - 1) == 0 { Ok(id) } else { Err(NotATopicId) }
     }
 }
 

@@ -34,6 +34,7 @@ const FLAG_VARIABLES: &[(&str, &str)] = &[
     ("LEVADA_DATA_DIR", "log.dirs"),
     ("LEVADA_KAFKA_ADDR", "listeners"),
     ("LEVADA_HTTP_ADDR", "levada.http.listen"),
+    ("LEVADA_KAFKA", "levada.kafka.bootstrap.servers"),
     ("LEVADA_ADVERTISED", "advertised.listeners"),
     ("LEVADA_ALLOW_INSECURE_LISTEN", "levada.listen.insecure.allow"),
 ];

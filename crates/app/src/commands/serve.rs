@@ -1,6 +1,7 @@
-//! `levada serve`: settings, then the broker, then its doors, until it is told to stop.
+//! `levada serve`: settings, then the broker, then what is built on it and the doors, until it is told to stop.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::cli::{DataArgs, ServeArgs};
+use crate::patterns::Patterns;
 use crate::{http, logging, wiring};
 
 /// Read if it is there and no other file is named.
@@ -41,25 +43,50 @@ async fn serve(
     file: Option<PathBuf>,
 ) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
-    let Some(broker) = wiring::Broker::start(&settings, stop.told()).await? else {
-        info!("told to stop while starting");
-        return Ok(());
+    let http = listen_http(&options).await?;
+    let http_address = http.as_ref().map(TcpListener::local_addr).transpose().context("the HTTP door")?;
+    let broker = if options.kafka_bootstrap.is_empty() {
+        let Some(broker) = wiring::Broker::start(&settings, stop.told()).await? else {
+            info!("told to stop while starting");
+            return Ok(());
+        };
+        Some(broker)
+    } else {
+        anyhow::ensure!(
+            http.is_some(),
+            "with --kafka there is nothing to serve without HTTP: give --http-addr"
+        );
+        None
     };
-    let http_address = open_http(&options, &broker).await?;
+    let kafka = broker.as_ref().map(|broker| broker.kafka_address);
+    let patterns = http_address.map(|http| Patterns::start(&options, kafka, http)).transpose()?;
+    if let (Some(listener), Some(patterns)) = (http, &patterns) {
+        open_http(listener, parts(broker.as_ref(), patterns), patterns);
+    }
     info!(
-        kafka = %broker.kafka_address,
+        kafka = kafka.map(tracing::field::display),
+        cluster_of = Some(&options.kafka_bootstrap).filter(|_| broker.is_none()),
         advertised = options.advertised_listener.as_ref().map(Listener::address),
         http = http_address.map(tracing::field::display),
         data = %whole(Path::new(&options.data_dir)).display(),
         config = file.map(|file| whole(&file).display().to_string()),
-        cluster = broker.cluster_id(),
+        cluster = broker.as_ref().map(|broker| broker.cluster_id().to_owned()),
         "ready"
     );
     stop.told().await;
     info!("stopping");
+    let stopping = async {
+        if let Some(patterns) = patterns {
+            patterns.stop().await;
+        }
+        match broker {
+            Some(broker) => broker.stop().await,
+            None => Ok(()),
+        }
+    };
     tokio::select! {
         biased;
-        stopped = broker.stop() => stopped,
+        stopped = stopping => stopped,
         () = stop.told_again() => bail!("told to stop a second time: stopped without waiting"),
     }
 }
@@ -69,11 +96,8 @@ fn whole(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// Opens the HTTP door, unless it is switched off, and says where it is.
-async fn open_http(
-    options: &BrokerOptions,
-    broker: &wiring::Broker,
-) -> anyhow::Result<Option<std::net::SocketAddr>> {
+/// The HTTP door's address is taken first, so that one that is taken is told before anything is touched.
+async fn listen_http(options: &BrokerOptions) -> anyhow::Result<Option<TcpListener>> {
     if options.http_listen.is_empty() {
         return Ok(None);
     }
@@ -84,15 +108,27 @@ async fn open_http(
             options.http_listen
         )
     })?;
-    let address = listener.local_addr().context("the HTTP door has no address")?;
-    let parts = http::Parts { metrics: broker.metrics(), readiness: broker.readiness() };
-    #[expect(clippy::disallowed_methods, reason = "lives as long as the process")]
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(http::Door::new(listener), http::router(parts)).await {
+    Ok(Some(listener))
+}
+
+fn open_http(listener: TcpListener, parts: http::Parts, patterns: &Patterns) {
+    let router = http::router(parts).merge(patterns.routes());
+    env::spawn(async move {
+        if let Err(error) = axum::serve(http::Door::new(listener), router).await {
             warn!(%error, "the HTTP door closed");
         }
     });
-    Ok(Some(address))
+}
+
+/// What the door shows: the broker's own where there is one.
+fn parts(broker: Option<&wiring::Broker>, patterns: &Patterns) -> http::Parts {
+    match broker {
+        Some(broker) => http::Parts { metrics: broker.metrics(), readiness: broker.readiness() },
+        None => http::Parts {
+            metrics: Arc::new(|| Box::pin(async { "# EOF\n".to_owned() })),
+            readiness: Arc::new(patterns.readiness()),
+        },
+    }
 }
 
 /// The folder that a broker of these settings keeps everything in.
@@ -132,6 +168,7 @@ fn flags(arguments: &ServeArgs) -> anyhow::Result<Vec<(String, String, String)>>
         ("--data-dir", "log.dirs", &arguments.data_dir),
         ("--kafka-addr", "listeners", &arguments.kafka_addr),
         ("--http-addr", "levada.http.listen", &arguments.http_addr),
+        ("--kafka", "levada.kafka.bootstrap.servers", &arguments.kafka),
         ("--advertised", "advertised.listeners", &arguments.advertised),
         ("--log-format", "levada.log.format", &arguments.log_format),
         ("--log-level", "levada.log.level", &arguments.log_level),

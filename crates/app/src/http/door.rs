@@ -13,10 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Connections at once; the next ones wait.
-const CONNECTIONS_MAX: usize = 128;
+const CONNECTIONS_MAX: usize = 4096;
 
-/// From the connection or a request's first byte until its answer begins.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
+/// From the connection or a request's first byte until its answer begins: longer than any read may wait to be fresh.
+const REQUEST_MAX: Duration = Duration::from_secs(75);
 
 /// Without a request, or without taking more of an answer. Longer than scrapers wait between two.
 const IDLE_MAX: Duration = Duration::from_secs(120);

@@ -74,8 +74,29 @@ broker_options! {
     /// client reached the broker, which is right on plain hosts and wrong behind a port map or NAT.
     advertised_listener: Option<Listener> = "advertised.listeners", Kind::List, "", ReadOnly;
 
-    /// Where HTTP is served: `/metrics`, `/healthz`, `/readyz`. Empty switches it off.
+    /// Where HTTP is served: `/metrics`, `/healthz`, `/readyz`, the API of the event store (`/v1`, described in
+    /// `/openapi.json`, to be tried in `/docs`). Empty switches it off, and the event store with it.
     http_listen: String = "levada.http.listen", Kind::Text, "127.0.0.1:8080", ReadOnly;
+
+    /// The URL at which other instances of Levada reach this one's HTTP door, such as `http://10.0.0.7:8080`. Empty: the
+    /// address that it listens on. No two instances may have the same.
+    http_advertised: String = "levada.http.advertised.url", Kind::Text, "", ReadOnly;
+
+    /// A Kafka cluster to run on, as `host:port`, several with commas between them. Then no broker is started: what is
+    /// built on Kafka (the event store) works on that cluster. Empty: the broker in this process.
+    kafka_bootstrap: String = "levada.kafka.bootstrap.servers", Kind::Text, "", ReadOnly;
+
+    /// Instances with the same group share the event store's partitions.
+    events_group: String = "levada.events.group.id", Kind::Text, "lv.own.events", ReadOnly;
+
+    /// An instance that was not heard of for so long has lost its partitions of the event store to the others.
+    events_session_timeout: Duration = "levada.events.session.timeout.ms", int(1), "6000", ReadOnly;
+
+    /// How often an instance says that it is there.
+    events_heartbeat_interval: Duration = "levada.events.heartbeat.interval.ms", int(1), "1000", ReadOnly;
+
+    /// Partitions of a category of events that is created without a number of them. They can never be changed.
+    events_partitions: i32 = "levada.events.partitions", int(1), "16", ReadOnly;
 
     /// Lets Levada listen on an address that other machines can reach although nothing asks them who they are.
     listen_insecure_allow: bool = "levada.listen.insecure.allow", Kind::Boolean, "false", ReadOnly;

@@ -93,5 +93,5 @@ async fn signals_that_come_together_are_one_order_and_a_later_one_is_a_second() 
 fn connections_leave_files_for_the_log() {
     assert_eq!(wiring::connections_max(None), usize::MAX);
     assert_eq!(wiring::connections_max(Some(1024)), 512);
-    assert_eq!(wiring::connections_max(Some(1 << 20)), (1 << 20) - 4096);
+    assert_eq!(wiring::connections_max(Some(1 << 20)), (1 << 20) - 16384);
 }

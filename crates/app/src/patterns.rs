@@ -1,0 +1,149 @@
+//! What is built on Kafka, put together: started beside the broker of this process, or on a cluster.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use client::{Bootstrap, Cluster};
+use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
+use events::Events;
+use gateway::{HttpPeer, Problem};
+use settings::BrokerOptions;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tower::ServiceExt;
+use tracing::{info, warn};
+
+use crate::http::Readiness;
+
+/// Between two tries to start.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a broker may take to be reached and to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The patterns of this process: they start in the background, and start again where Kafka cannot be reached yet.
+pub struct Patterns {
+    api: Arc<OnceLock<Router>>,
+    stop: watch::Sender<bool>,
+    running: tokio::task::JoinHandle<()>,
+    _lock: DiskLock,
+}
+
+impl Patterns {
+    /// `kafka`: where the broker of this process is; the settings may name another cluster.
+    pub fn start(
+        options: &BrokerOptions,
+        kafka: Option<SocketAddr>,
+        http: SocketAddr,
+    ) -> anyhow::Result<Patterns> {
+        let dir = PathBuf::from(&options.data_dir).join("patterns").join("events");
+        let lock = lock(&dir)?;
+        let bootstrap = match kafka {
+            Some(address) => Bootstrap(vec![address.to_string()]),
+            None => {
+                Bootstrap::parse(&options.kafka_bootstrap).map_err(|why| anyhow::anyhow!("--kafka: {why}"))?
+            }
+        };
+        let url = match options.http_advertised.as_str() {
+            "" => format!("http://{http}"),
+            url => url.trim_end_matches('/').to_owned(),
+        };
+        let events = events::Options {
+            group: options.events_group.clone(),
+            session_timeout: options.events_session_timeout,
+            heartbeat_interval: options.events_heartbeat_interval,
+            partitions: options.events_partitions,
+            ..events::Options::new(dir, url)
+        };
+        let cluster = client::Options { bootstrap, client_id: "levada".to_owned(), patience: PATIENCE };
+        let api = Arc::new(OnceLock::new());
+        let (stop, stopped) = watch::channel(false);
+        let running = env::spawn(run(cluster, events, api.clone(), stopped));
+        Ok(Patterns { api, stop, running, _lock: lock })
+    }
+
+    /// The routes, also while they cannot answer yet.
+    pub fn routes(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.api.clone())
+    }
+
+    pub fn readiness(&self) -> impl Fn() -> Readiness + Send + Sync + use<> {
+        let api = self.api.clone();
+        move || match api.get() {
+            Some(_) => Readiness::Ready,
+            None => Readiness::NotYet("Kafka is not reached yet".to_owned()),
+        }
+    }
+
+    /// Hands over what it owns, and ends.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.running.await;
+    }
+}
+
+/// Two processes in one folder would write the same indexes.
+fn lock(dir: &std::path::Path) -> anyhow::Result<DiskLock> {
+    let made = RealDisk.create_dir(dir);
+    made.with_context(|| format!("cannot create {}", dir.display()))?;
+    RealDisk.lock(&dir.join("lock")).with_context(|| {
+        format!("{} is used by another process: give each its own --data-dir", dir.display())
+    })
+}
+
+async fn run(
+    cluster: client::Options,
+    options: events::Options,
+    api: Arc<OnceLock<Router>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let began = Instant::now();
+    let mut was_told = false;
+    let events = loop {
+        let starting = start(&cluster, &options);
+        let error = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            started = starting => match started {
+                Ok(events) => break events,
+                Err(error) => error,
+            },
+        };
+        if !was_told {
+            warn!(%error, "the event store waits for Kafka");
+            was_told = true;
+        }
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            () = sleep(PAUSE) => {}
+        }
+    };
+    info!(after = ?began.elapsed(), "the event store is open");
+    let _ = api.set(gateway::events::router(events.handle()));
+    let _ = stop.wait_for(|stop| *stop).await;
+    events.stop().await;
+}
+
+async fn start(cluster: &client::Options, options: &events::Options) -> Result<Events, client::AskError> {
+    let cluster = Cluster::connect(cluster.clone()).await?;
+    let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    Events::start(cluster, clock, random, options.clone(), Arc::new(HttpPeer::default())).await
+}
+
+async fn answer(State(api): State<Arc<OnceLock<Router>>>, request: Request) -> Response {
+    match api.get() {
+        Some(api) => match api.clone().oneshot(request.map(Body::new)).await {
+            Ok(response) => response.into_response(),
+            Err(never) => match never {},
+        },
+        None => Problem::unavailable("the event store is not open yet").into_response(),
+    }
+}

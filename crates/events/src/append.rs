@@ -1,0 +1,184 @@
+//! What is asked of an owner, and what it answers.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use client::Position;
+use model::Offset;
+
+use crate::NewEvent;
+
+/// Events of one category that are appended all or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Append {
+    /// What is decided together: all streams of one boundary are in one partition. None: the id of the first stream.
+    /// A stream keeps the boundary of its first event for ever.
+    pub boundary: Option<String>,
+    pub streams: Vec<StreamAppend>,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamAppend {
+    pub stream: String,
+    pub expected: Expected,
+    pub events: Vec<NewEvent>,
+}
+
+/// The version that a stream must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    Any,
+    /// There must be no event yet.
+    None,
+    /// There must be an event.
+    Exists,
+    Exactly(u64),
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expected::Any => f.write_str("any"),
+            Expected::None => f.write_str("none"),
+            Expected::Exists => f.write_str("exists"),
+            Expected::Exactly(version) => write!(f, "{version}"),
+        }
+    }
+}
+
+impl Expected {
+    pub fn holds(self, version: u64) -> bool {
+        match self {
+            Expected::Any => true,
+            Expected::None => version == 0,
+            Expected::Exists => version > 0,
+            Expected::Exactly(expected) => version == expected,
+        }
+    }
+}
+
+/// Fails if an event matches that came after a position (Dynamic Consistency Boundary, "fail if events match").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Condition {
+    /// Matches if one of them does.
+    pub any_of: Vec<Selector>,
+    /// What whoever decides has seen: only events after it count. Where it does not name the partition, all do.
+    pub after: Position,
+}
+
+/// Matches an event that is of one of these types (none given: of any) and has all of these tags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    pub types: BTreeSet<String>,
+    pub tags: BTreeSet<String>,
+}
+
+impl Selector {
+    pub fn matches(&self, kind: &str, tags: &[String]) -> bool {
+        (self.types.is_empty() || self.types.contains(kind)) && self.tags.iter().all(|tag| tags.contains(tag))
+    }
+}
+
+/// What became of an append. The same append again has the same answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Each stream's version after its events, in the order of the append.
+    pub versions: Vec<(String, u64)>,
+    /// At least this fresh, whoever reads sees the events.
+    pub position: Position,
+    /// They were appended earlier, by this append or one with the same event ids.
+    pub is_repeated: bool,
+}
+
+/// Why nothing was appended, or nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("stream {stream} is at version {current}, expected was {expected}")]
+    Version { stream: String, expected: Expected, current: u64 },
+    /// `at`: the offset of an event that matches.
+    #[error("a condition does not hold: the event at offset {at} matches")]
+    Condition { at: Offset },
+    #[error(
+        "stream {stream} belongs to the boundary {boundary}, and cannot be appended to within another one"
+    )]
+    Boundary { stream: String, boundary: String },
+    #[error(
+        "event id {id} is in stream {stream} already, and not all of this append is: event ids are used once"
+    )]
+    IdTaken { id: String, stream: String },
+    #[error("{0}")]
+    Invalid(String),
+    #[error(
+        "{bytes} bytes are too large for the category's topic, which takes {max} (its max.message.bytes)"
+    )]
+    TooLarge { bytes: usize, max: usize },
+    #[error("there is no category {0}")]
+    NoCategory(String),
+    /// Nothing was appended; asking again later may help.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It may have been appended or not. The same append again (with the same event ids) tells, and does nothing twice.
+    #[error("it is not known whether the events were appended ({0}): ask again with the same event ids")]
+    InDoubt(String),
+    /// The partition has another owner, there.
+    #[error("partition {partition} is owned by {url}")]
+    Elsewhere { partition: i32, url: String },
+}
+
+/// Limits of an append, in bytes of UTF-8 or in number.
+const STREAM_MAX: usize = 512;
+const ID_MAX: usize = 256;
+const TYPE_MAX: usize = 256;
+const TAG_MAX: usize = 256;
+const TAGS_MAX: usize = 64;
+const EVENTS_MAX: usize = 1000;
+const SELECTORS_MAX: usize = 100;
+
+impl Append {
+    /// Refuses what no owner would take.
+    pub fn check(&self) -> Result<(), AppendError> {
+        let invalid = |what: String| Err(AppendError::Invalid(what));
+        let text = |what: &str, text: &str, max: usize| match text {
+            "" => Err(AppendError::Invalid(format!("{what} is empty"))),
+            _ if text.len() > max => Err(AppendError::Invalid(format!("{what} is longer than {max} bytes"))),
+            _ if text.chars().any(char::is_control) => {
+                Err(AppendError::Invalid(format!("{what} has control characters")))
+            }
+            _ => Ok(()),
+        };
+        if let Some(boundary) = &self.boundary {
+            text("the boundary", boundary, STREAM_MAX)?;
+        }
+        let count: usize = self.streams.iter().map(|part| part.events.len()).sum();
+        if count == 0 {
+            return invalid("there are no events to append".to_owned());
+        }
+        if count > EVENTS_MAX {
+            return invalid(format!("{count} events are more than {EVENTS_MAX}, which one append may have"));
+        }
+        for part in &self.streams {
+            text("the stream's id", &part.stream, STREAM_MAX)?;
+            for event in &part.events {
+                text("an event's id", &event.id, ID_MAX)?;
+                text("an event's type", &event.facts.kind, TYPE_MAX)?;
+                if event.facts.tags.len() > TAGS_MAX {
+                    return invalid(format!("an event has more than {TAGS_MAX} tags"));
+                }
+                event.facts.tags.iter().try_for_each(|tag| text("a tag", tag, TAG_MAX))?;
+                for (what, value) in [
+                    ("the correlation id", &event.facts.correlation),
+                    ("the causation id", &event.facts.causation),
+                ] {
+                    value.iter().try_for_each(|value| text(what, value, ID_MAX))?;
+                }
+            }
+        }
+        let selectors: usize = self.conditions.iter().map(|condition| condition.any_of.len()).sum();
+        if selectors > SELECTORS_MAX {
+            return invalid(format!("more than {SELECTORS_MAX} selectors in one append's conditions"));
+        }
+        Ok(())
+    }
+}

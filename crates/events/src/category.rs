@@ -1,0 +1,79 @@
+//! Categories and the names of their topics.
+
+use std::fmt;
+
+/// What a category's topic is called after it.
+const SUFFIX: &str = ".events";
+
+/// Characters of a topic's name, as Kafka limits them.
+const TOPIC_NAME_MAX: usize = 249;
+
+/// A family of streams that live in one topic, such as `orders` or `shop.orders`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Category(String);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no category: 1 to {max} letters, digits, dots, underscores and hyphens, and not beginning with a dot \
+     or with two underscores",
+    max = TOPIC_NAME_MAX - SUFFIX.len()
+)]
+pub struct CategoryError(String);
+
+impl Category {
+    pub fn new(name: &str) -> Result<Category, CategoryError> {
+        let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_category = !name.is_empty()
+            && name.len() <= TOPIC_NAME_MAX - SUFFIX.len()
+            && name.bytes().all(is_fit)
+            && !name.starts_with('.')
+            && !name.starts_with("__");
+        if is_category { Ok(Category(name.to_owned())) } else { Err(CategoryError(name.to_owned())) }
+    }
+
+    /// The category whose events a topic holds.
+    pub fn of_topic(topic: &str) -> Option<Category> {
+        topic.strip_suffix(SUFFIX).and_then(|name| Category::new(name).ok())
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    pub fn topic(&self) -> String {
+        format!("{}{SUFFIX}", self.0)
+    }
+
+    /// Who has this claims the partition: one transactional id each.
+    pub fn transactional_id(&self, partition: i32) -> String {
+        format!("lv.{}.{partition}", self.0)
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_category_and_its_topic_name_each_other() {
+        let category = Category::new("shop.orders").unwrap();
+        assert_eq!(category.topic(), "shop.orders.events");
+        assert_eq!(Category::of_topic("shop.orders.events"), Some(category));
+        assert_eq!(Category::of_topic("shop.orders"), None);
+        assert_eq!(Category::of_topic(".events"), None);
+    }
+
+    #[test]
+    fn what_no_topic_can_be_called_is_no_category() {
+        for name in ["", "a b", "a/b", "ä", ".a", "__a", &"x".repeat(243)] {
+            assert_eq!(Category::new(name), Err(CategoryError(name.to_owned())), "{name}");
+        }
+        assert!(Category::new(&"x".repeat(242)).is_ok());
+    }
+}

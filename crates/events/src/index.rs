@@ -1,0 +1,199 @@
+//! The index of one partition: what its log says, in a shape that answers questions about streams, ids and tags.
+//!
+//! One SQLite file. It is a cache: whatever is wrong with it, it is deleted and comes back from the log. The offset up
+//! to which it has the log is written in the same transaction as the events, so that it has each exactly once.
+//!
+//! ```text
+//! about    format, partition, next offset, the last claim        (one row)
+//! streams  no → id, boundary                                     unique id
+//! events   offset → stream, version, id, time, facts, data       unique (stream, version), id
+//! names    no → "t" + tag | "y" + type | "c" + correlation id    unique name
+//! marks    (name, offset)                                        which events have a tag, type, correlation id
+//! ```
+
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use model::{Offset, PartitionId};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags};
+
+pub use read::Window;
+pub use write::{Applied, Halt};
+
+/// Another number when the tables change: then the index is made anew.
+const FORMAT: i64 = 1;
+
+/// Connections for readers that are kept.
+const READERS_KEPT: usize = 4;
+
+/// SQLite's page cache of each connection.
+const CACHE_KIB: i64 = 4096;
+
+const TABLES: &str = "
+    CREATE TABLE about (
+        one INTEGER PRIMARY KEY CHECK (one = 0), format INTEGER NOT NULL, partition TEXT NOT NULL,
+        next INTEGER NOT NULL, writer TEXT NOT NULL, claimed INTEGER NOT NULL
+    );
+    CREATE TABLE streams (no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, boundary TEXT);
+    CREATE TABLE events (
+        off INTEGER PRIMARY KEY, stream INTEGER NOT NULL, ver INTEGER NOT NULL, id TEXT NOT NULL,
+        at INTEGER NOT NULL, facts TEXT NOT NULL, data BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX events_by_version ON events (stream, ver);
+    CREATE UNIQUE INDEX events_by_id ON events (id);
+    CREATE TABLE names (no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+    CREATE TABLE marks (name INTEGER NOT NULL, off INTEGER NOT NULL, PRIMARY KEY (name, off)) WITHOUT ROWID;
+";
+
+/// One writes, many read.
+pub struct Index {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+/// How far an index is, and who claimed the partition last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Offset of the first record that it does not have.
+    pub next: Offset,
+    pub claim: Option<Claim>,
+}
+
+/// The last claim in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// As in the header `lv-ep`.
+    pub writer: String,
+    pub offset: Offset,
+}
+
+impl Index {
+    /// Opens the index of a partition, or makes a new one where there is none, it is of another format or another
+    /// topic, or cannot be read. Blocks.
+    pub fn open(dir: &Path, partition: PartitionId) -> rusqlite::Result<(Index, State)> {
+        let dir = dir.join(partition.topic.to_string());
+        std::fs::create_dir_all(&dir).map_err(|error| {
+            rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", dir.display()).into())
+        })?;
+        let path = dir.join(format!("{}.sqlite", partition.index));
+        let opened = open(&path, partition).or_else(|error| {
+            if path.exists() {
+                tracing::warn!(path = %path.display(), %error, "an index is made anew from the log");
+            }
+            for suffix in ["", "-wal", "-shm"] {
+                let mut name = path.clone().into_os_string();
+                name.push(suffix);
+                remove(Path::new(&name));
+            }
+            create(&path, partition)
+        });
+        let (connection, state) = opened?;
+        let index = Index { path, writer: Mutex::new(connection), readers: Mutex::default() };
+        Ok((index, state))
+    }
+
+    /// Forgets everything. Blocks.
+    pub fn begin_anew(&self, partition: PartitionId) -> rusqlite::Result<State> {
+        let mut connection = self.writer.lock();
+        let transaction = connection.transaction()?;
+        for table in ["about", "streams", "events", "names", "marks"] {
+            transaction.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        let state = begin(&transaction, partition)?;
+        transaction.commit()?;
+        Ok(state)
+    }
+
+    /// Runs something on a connection of its own. Blocks.
+    fn reading<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let kept = self.readers.lock().pop();
+        let connection = match kept {
+            Some(connection) => connection,
+            None => {
+                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                let connection = Connection::open_with_flags(&self.path, flags)?;
+                connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+                connection.set_prepared_statement_cache_capacity(32);
+                connection
+            }
+        };
+        let result = body(&connection);
+        let mut readers = self.readers.lock();
+        if readers.len() < READERS_KEPT {
+            readers.push(connection);
+        }
+        result
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "SQLite writes these files, and no other disk knows them")]
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "an index cannot be removed");
+    }
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // After a crash the newest transactions may be missing: they come back from the log.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+fn create(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, State)> {
+    let connection = Connection::open(path)?;
+    tune(&connection)?;
+    connection.execute_batch(&format!("BEGIN; {TABLES}"))?;
+    let state = begin(&connection, partition)?;
+    connection.execute_batch("COMMIT")?;
+    Ok((connection, state))
+}
+
+fn begin(connection: &Connection, partition: PartitionId) -> rusqlite::Result<State> {
+    connection.execute(
+        "INSERT INTO about VALUES (0, ?1, ?2, 0, '', -1)",
+        rusqlite::params![FORMAT, partition.to_string()],
+    )?;
+    Ok(State { next: Offset::ZERO, claim: None })
+}
+
+fn open(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, State)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    tune(&connection)?;
+    let state = connection.query_row(
+        "SELECT next, writer, claimed FROM about WHERE format = ?1 AND partition = ?2",
+        rusqlite::params![FORMAT, partition.to_string()],
+        |row| {
+            let writer: String = row.get(1)?;
+            let claim = Claim { writer, offset: Offset(row.get(2)?) };
+            let claim = Some(claim).filter(|claim| !claim.offset.is_none());
+            Ok(State { next: Offset(row.get(0)?), claim })
+        },
+    )?;
+    Ok((connection, state))
+}
+
+/// The name under which an event is found by a tag.
+fn tag(tag: &str) -> String {
+    format!("t{tag}")
+}
+
+fn kind(kind: &str) -> String {
+    format!("y{kind}")
+}
+
+fn correlation(correlation: &str) -> String {
+    format!("c{correlation}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! The log goes into the index.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use model::{Offset, Timestamp};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+use super::{Claim, Index, State, correlation, kind, tag};
+use crate::event::Facts;
+use crate::record::Entry;
+
+/// A record of the log that the index is to have.
+#[derive(Debug)]
+pub struct Applied {
+    pub offset: Offset,
+    pub at: Timestamp,
+    pub entry: Entry,
+}
+
+/// A record that cannot be: nothing behind it is taken, so that nobody decides on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    pub offset: Offset,
+    pub why: String,
+}
+
+impl Index {
+    /// Takes records in their order, up to `next`, or up to one that cannot be: then nothing from there on. Blocks.
+    pub fn apply(
+        &self,
+        state: &State,
+        records: &[Applied],
+        next: Offset,
+    ) -> rusqlite::Result<(State, Option<Halt>)> {
+        let mut connection = self.writer.lock();
+        let transaction = connection.transaction()?;
+        let mut state = state.clone();
+        let mut halt = None;
+        {
+            let mut insert = Insert::new(&transaction)?;
+            for record in records {
+                let why = match &record.entry {
+                    Entry::Foreign { why } => Some(format!("it was not written by an owner ({why})")),
+                    Entry::Claim { writer } => {
+                        state.claim = Some(Claim { writer: writer.clone(), offset: record.offset });
+                        None
+                    }
+                    Entry::Event { stream, version, id, facts, data, boundary, .. } => {
+                        let stream = (stream.as_str(), boundary.as_deref());
+                        insert.event(record, stream, *version, id, facts, data)?
+                    }
+                };
+                if let Some(why) = why {
+                    halt = Some(Halt { offset: record.offset, why });
+                    break;
+                }
+            }
+        }
+        state.next = halt.as_ref().map_or(next, |halt| halt.offset);
+        let (writer, claimed) =
+            state.claim.as_ref().map_or(("", -1), |claim| (claim.writer.as_str(), claim.offset.0));
+        transaction.execute(
+            "UPDATE about SET next = ?1, writer = ?2, claimed = ?3",
+            params![state.next.0, writer, claimed],
+        )?;
+        transaction.commit()?;
+        Ok((state, halt))
+    }
+}
+
+struct Insert<'a> {
+    connection: &'a Connection,
+    event: CachedStatement<'a>,
+    mark: CachedStatement<'a>,
+    /// Names that were looked up in this transaction.
+    names: BTreeMap<String, i64>,
+    streams: BTreeMap<String, (i64, u64)>,
+}
+
+impl<'a> Insert<'a> {
+    fn new(connection: &'a Connection) -> rusqlite::Result<Insert<'a>> {
+        Ok(Insert {
+            connection,
+            event: connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?,
+            mark: connection.prepare_cached("INSERT OR IGNORE INTO marks VALUES (?1, ?2)")?,
+            names: BTreeMap::new(),
+            streams: BTreeMap::new(),
+        })
+    }
+
+    /// Why it cannot be, if it cannot.
+    fn event(
+        &mut self,
+        record: &Applied,
+        (stream, boundary): (&str, Option<&str>),
+        version: u64,
+        id: &str,
+        facts: &Facts,
+        data: &Bytes,
+    ) -> rusqlite::Result<Option<String>> {
+        let (no, head) = self.stream(stream, boundary)?;
+        if version != head + 1 {
+            return Ok(Some(format!("it is version {version} of {stream}, which was at {head}")));
+        }
+        let known: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT off FROM events WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        if let Some(known) = known {
+            return Ok(Some(format!("its id {id} is that of the event at offset {known}")));
+        }
+        let offset = record.offset.0;
+        let text = serde_json::to_string(facts).expect("texts are JSON");
+        self.event.execute(params![offset, no, version, id, record.at.0, text, &data[..]])?;
+        self.streams.insert(stream.to_owned(), (no, version));
+        let tags = facts.tags.iter().map(|name| tag(name));
+        let others = facts.correlation.iter().map(|name| correlation(name));
+        for name in tags.chain(others).chain([kind(&facts.kind)]) {
+            let name = self.name(name)?;
+            self.mark.execute([name, offset])?;
+        }
+        Ok(None)
+    }
+
+    /// The number of a stream, and its version.
+    fn stream(&mut self, id: &str, boundary: Option<&str>) -> rusqlite::Result<(i64, u64)> {
+        if let Some(known) = self.streams.get(id) {
+            return Ok(*known);
+        }
+        let no: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT no FROM streams WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let Some(no) = no else {
+            self.connection
+                .prepare_cached("INSERT INTO streams (id, boundary) VALUES (?1, ?2)")?
+                .execute(params![id, boundary])?;
+            return Ok((self.connection.last_insert_rowid(), 0));
+        };
+        let version: Option<u64> = self
+            .connection
+            .prepare_cached("SELECT max(ver) FROM events WHERE stream = ?1")?
+            .query_row([no], |row| row.get(0))?;
+        Ok((no, version.unwrap_or(0)))
+    }
+
+    fn name(&mut self, name: String) -> rusqlite::Result<i64> {
+        if let Some(known) = self.names.get(&name) {
+            return Ok(*known);
+        }
+        let no: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT no FROM names WHERE name = ?1")?
+            .query_row([&name], |row| row.get(0))
+            .optional()?;
+        let no = match no {
+            Some(no) => no,
+            None => {
+                self.connection.prepare_cached("INSERT INTO names (name) VALUES (?1)")?.execute([&name])?;
+                self.connection.last_insert_rowid()
+            }
+        };
+        self.names.insert(name, no);
+        Ok(no)
+    }
+}

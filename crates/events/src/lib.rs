@@ -1,0 +1,31 @@
+//! Event sourcing: Kafka topics as an event store with expected versions.
+//!
+//! Streams of events live in topics, one topic a *category*; a stream's version counts its events. Each partition has
+//! one owner at a time, which alone appends: it checks expected versions and conditions, and answers when the log has
+//! the events. What it needs to know is in an index beside the log that can be deleted and comes back from it.
+//!
+//! It reaches the log through Kafka's protocol only, so that it runs on the embedded broker and on a cluster alike, and
+//! never writes what another consumer of the topic could not read: records are CloudEvents in Kafka's binary mode.
+//!
+//! Start reading at [`machine`], which decides what is appended; then [`owner`] (one partition's writer), [`replica`]
+//! (its reader, with [`index`]), and [`service`], which puts them together.
+
+pub mod append;
+pub mod category;
+pub mod event;
+mod index;
+mod machine;
+mod options;
+mod owner;
+mod query;
+mod record;
+mod replica;
+mod service;
+
+pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
+pub use category::{Category, CategoryError};
+pub use event::{NewEvent, Recorded};
+pub use options::Options;
+pub use query::{Direction, Found, ReadError};
+pub use record::rfc3339;
+pub use service::{CategoryInfo, Events, Filter, Freshness, Handle, Peer};

@@ -1,0 +1,493 @@
+//! The only writer of one partition, for as long as it is.
+//!
+//! ```text
+//! claim ─▶ read up to the claim ─▶ ┌ take what is queued ─▶ look into the index ─▶ decide ─▶ one batch ─▶ log ┐
+//!                                  └───────────── the next group forms while up to five are under way ◀───────┘
+//! ```
+//!
+//! Safety is the broker's: once another has claimed the partition, no batch of this one gets in. So there is nothing to
+//! take back; who waits for an answer then is told that it is in doubt, and asks the next owner, who finds the event ids
+//! in the log or does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{AskError, ClaimedWriter, Cluster, Position, WriteError, Written};
+use env::Clock;
+use machine::Machine;
+use model::batch::{BatchBuilder, HEADER_BYTES};
+use model::{Compression, Offset, PartitionId};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::append::{Append, AppendError, Appended};
+use crate::category::Category;
+use crate::machine::{Command, Reject, Reply, Streams, Taken};
+use crate::record::{self, Placed};
+use crate::replica::{NotReached, Replica};
+
+/// Appends that wait for their owner; whoever comes next is told to come again.
+pub const QUEUE_MAX: usize = 8192;
+
+/// Appends that are decided together.
+const GROUP_MAX: usize = 512;
+
+/// Events that the index may be behind; then appending waits for it.
+const PENDING_MAX: usize = 100_000;
+
+/// A partition forgets a producer that is quiet for `producer.id.expiration.ms` (a day), and with it the claim.
+const CLAIM_AGAIN: Duration = Duration::from_secs(6 * 3600);
+
+/// What a record needs beside its own texts, at most.
+const RECORD_OVERHEAD: usize = 512;
+
+pub type Answer = oneshot::Sender<Result<Appended, AppendError>>;
+
+pub struct Job {
+    pub append: Append,
+    pub answer: Answer,
+}
+
+/// What an owner works with.
+#[derive(Clone)]
+pub struct Parts {
+    pub cluster: Cluster,
+    pub clock: Arc<dyn Clock>,
+    pub category: Category,
+    pub replica: Arc<Replica>,
+    /// The topic's `max.message.bytes`.
+    pub batch_bytes_max: usize,
+    /// How long a write of a former owner, whom the claim does not fence, may still be under way.
+    pub stray_writes_max: Duration,
+}
+
+/// Why an owner is none any more.
+#[derive(Debug)]
+pub enum End {
+    /// It was told to stop.
+    Stopped,
+    /// Another has claimed the partition.
+    Fenced,
+    /// It is time to claim again.
+    ClaimAgain,
+    /// Trying again may help.
+    Failed(String),
+    /// Somebody has to look at it.
+    Halted(String),
+}
+
+/// What others may know of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Everything before this offset was acknowledged.
+    pub acknowledged: Offset,
+}
+
+/// Owns the partition until something ends that. `standing` is set while it takes appends.
+pub async fn own(
+    parts: &Parts,
+    jobs: &mut mpsc::Receiver<Job>,
+    standing: &watch::Sender<Option<Standing>>,
+    mut stop: watch::Receiver<bool>,
+) -> End {
+    let claimed = tokio::select! {
+        biased;
+        () = is_set(&mut stop) => return End::Stopped,
+        claimed = claim(parts) => claimed,
+    };
+    let (writer, next) = match claimed {
+        Ok(claimed) => claimed,
+        Err(end) => return end,
+    };
+    let (flights, to_complete) = mpsc::channel(8);
+    let (landed, landings) = mpsc::unbounded_channel();
+    let (ended, end) = oneshot::channel();
+    standing.send_replace(Some(Standing { acknowledged: next }));
+    let completing = Completing {
+        partition: parts.replica.partition,
+        next,
+        landed,
+        standing: standing.clone(),
+        bytes: parts.batch_bytes_max,
+    };
+    env::spawn(async move {
+        let _ = ended.send(completing.run(to_complete).await);
+    });
+    let name = record::writer(writer.producer_id(), writer.epoch());
+    let owner = Owner { parts, writer, name, streams: Streams::default(), flights, landings };
+    let ended = owner.run(jobs, stop, end).await;
+    standing.send_replace(None);
+    info!(category = %parts.category, partition = parts.replica.partition.index, ?ended, "not the owner any more");
+    ended
+}
+
+/// Waits until it is told to; for ever where nobody can tell any more.
+pub async fn is_set(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// Claims the partition and reads up to the claim. Gives the writer, and the offset after the claim.
+async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
+    let Parts { cluster, category, replica, .. } = parts;
+    let PartitionId { topic, index } = replica.partition;
+    let failed = |error: AskError| End::Failed(error.to_string());
+    let name = category.topic();
+    let before = replica.seen().borrow().clone();
+    if let Some(why) = before.halted {
+        return Err(End::Halted(why));
+    }
+    let id = category.transactional_id(index);
+    let writer = ClaimedWriter::open(cluster, &id, (&name, topic), index).await.map_err(failed)?;
+    let own_name = record::writer(writer.producer_id(), writer.epoch());
+    let at = parts.clock.now();
+    let batch = record::claim(category.name(), &format!("claim-{own_name}"), &own_name, at);
+    let written = writer.write(batch).await.map_err(over)?.await;
+    let offset = written.unwrap_or(Err(WriteError::Gone)).map_err(over)?;
+    let mut next = offset.plus(1);
+    reach(replica, next).await?;
+    // A claim fences older epochs of its own producer id only.
+    let strays = before
+        .state
+        .claim
+        .is_some_and(|claim| claim.writer.split(':').next() != Some(&writer.producer_id().to_string()));
+    if strays {
+        warn!(%category, partition = index, "the producer id is a new one: waiting for what the old one may still write");
+        sleep(parts.stray_writes_max).await;
+    }
+    let found = cluster.topic(&name, false).await.map_err(failed)?;
+    let ends = cluster.offsets(&found, &[index], -1, 0).await.map_err(failed)?;
+    let end = ends.get(&index).copied().flatten().map_or(next, Offset);
+    if end > next {
+        reach(replica, end).await?;
+        next = end;
+    }
+    let claim = replica.seen().borrow().state.claim.clone();
+    match claim {
+        Some(claim) if claim.writer == own_name => Ok((writer, next)),
+        _ => Err(End::Fenced),
+    }
+}
+
+async fn reach(replica: &Replica, next: Offset) -> Result<(), End> {
+    // As long as it comes nearer.
+    let mut last = Offset::NONE;
+    loop {
+        match replica.reached(next, Duration::from_secs(30)).await {
+            Ok(()) => return Ok(()),
+            Err(NotReached::Halted(why)) => return Err(End::Halted(why)),
+            Err(NotReached::Late { at }) if at > last => last = at,
+            Err(NotReached::Late { at }) => {
+                return Err(End::Failed(format!("its index does not get beyond offset {at}")));
+            }
+        }
+    }
+}
+
+fn over(error: WriteError) -> End {
+    match error {
+        WriteError::Fenced => End::Fenced,
+        other => End::Failed(other.to_string()),
+    }
+}
+
+/// A batch under way, and who waits for it.
+struct Flight {
+    /// None: nothing was written, but what is answered rests on what was before.
+    written: Option<Written>,
+    records: i64,
+    waiting: Vec<Waiting>,
+}
+
+/// Somebody who waits for a batch.
+struct Waiting {
+    answer: Answer,
+    verdict: Verdict,
+}
+
+enum Verdict {
+    /// Its events end so many records into the batch; that is its number at the machine.
+    Appended {
+        versions: Vec<(String, u64)>,
+        end: i64,
+        number: u64,
+    },
+    Repeated {
+        versions: Vec<(String, u64)>,
+        last: Option<Offset>,
+    },
+    Rejected(Reject),
+    TooLarge(usize),
+    Failed(String),
+}
+
+/// What the machine is to know of a batch in the log: number of an append, offset of its last event.
+type Landing = (u64, Offset);
+
+struct Owner<'a> {
+    parts: &'a Parts,
+    writer: ClaimedWriter,
+    name: String,
+    streams: Streams,
+    flights: mpsc::Sender<Flight>,
+    landings: mpsc::UnboundedReceiver<Landing>,
+}
+
+impl Owner<'_> {
+    async fn run(
+        mut self,
+        jobs: &mut mpsc::Receiver<Job>,
+        mut stop: watch::Receiver<bool>,
+        mut end: oneshot::Receiver<End>,
+    ) -> End {
+        let claim_again = Instant::now() + CLAIM_AGAIN;
+        let failed = |end: Result<End, _>| end.unwrap_or_else(|_| End::Failed("it was cut off".to_owned()));
+        let why = loop {
+            let first = tokio::select! {
+                biased;
+                ended = &mut end => return failed(ended),
+                () = is_set(&mut stop) => break End::Stopped,
+                job = jobs.recv() => match job {
+                    Some(job) => job,
+                    None => break End::Stopped,
+                },
+                () = sleep_until(claim_again) => break End::ClaimAgain,
+            };
+            let mut group = vec![first];
+            while group.len() < GROUP_MAX
+                && let Ok(job) = jobs.try_recv()
+            {
+                group.push(job);
+            }
+            tokio::select! {
+                biased;
+                ended = &mut end => {
+                    // They were not tried: the next owner takes them.
+                    group.into_iter().for_each(|job| not_tried(job.answer));
+                    return failed(ended);
+                }
+                () = self.room() => {}
+            }
+            if let Err(why) = self.decide(group).await {
+                return match end.await {
+                    Ok(end) => end,
+                    Err(_) => End::Failed(why),
+                };
+            }
+        };
+        // What is under way is answered before the end.
+        drop(self.flights);
+        drop(self.writer);
+        match end.await {
+            Ok(End::Stopped) | Err(_) => why,
+            Ok(other) => other,
+        }
+    }
+
+    /// Waits while the index is too far behind.
+    async fn room(&mut self) {
+        let mut seen = self.parts.replica.seen();
+        loop {
+            while let Ok((number, last)) = self.landings.try_recv() {
+                self.streams.written(number, last);
+            }
+            self.streams.forget(seen.borrow_and_update().state.next);
+            if self.streams.pending() < PENDING_MAX || seen.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Decides a group and sends what it leads to. Err: nothing more can be sent.
+    async fn decide(&mut self, group: Vec<Job>) -> Result<(), String> {
+        let (index, partition) = (self.parts.replica.index.clone(), self.parts.replica.partition);
+        let looked = env::run_blocking(move || {
+            group.into_iter().map(|job| (index.look(&job.append, partition), job)).collect::<Vec<_>>()
+        });
+        let now = self.parts.clock.now();
+        let bytes_max = self.parts.batch_bytes_max;
+        let mut batch = BatchBuilder::new(Compression::None);
+        let mut waiting = Vec::new();
+        for (looked, Job { append, answer }) in looked.await {
+            let bytes = size(&append);
+            if bytes + HEADER_BYTES > bytes_max {
+                waiting.push(Waiting { answer, verdict: Verdict::TooLarge(bytes) });
+                continue;
+            }
+            if batch.section_bytes() + bytes + HEADER_BYTES > bytes_max {
+                let full = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
+                self.send(full, std::mem::take(&mut waiting)).await?;
+            }
+            let verdict = match looked {
+                Err(error) => Verdict::Failed(format!("the index cannot be read: {error}")),
+                Ok(looked) => match self.streams.decide(Command { append, looked }, now) {
+                    Err(reject) => Verdict::Rejected(reject),
+                    Ok(decision) => {
+                        for taken in &decision.records {
+                            self.streams.apply(taken);
+                            self.push(&mut batch, taken, now);
+                        }
+                        let end = i64::from(batch.record_count());
+                        match decision.reply {
+                            Reply::Appended(versions) => {
+                                Verdict::Appended { versions, end, number: self.streams.last_number() }
+                            }
+                            Reply::Repeated { versions, last } => Verdict::Repeated { versions, last },
+                        }
+                    }
+                },
+            };
+            waiting.push(Waiting { answer, verdict });
+        }
+        self.send(batch, waiting).await
+    }
+
+    fn push(&self, batch: &mut BatchBuilder, taken: &Taken, at: model::Timestamp) {
+        for event in &taken.events {
+            let placed = Placed {
+                category: self.parts.category.name(),
+                stream: &event.stream,
+                version: event.version,
+                event: &event.event,
+                boundary: event.boundary.as_deref(),
+                writer: &self.name,
+                at,
+            };
+            record::push(batch, &placed);
+        }
+    }
+
+    async fn send(&mut self, batch: BatchBuilder, waiting: Vec<Waiting>) -> Result<(), String> {
+        let records = i64::from(batch.record_count());
+        let written = match records {
+            0 => None,
+            _ => match self.writer.write(batch).await {
+                Ok(written) => Some(written),
+                Err(error) => {
+                    waiting.into_iter().for_each(|it| in_doubt(it.answer, &error.to_string()));
+                    return Err(error.to_string());
+                }
+            },
+        };
+        let flight = Flight { written, records, waiting };
+        match self.flights.send(flight).await {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendError(flight)) => {
+                let why = "the owner has ended";
+                flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, why));
+                Err(why.to_owned())
+            }
+        }
+    }
+}
+
+/// Answers in the order of the batches.
+struct Completing {
+    partition: PartitionId,
+    /// The offset that the next batch must get: nobody else writes.
+    next: Offset,
+    landed: mpsc::UnboundedSender<Landing>,
+    standing: watch::Sender<Option<Standing>>,
+    bytes: usize,
+}
+
+impl Completing {
+    async fn run(mut self, mut flights: mpsc::Receiver<Flight>) -> End {
+        let mut end = None;
+        while let Some(flight) = flights.recv().await {
+            if end.is_some() {
+                flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, "the owner has ended"));
+                continue;
+            }
+            let base = match flight.written {
+                None => self.next,
+                Some(written) => match written.await.unwrap_or(Err(WriteError::Gone)) {
+                    Ok(base) if base == self.next => base,
+                    Ok(base) => {
+                        let why = format!(
+                            "somebody else writes to the topic: a batch got offset {base} instead of {}",
+                            self.next
+                        );
+                        flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
+                        end = Some(End::Failed(why));
+                        flights.close();
+                        continue;
+                    }
+                    Err(error) => {
+                        let why = error.to_string();
+                        flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
+                        end = Some(over(error));
+                        flights.close();
+                        continue;
+                    }
+                },
+            };
+            self.next = base.plus(flight.records);
+            self.standing.send_replace(Some(Standing { acknowledged: self.next }));
+            for Waiting { answer, verdict } in flight.waiting {
+                let _ = answer.send(self.answer(verdict, base));
+            }
+        }
+        end.unwrap_or(End::Stopped)
+    }
+
+    fn answer(&self, verdict: Verdict, base: Offset) -> Result<Appended, AppendError> {
+        let at = |next| Position::of(self.partition, next);
+        match verdict {
+            Verdict::Appended { versions, end, number } => {
+                let next = base.plus(end);
+                let _ = self.landed.send((number, next.plus(-1)));
+                Ok(Appended { versions, position: at(next), is_repeated: false })
+            }
+            Verdict::Repeated { versions, last } => {
+                let position = at(last.map_or(self.next, |last| last.plus(1)));
+                Ok(Appended { versions, position, is_repeated: true })
+            }
+            Verdict::Rejected(Reject::Version { stream, expected, current }) => {
+                Err(AppendError::Version { stream, expected, current })
+            }
+            Verdict::Rejected(Reject::Condition { at }) => {
+                Err(AppendError::Condition { at: at.unwrap_or(self.next.plus(-1)) })
+            }
+            Verdict::Rejected(Reject::Boundary { stream, boundary }) => {
+                Err(AppendError::Boundary { stream, boundary })
+            }
+            Verdict::Rejected(Reject::IdTaken { id, stream }) => Err(AppendError::IdTaken { id, stream }),
+            Verdict::TooLarge(bytes) => Err(AppendError::TooLarge { bytes, max: self.bytes }),
+            Verdict::Failed(why) => Err(AppendError::Unavailable(why)),
+        }
+    }
+}
+
+fn in_doubt(answer: Answer, why: &str) {
+    let _ = answer.send(Err(AppendError::InDoubt(why.to_owned())));
+}
+
+/// Whoever asked asks the next owner.
+pub fn not_tried(answer: Answer) {
+    let _ = answer.send(Err(AppendError::Unavailable("the partition has no owner just now".to_owned())));
+}
+
+/// What an append's records take in a batch, at most.
+fn size(append: &Append) -> usize {
+    let boundary = append.boundary.as_ref().map_or(0, String::len);
+    let event = |stream: &str, event: &crate::NewEvent| {
+        let facts = &event.facts;
+        let texts = [
+            facts.kind.len(),
+            facts.content_type.len(),
+            facts.correlation.as_ref().map_or(0, String::len),
+            facts.causation.as_ref().map_or(0, String::len),
+            facts.metadata.as_ref().map_or(0, String::len),
+            event.id.len(),
+            2 * stream.len(),
+            boundary,
+        ];
+        // JSON may escape every character of a tag.
+        let tags: usize = facts.tags.iter().map(|tag| 6 * tag.len() + 3).sum();
+        RECORD_OVERHEAD + texts.into_iter().sum::<usize>() + tags + event.data.len()
+    };
+    append.streams.iter().flat_map(|part| part.events.iter().map(|it| event(&part.stream, it))).sum()
+}

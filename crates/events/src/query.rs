@@ -1,0 +1,52 @@
+//! What is read.
+
+use client::{Position, PositionError};
+
+use crate::Recorded;
+
+/// Events of one answer, at most.
+pub const EVENTS_MAX: usize = 1000;
+
+/// Bytes of data of one answer after which it ends, whatever was asked for.
+pub const ANSWER_BYTES: usize = 8 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Forward,
+    Backward,
+}
+
+/// Some events, and how far the reader was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    pub events: Vec<Recorded>,
+    /// The version of the stream that was read; 0 for reads across streams.
+    pub version: u64,
+    /// What was read is at least this fresh. Reads across streams go on from here.
+    pub position: Position,
+    /// There was nothing more when it was read.
+    pub is_end: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("there is no category {0}")]
+    NoCategory(String),
+    #[error("there is no stream {0}")]
+    NoStream(String),
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Position(#[from] PositionError),
+    /// It is not as fresh as was asked for, and did not become so in time.
+    #[error("not as fresh as {wanted} yet: it is at {at}")]
+    Stale { wanted: Position, at: Position },
+    /// Asking again later may help.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Whether nothing was left out because of its size.
+pub(crate) fn fits(events: &[Recorded]) -> bool {
+    events.iter().map(|event| event.data.len()).sum::<usize>() < ANSWER_BYTES
+}

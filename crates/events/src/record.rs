@@ -1,0 +1,169 @@
+//! Events as Kafka records: CloudEvents 1.0 in Kafka's binary content mode, so that any consumer reads them as they
+//! are.
+//!
+//! ```text
+//! key      the stream's id
+//! value    the data, as its writer gave it
+//! headers  ce_specversion 1.0 · ce_id · ce_type · ce_source /streams/<category> · ce_subject <stream> · ce_time
+//!          content-type
+//!          lv-ver    version of the stream, from 1       lv-ep    producer id:epoch of the owner
+//!          lv-tags   JSON array of texts                 lv-corr  correlation id
+//!          lv-cause  id of what it follows from          lv-meta  JSON, its writer's own
+//!          lv-boundary  on a stream's first event, where it is not the stream's id
+//! ```
+//!
+//! A claim (an owner's first record, see [`crate::owner`]) is a CloudEvent without key and value, of the type
+//! `levada.claim.v1`, with `lv-ep`.
+
+use bytes::Bytes;
+use model::Timestamp;
+use model::batch::{BatchBuilder, NewRecord, Record};
+
+use crate::event::{Facts, NewEvent};
+
+const CLAIM: &str = "levada.claim.v1";
+const SPEC_VERSION: &[u8] = b"1.0";
+
+/// What one record of an events topic says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    Event {
+        stream: String,
+        version: u64,
+        id: String,
+        facts: Facts,
+        data: Bytes,
+        boundary: Option<String>,
+        writer: String,
+    },
+    Claim {
+        writer: String,
+    },
+    /// A record that no owner wrote.
+    Foreign {
+        why: &'static str,
+    },
+}
+
+/// One event, with what its owner adds.
+pub struct Placed<'a> {
+    pub category: &'a str,
+    pub stream: &'a str,
+    pub version: u64,
+    pub event: &'a NewEvent,
+    pub boundary: Option<&'a str>,
+    pub writer: &'a str,
+    pub at: Timestamp,
+}
+
+/// Adds an event to a batch.
+pub fn push(batch: &mut BatchBuilder, placed: &Placed<'_>) {
+    let Placed { category, stream, version, event, boundary, writer, at } = *placed;
+    let facts = &event.facts;
+    let source = format!("/streams/{category}");
+    let version = version.to_string();
+    let time = rfc3339(at);
+    let tags = (!facts.tags.is_empty()).then(|| serde_json::to_string(&facts.tags).expect("texts are JSON"));
+    let mut headers: Vec<(&[u8], Option<&[u8]>)> = vec![
+        (b"ce_specversion", Some(SPEC_VERSION)),
+        (b"ce_id", Some(event.id.as_bytes())),
+        (b"ce_type", Some(facts.kind.as_bytes())),
+        (b"ce_source", Some(source.as_bytes())),
+        (b"ce_subject", Some(stream.as_bytes())),
+        (b"ce_time", Some(time.as_bytes())),
+        (b"content-type", Some(facts.content_type.as_bytes())),
+        (b"lv-ver", Some(version.as_bytes())),
+        (b"lv-ep", Some(writer.as_bytes())),
+    ];
+    let optional: [(&[u8], Option<&str>); 5] = [
+        (b"lv-tags", tags.as_deref()),
+        (b"lv-corr", facts.correlation.as_deref()),
+        (b"lv-cause", facts.causation.as_deref()),
+        (b"lv-meta", facts.metadata.as_deref()),
+        (b"lv-boundary", boundary),
+    ];
+    headers.extend(
+        optional
+            .into_iter()
+            .filter(|(_, value)| value.is_some())
+            .map(|(name, value)| (name, value.map(str::as_bytes))),
+    );
+    batch.push(NewRecord {
+        timestamp: at,
+        key: Some(stream.as_bytes()),
+        value: Some(&event.data),
+        headers: &headers,
+    });
+}
+
+/// The batch by which an owner claims its partition.
+pub fn claim(category: &str, id: &str, writer: &str, at: Timestamp) -> BatchBuilder {
+    let source = format!("/streams/{category}");
+    let time = rfc3339(at);
+    let headers: [(&[u8], Option<&[u8]>); 6] = [
+        (b"ce_specversion", Some(SPEC_VERSION)),
+        (b"ce_id", Some(id.as_bytes())),
+        (b"ce_type", Some(CLAIM.as_bytes())),
+        (b"ce_source", Some(source.as_bytes())),
+        (b"ce_time", Some(time.as_bytes())),
+        (b"lv-ep", Some(writer.as_bytes())),
+    ];
+    let mut batch = BatchBuilder::new(model::Compression::None);
+    batch.push(NewRecord { timestamp: at, key: None, value: None, headers: &headers });
+    batch
+}
+
+pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
+    let mut facts = Facts { content_type: "application/octet-stream".to_owned(), ..Facts::default() };
+    let (mut id, mut kind, mut version, mut writer, mut boundary) = (None, None, None, None, None);
+    for (name, value) in record.headers {
+        let Some(Ok(text)) = value.map(std::str::from_utf8) else { continue };
+        match name {
+            b"ce_id" => id = Some(text),
+            b"ce_type" => kind = Some(text),
+            b"content-type" => text.clone_into(&mut facts.content_type),
+            b"lv-ver" => version = text.parse::<u64>().ok().filter(|version| *version > 0),
+            b"lv-ep" => writer = Some(text),
+            b"lv-tags" => facts.tags = serde_json::from_str(text).unwrap_or_default(),
+            b"lv-corr" => facts.correlation = Some(text.to_owned()),
+            b"lv-cause" => facts.causation = Some(text.to_owned()),
+            b"lv-meta" => facts.metadata = Some(text.to_owned()),
+            b"lv-boundary" => boundary = Some(text.to_owned()),
+            _ => {}
+        }
+    }
+    let Some(writer) = writer.map(str::to_owned) else { return Entry::Foreign { why: "no lv-ep" } };
+    let Some(kind) = kind else { return Entry::Foreign { why: "no ce_type" } };
+    if kind == CLAIM {
+        return Entry::Claim { writer };
+    }
+    let Some(id) = id else { return Entry::Foreign { why: "no ce_id" } };
+    let Some(version) = version else { return Entry::Foreign { why: "no lv-ver" } };
+    let Some(Ok(stream)) = record.key.map(std::str::from_utf8) else {
+        return Entry::Foreign { why: "no key" };
+    };
+    kind.clone_into(&mut facts.kind);
+    Entry::Event {
+        stream: stream.to_owned(),
+        version,
+        id: id.to_owned(),
+        facts,
+        data: value(record.value.unwrap_or_default()),
+        boundary,
+        writer,
+    }
+}
+
+/// How an owner's writer is named in `lv-ep`.
+pub fn writer(producer_id: model::ProducerId, epoch: model::ProducerEpoch) -> String {
+    format!("{producer_id}:{epoch}")
+}
+
+/// RFC 3339 in UTC.
+pub fn rfc3339(at: Timestamp) -> String {
+    // Out of the calendar's range: no clock says so.
+    jiff::Timestamp::from_millisecond(at.0).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests;

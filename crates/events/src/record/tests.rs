@@ -1,0 +1,73 @@
+use model::batch::batches;
+use model::{ProducerEpoch, ProducerId};
+
+use super::*;
+
+fn only(batch: &BatchBuilder) -> Entry {
+    let batch = batches(batch.build().into_bytes()).next().unwrap().unwrap();
+    let records = batch.records(1 << 20).unwrap();
+    let record = records.iter().next().unwrap().unwrap();
+    read(&record, Bytes::copy_from_slice)
+}
+
+fn event() -> NewEvent {
+    NewEvent {
+        id: "e-1".to_owned(),
+        facts: Facts {
+            kind: "OrderPlaced".to_owned(),
+            content_type: "application/json".to_owned(),
+            tags: vec!["customer:7, the second".to_owned(), "grün".to_owned()],
+            correlation: Some("c".to_owned()),
+            causation: Some("b".to_owned()),
+            metadata: Some("{\"user\":1}".to_owned()),
+        },
+        data: Bytes::from_static(b"{}"),
+    }
+}
+
+#[test]
+fn an_event_is_read_as_it_was_written() {
+    let event = event();
+    let mut batch = BatchBuilder::new(model::Compression::None);
+    let at = Timestamp(1_700_000_000_123);
+    let (stream, writer) = ("order-1", writer(ProducerId(9), ProducerEpoch(2)));
+    let placed = Placed {
+        category: "orders",
+        stream,
+        version: 3,
+        event: &event,
+        boundary: Some("customer-7"),
+        writer: &writer,
+        at,
+    };
+    push(&mut batch, &placed);
+    let expected = Entry::Event {
+        stream: stream.to_owned(),
+        version: 3,
+        id: event.id,
+        facts: event.facts,
+        data: event.data,
+        boundary: Some("customer-7".to_owned()),
+        writer: "9:2".to_owned(),
+    };
+    assert_eq!(only(&batch), expected);
+}
+
+#[test]
+fn a_claim_is_told_from_an_event() {
+    let batch = claim("orders", "id", "9:3", Timestamp(0));
+    assert_eq!(only(&batch), Entry::Claim { writer: "9:3".to_owned() });
+}
+
+#[test]
+fn what_no_owner_wrote_is_told() {
+    let mut batch = BatchBuilder::new(model::Compression::None);
+    batch.push(NewRecord { key: Some(b"k"), value: Some(b"v"), ..NewRecord::default() });
+    assert!(matches!(only(&batch), Entry::Foreign { .. }));
+}
+
+#[test]
+fn times_are_written_as_others_read_them() {
+    assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00Z");
+    assert_eq!(rfc3339(Timestamp(1_709_210_096_007)), "2024-02-29T12:34:56.007Z");
+}

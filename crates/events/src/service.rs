@@ -1,0 +1,144 @@
+//! All categories of one process: replicas of every partition, owners of those that the group gives it.
+
+mod catalog;
+mod keeping;
+mod reading;
+mod routing;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use client::{AskError, Cluster, Membership, MembershipOptions};
+use env::{Clock, Random};
+use model::PartitionId;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use crate::append::{Append, AppendError, Appended};
+use crate::category::Category;
+use crate::options::Options;
+use crate::owner::{Job, Standing};
+use crate::replica::Replica;
+use catalog::Catalog;
+
+pub use catalog::CategoryInfo;
+pub use reading::{Filter, Freshness};
+
+/// Another instance, as this one asks it.
+pub trait Peer: Send + Sync {
+    /// Appends there. Never goes on to a third instance: what that one would answer is the answer.
+    fn append<'a>(
+        &'a self,
+        url: &'a str,
+        category: &'a Category,
+        append: &'a Append,
+    ) -> Pin<Box<dyn Future<Output = Result<Appended, AppendError>> + Send + 'a>>;
+}
+
+/// The event store of one process, while it runs.
+pub struct Events {
+    handle: Handle,
+    membership: Arc<Membership>,
+    keeping: tokio::task::JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+/// What doors use. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    cluster: Cluster,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    options: Options,
+    peer: Arc<dyn Peer>,
+    catalog: Catalog,
+    open: Mutex<BTreeMap<Category, Arc<OpenCategory>>>,
+    membership: Arc<Membership>,
+}
+
+/// A category whose partitions are read.
+struct OpenCategory {
+    category: Category,
+    partitions: Vec<OpenPartition>,
+}
+
+struct OpenPartition {
+    replica: Arc<Replica>,
+    /// For the owner, whenever this process has it.
+    jobs: mpsc::Sender<Job>,
+    /// Set while this process owns the partition and takes appends.
+    standing: watch::Receiver<Option<Standing>>,
+}
+
+impl OpenPartition {
+    fn id(&self) -> PartitionId {
+        self.replica.partition
+    }
+}
+
+impl Handle {
+    /// An id for an event whose writer gives none: a UUID of version 7, so that ids grow with time.
+    pub fn new_id(&self) -> String {
+        let mut chance = [0; 10];
+        self.0.random.fill(&mut chance);
+        let millis = u64::try_from(self.0.clock.now().0).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid().to_string()
+    }
+
+    /// Where other instances reach this one.
+    pub fn url(&self) -> &str {
+        &self.0.options.url
+    }
+}
+
+impl Events {
+    /// Reads which categories there are and begins to read and own them. Returns when the catalog is read; partitions
+    /// come one after the other.
+    pub async fn start(
+        cluster: Cluster,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        options: Options,
+        peer: Arc<dyn Peer>,
+    ) -> Result<Events, AskError> {
+        let catalog = Catalog::open(&cluster, options.replication_factor).await?;
+        let membership = Arc::new(Membership::join(
+            cluster.clone(),
+            MembershipOptions {
+                group: options.group.clone(),
+                url: options.url.clone(),
+                session_timeout: options.session_timeout,
+                heartbeat_interval: options.heartbeat_interval,
+                rebalance_timeout: options.session_timeout,
+            },
+        ));
+        let handle = Handle(Arc::new(Shared {
+            cluster,
+            clock,
+            random,
+            options,
+            peer,
+            catalog,
+            open: Mutex::default(),
+            membership: membership.clone(),
+        }));
+        let (stop, stopped) = watch::channel(false);
+        let keeping = env::spawn(keeping::keep(handle.clone(), stopped));
+        Ok(Events { handle, membership, keeping, stop })
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Gives its partitions to other instances; appends that were taken are answered first.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        let _ = self.keeping.await;
+        self.membership.leave().await;
+    }
+}

@@ -1,0 +1,235 @@
+//! Opens categories as they come, and owns what the group gives this process.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{AskError, Ownership, TopicPartition, check};
+use model::PartitionId;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tracing::{error, warn};
+use wire::DescribeConfigsRequest;
+use wire::describe_configs::DescribeConfigsResource;
+
+use super::catalog::CategoryInfo;
+use super::{Handle, OpenCategory, OpenPartition};
+use crate::category::Category;
+use crate::owner::{self, End, Job, Parts, QUEUE_MAX, Standing, is_set};
+use crate::replica::Replica;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// When nothing can be learnt about new categories any more.
+const CATALOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Kafka's number for "the resource is a topic".
+const TOPIC_RESOURCE: i8 = 2;
+
+/// Kafka's default of `max.message.bytes`.
+const BATCH_BYTES_MAX: usize = 1_048_588;
+
+/// No batch is larger, whatever the topic takes.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Until the process stops.
+pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
+    let mut known = handle.0.catalog.known();
+    let mut owners = JoinSet::new();
+    loop {
+        let all = known.borrow_and_update().1.clone();
+        let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
+        let mut is_done = true;
+        for (category, info) in all.iter().filter(|(category, _)| !opened.contains(category)) {
+            match open(&handle, category, info, &stop, &mut owners).await {
+                Ok(()) => {}
+                Err(Unopened::Later(why)) => {
+                    warn!(%category, why, "a category cannot be opened yet");
+                    is_done = false;
+                }
+                Err(Unopened::Never(why)) => error!(%category, why, "a category cannot be opened"),
+            }
+        }
+        tokio::select! {
+            biased;
+            () = is_set(&mut stop) => break,
+            // The catalog is deleted: what is open goes on.
+            changed = known.changed() => if changed.is_err() {
+                tokio::time::sleep(CATALOG_PAUSE).await;
+            },
+            () = sleep(PAUSE), if !is_done => {}
+        }
+    }
+    while owners.join_next().await.is_some() {}
+}
+
+enum Unopened {
+    Later(String),
+    Never(String),
+}
+
+impl From<AskError> for Unopened {
+    fn from(error: AskError) -> Unopened {
+        Unopened::Later(error.to_string())
+    }
+}
+
+async fn open(
+    handle: &Handle,
+    category: &Category,
+    info: &CategoryInfo,
+    stop: &watch::Receiver<bool>,
+    owners: &mut JoinSet<()>,
+) -> Result<(), Unopened> {
+    let shared = &handle.0;
+    let name = category.topic();
+    let topic = shared.cluster.topic(&name, false).await?;
+    if topic.id.to_string() != info.topic_id {
+        return Err(Unopened::Never(format!("topic {name} is another one than that of the category")));
+    }
+    if topic.partitions.len() != info.partitions as usize {
+        return Err(Unopened::Never(format!(
+            "topic {name} has {} partitions, and was made with {}: streams would not be found where they are; \
+             create the topic anew and copy the events",
+            topic.partitions.len(),
+            info.partitions
+        )));
+    }
+    let batch_bytes_max = batch_bytes_max(handle, &name).await?;
+    let mut partitions = Vec::new();
+    for index in 0..info.partitions {
+        let id = PartitionId { topic: topic.id, index };
+        let dir = shared.options.index_dir.clone();
+        let replica = Replica::start(shared.cluster.clone(), name.clone(), dir, id).await;
+        let replica =
+            replica.map_err(|error| Unopened::Later(format!("the index of {name}-{index}: {error}")))?;
+        let replica = Arc::new(replica);
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let (told, standing) = watch::channel(None);
+        let parts = Parts {
+            cluster: shared.cluster.clone(),
+            clock: shared.clock.clone(),
+            category: category.clone(),
+            replica: replica.clone(),
+            batch_bytes_max,
+            stray_writes_max: shared.options.session_timeout + shared.cluster.patience() * 2,
+        };
+        owners.spawn(keep_owning(handle.clone(), parts, queue, told, stop.clone()));
+        partitions.push(OpenPartition { replica, jobs, standing });
+    }
+    let opened = OpenCategory { category: category.clone(), partitions };
+    shared.open.lock().insert(category.clone(), Arc::new(opened));
+    shared.membership.add_topics([name]);
+    Ok(())
+}
+
+async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: topic.into(),
+            configuration_keys: Some(vec!["max.message.bytes".into()]),
+            ..DescribeConfigsResource::default()
+        }],
+        ..DescribeConfigsRequest::default()
+    };
+    let answer = handle.0.cluster.ask(&request).await?;
+    let mut found = BATCH_BYTES_MAX;
+    for result in answer.results {
+        check(result.error_code, result.error_message.as_deref())?;
+        let values = result.configs.into_iter().filter_map(|config| config.value);
+        found = values.filter_map(|value| value.parse().ok()).next().unwrap_or(found);
+    }
+    Ok(found.min(BATCH_BYTES))
+}
+
+/// Owns a partition whenever the group says so.
+async fn keep_owning(
+    handle: Handle,
+    parts: Parts,
+    mut queue: mpsc::Receiver<Job>,
+    told: watch::Sender<Option<Standing>>,
+    stop: watch::Receiver<bool>,
+) {
+    let part = (parts.category.topic(), parts.replica.partition.index);
+    let mut ownership = handle.0.membership.ownership();
+    loop {
+        // Nobody is to wait for an owner that is not here.
+        let assigned = loop {
+            while let Ok(job) = queue.try_recv() {
+                owner::not_tried(job.answer);
+            }
+            let mut stopped = stop.clone();
+            tokio::select! {
+                biased;
+                () = is_set(&mut stopped) => return,
+                told = ownership.wait_for(|ownership| ownership.mine.contains(&part)) => match told {
+                    Ok(ownership) => break ownership.clone(),
+                    Err(_) => return,
+                },
+                job = queue.recv() => if let Some(job) = job {
+                    owner::not_tried(job.answer);
+                },
+            }
+        };
+        let end = own_while_given(&parts, &part, &mut queue, &told, &ownership, &stop).await;
+        let (topic, index) = &part;
+        match end {
+            End::Stopped | End::ClaimAgain => {}
+            End::Fenced => {
+                // Either the group knows better soon, or it was a straggler: only who is heard by the group goes on.
+                let heard_at = ownership.borrow().heard_at;
+                let round = assigned.round;
+                let heard_again = |now: &Ownership| now.round != round || now.heard_at > heard_at;
+                let mut stopped = stop.clone();
+                tokio::select! {
+                    biased;
+                    () = is_set(&mut stopped) => return,
+                    _ = ownership.wait_for(heard_again) => {}
+                }
+            }
+            End::Failed(why) => {
+                warn!(topic, partition = index, why, "a partition is to be claimed again");
+                sleep(PAUSE).await;
+            }
+            End::Halted(why) => {
+                error!(topic, partition = index, why, "a partition takes no appends");
+                let mut stopped = stop.clone();
+                loop {
+                    let job = tokio::select! {
+                        biased;
+                        () = is_set(&mut stopped) => return,
+                        job = queue.recv() => job,
+                    };
+                    let Some(job) = job else { return };
+                    let why = format!("partition {index} of {topic} takes no appends: {why}");
+                    let _ = job.answer.send(Err(crate::AppendError::Unavailable(why)));
+                }
+            }
+        }
+    }
+}
+
+/// Owns a partition until the group takes it away, or something else ends that.
+async fn own_while_given(
+    parts: &Parts,
+    part: &TopicPartition,
+    queue: &mut mpsc::Receiver<Job>,
+    told: &watch::Sender<Option<Standing>>,
+    ownership: &watch::Receiver<Ownership>,
+    stop: &watch::Receiver<bool>,
+) -> End {
+    let (stop_owning, is_stopped) = watch::channel(false);
+    let (mut ownership, mut stop) = (ownership.clone(), stop.clone());
+    let mut owning = std::pin::pin!(owner::own(parts, queue, told, is_stopped));
+    tokio::select! {
+        biased;
+        () = is_set(&mut stop) => {}
+        _ = ownership.wait_for(|ownership| !ownership.mine.contains(part)) => {}
+        end = &mut owning => return end,
+    }
+    stop_owning.send_replace(true);
+    owning.await
+}

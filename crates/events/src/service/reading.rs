@@ -1,0 +1,251 @@
+//! What is read, and how fresh it is.
+
+use std::time::Duration;
+
+use client::{Position, partition_of_key};
+use model::{Offset, PartitionId};
+use tokio::time::Instant;
+
+use super::routing::{LIVES_ELSEWHERE, OWN_TYPES};
+use super::{CategoryInfo, Handle, OpenCategory, OpenPartition};
+use crate::append::{AppendError, Selector};
+use crate::category::Category;
+use crate::event::Recorded;
+use crate::index::Window;
+use crate::query::{Direction, EVENTS_MAX, Found, ReadError};
+use crate::replica::NotReached;
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// At least this fresh.
+    pub at_least: Position,
+    /// As fresh as the log itself when it was asked.
+    pub is_strong: bool,
+    /// How long to wait for that.
+    pub wait: Duration,
+}
+
+/// Which events of a category.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// None: all.
+    pub any_of: Vec<Selector>,
+    pub correlation: Option<String>,
+}
+
+impl Handle {
+    pub fn categories(&self) -> Vec<(Category, CategoryInfo)> {
+        self.0.catalog.all().into_iter().collect()
+    }
+
+    /// Events of a stream, from a version on. Within a boundary that is not its id it is found, too.
+    pub async fn read_stream(
+        &self,
+        category: &Category,
+        stream: &str,
+        from: u64,
+        direction: Direction,
+        limit: usize,
+        freshness: &Freshness,
+    ) -> Result<Found, ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
+        let limit = limit.min(EVENTS_MAX);
+        loop {
+            let partition = &open.partitions[index];
+            self.fresh(&open, partition, freshness).await?;
+            let at = partition.replica.next();
+            let (replica, name, number) = (partition.replica.clone(), stream.to_owned(), index as i32);
+            let looked = move || replica.index.stream(number, &name, from, direction, limit);
+            let found = env::run_blocking(looked).await.map_err(broken)?;
+            let Some((events, version)) = found else {
+                return Err(ReadError::NoStream(stream.to_owned()));
+            };
+            let elsewhere = events.first().filter(|event| event.facts.kind == LIVES_ELSEWHERE);
+            let elsewhere = match elsewhere {
+                Some(mark) => Some(mark.data.clone()),
+                // Whatever was asked for: the mark is the first event.
+                None if version == 1 && events.is_empty() => self.mark(partition, stream).await?,
+                None => None,
+            };
+            if let Some(boundary) = elsewhere {
+                index = partition_of_key(&boundary, open.partitions.len());
+                continue;
+            }
+            let is_end = events.len() < limit
+                || match direction {
+                    Direction::Forward => events.last().is_some_and(|last| last.version == version),
+                    Direction::Backward => events.last().is_some_and(|last| last.version == 1),
+                };
+            let position = Position::of(partition.id(), at);
+            return Ok(Found { events, version, position, is_end });
+        }
+    }
+
+    /// Events of a category after a position, each partition's in the order of its log; a partition that the position
+    /// does not name is read from its beginning.
+    pub async fn read_category(
+        &self,
+        category: &Category,
+        after: &Position,
+        filter: &Filter,
+        limit: usize,
+        freshness: &Freshness,
+    ) -> Result<Found, ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let limit = limit.clamp(1, EVENTS_MAX);
+        let mut found = Found { is_end: true, ..Found::default() };
+        for partition in &open.partitions {
+            self.fresh(&open, partition, freshness).await?;
+            let from = after.next(partition.id()).unwrap_or(Offset::ZERO);
+            let room = limit - found.events.len();
+            let next = self.read_partition(partition, from, filter, room, &mut found).await?;
+            found.position.merge(&Position::of(partition.id(), next));
+        }
+        Ok(found)
+    }
+
+    /// Adds a partition's events; the offset up to which they were read.
+    async fn read_partition(
+        &self,
+        partition: &OpenPartition,
+        from: Offset,
+        filter: &Filter,
+        room: usize,
+        found: &mut Found,
+    ) -> Result<Offset, ReadError> {
+        let to = partition.replica.next();
+        if room == 0 {
+            found.is_end &= from >= to;
+            return Ok(from);
+        }
+        let (replica, filter) = (partition.replica.clone(), filter.clone());
+        let window = Window { from, to, limit: room };
+        let number = partition.id().index;
+        let events = env::run_blocking(move || {
+            replica.index.events(number, window, &filter.any_of, filter.correlation.as_deref())
+        });
+        let events = events.await.map_err(broken)?;
+        let is_all = events.len() < room && crate::query::fits(&events);
+        let next = match events.last() {
+            Some(last) if !is_all => last.offset.plus(1),
+            _ => to.max(from),
+        };
+        found.is_end &= is_all || next >= to;
+        found.events.extend(events.into_iter().filter(|event| !event.facts.kind.starts_with(OWN_TYPES)));
+        Ok(next)
+    }
+
+    /// The position after all that this process has read of a category.
+    pub fn end_of(&self, category: &Category) -> Result<Position, ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let mut position = Position::default();
+        for partition in &open.partitions {
+            position.merge(&Position::of(partition.id(), partition.replica.next()));
+        }
+        Ok(position)
+    }
+
+    /// Waits until something was added to a category after a position.
+    pub async fn added(&self, category: &Category, after: &Position) -> Result<(), ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let mut waiting = tokio::task::JoinSet::new();
+        for partition in &open.partitions {
+            let from = after.next(partition.id()).unwrap_or(Offset::ZERO);
+            let mut seen = partition.replica.seen();
+            waiting.spawn(async move { seen.wait_for(|seen| seen.state.next > from).await.is_ok() });
+        }
+        match waiting.join_next().await {
+            Some(Ok(true)) => Ok(()),
+            _ => Err(ReadError::Unavailable("the event store is shutting down".to_owned())),
+        }
+    }
+
+    /// The boundary of a stream that lives in another partition than its own.
+    pub(super) async fn boundary_of(
+        &self,
+        open: &OpenCategory,
+        stream: &str,
+        deadline: Instant,
+    ) -> Result<Option<String>, AppendError> {
+        let partition = &open.partitions[partition_of_key(stream.as_bytes(), open.partitions.len())];
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let freshness = Freshness { is_strong: true, wait, ..Freshness::default() };
+        let unavailable = |error: ReadError| AppendError::Unavailable(error.to_string());
+        self.fresh(open, partition, &freshness).await.map_err(unavailable)?;
+        let mark = self.mark(partition, stream).await.map_err(unavailable)?;
+        Ok(mark.map(|boundary| String::from_utf8_lossy(&boundary).into_owned()))
+    }
+
+    /// Whether this process has seen events of a stream in a partition.
+    pub(super) async fn is_there(&self, open: &OpenCategory, index: usize, stream: &str) -> bool {
+        let (replica, stream) = (open.partitions[index].replica.clone(), stream.to_owned());
+        let looked =
+            env::run_blocking(move || replica.index.stream(0, &stream, 1, Direction::Forward, 1)).await;
+        looked.is_ok_and(|found| found.is_some())
+    }
+
+    async fn mark(&self, partition: &OpenPartition, stream: &str) -> Result<Option<bytes::Bytes>, ReadError> {
+        let (replica, stream) = (partition.replica.clone(), stream.to_owned());
+        let looked =
+            env::run_blocking(move || replica.index.stream(0, &stream, 1, Direction::Forward, 1)).await;
+        let first: Option<Recorded> =
+            looked.map_err(broken)?.and_then(|(events, _)| events.into_iter().next());
+        Ok(first.filter(|event| event.facts.kind == LIVES_ELSEWHERE).map(|event| event.data))
+    }
+
+    /// Waits until a partition is as fresh as it must be: at least as what this process has acknowledged.
+    async fn fresh(
+        &self,
+        open: &OpenCategory,
+        partition: &OpenPartition,
+        freshness: &Freshness,
+    ) -> Result<(), ReadError> {
+        let mut wanted = freshness.at_least.next(partition.id()).unwrap_or(Offset::ZERO);
+        if let Some(standing) = *partition.standing.borrow() {
+            wanted = wanted.max(standing.acknowledged);
+        }
+        if freshness.is_strong {
+            wanted = wanted.max(self.end(open, partition.id()).await?);
+        }
+        let wait = if freshness.wait.is_zero() { OWN_WAIT } else { freshness.wait };
+        match partition.replica.reached(wanted, wait).await {
+            Ok(()) => Ok(()),
+            Err(NotReached::Halted(why)) => Err(ReadError::Unavailable(format!(
+                "partition {} of {} is not read any further: {why}",
+                partition.id().index,
+                open.category
+            ))),
+            Err(NotReached::Late { at }) => Err(ReadError::Stale {
+                wanted: Position::of(partition.id(), wanted),
+                at: Position::of(partition.id(), at),
+            }),
+        }
+    }
+
+    async fn end(&self, open: &OpenCategory, partition: PartitionId) -> Result<Offset, ReadError> {
+        let asked = async {
+            let topic = self.0.cluster.topic(&open.category.topic(), false).await?;
+            self.0.cluster.offsets(&topic, &[partition.index], -1, 0).await
+        };
+        let ends = asked.await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        Ok(ends.get(&partition.index).copied().flatten().map_or(Offset::ZERO, Offset))
+    }
+
+    fn missing(&self, category: &Category) -> ReadError {
+        match self.0.catalog.find(category) {
+            Some(_) => {
+                ReadError::Unavailable(format!("category {category} is not open (yet): its log says why"))
+            }
+            None => ReadError::NoCategory(category.to_string()),
+        }
+    }
+}
+
+/// How long a read waits for what this process itself has acknowledged.
+const OWN_WAIT: Duration = Duration::from_secs(5);
+
+fn broken(error: rusqlite::Error) -> ReadError {
+    ReadError::Unavailable(format!("the index cannot be read: {error}"))
+}

@@ -1,0 +1,250 @@
+//! To whom an append goes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::{AskError, partition_of_key};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{CategoryInfo, Handle, OpenCategory};
+use crate::append::{Append, AppendError, Appended, Expected, StreamAppend};
+use crate::category::Category;
+use crate::event::{Facts, NewEvent};
+use crate::machine::boundary;
+use crate::owner::Job;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Partitions that a category may have: a position names them all.
+const PARTITIONS_MAX: i32 = 256;
+
+/// The only event of a stream's home partition when the stream lives in another one, with its boundary.
+pub(super) const LIVES_ELSEWHERE: &str = "levada.stream.boundary.v1";
+
+/// Types of events that the store writes itself begin so.
+pub(super) const OWN_TYPES: &str = "levada.";
+
+impl Handle {
+    /// Appends, wherever the owner is. The same append (the same event ids) again has the same answer.
+    pub async fn append(&self, category: &Category, append: Append) -> Result<Appended, AppendError> {
+        append.check()?;
+        let deadline = Instant::now() + self.0.options.append_patience;
+        let open = self.opened_by(category, deadline).await?;
+        let mut append = append;
+        loop {
+            self.give_homes(&open, &append, deadline).await?;
+            match self.append_within(&open, &append, deadline, true).await {
+                // The stream is known to live in another boundary, and nobody said which one is meant.
+                Err(AppendError::Boundary { boundary, .. })
+                    if append.boundary.is_none() && append.streams.len() == 1 =>
+                {
+                    append.boundary = Some(boundary);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The same, as another instance asks: if the owner is not here, it is not looked for.
+    pub async fn append_here(&self, category: &Category, append: Append) -> Result<Appended, AppendError> {
+        append.check()?;
+        let deadline = Instant::now() + self.0.options.append_patience;
+        let open = self.opened_by(category, deadline).await?;
+        self.append_within(&open, &append, deadline, false).await
+    }
+
+    /// The category, once its partitions are read; created where that is allowed.
+    async fn opened_by(
+        &self,
+        category: &Category,
+        deadline: Instant,
+    ) -> Result<Arc<OpenCategory>, AppendError> {
+        if let Some(open) = self.opened(category) {
+            return Ok(open);
+        }
+        let created = self.0.catalog.create(category, self.0.options.partitions);
+        let created = timeout_at(deadline, created).await;
+        let late = || AppendError::Unavailable(format!("category {category} is not open yet"));
+        created.map_err(|_| late())?.map_err(|error| refuse(&error))?;
+        loop {
+            match self.opened(category) {
+                Some(open) => return Ok(open),
+                None if Instant::now() >= deadline => return Err(late()),
+                None => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Creates a category, or finds the one that there is. Returns when it takes appends.
+    pub async fn create_category(
+        &self,
+        category: &Category,
+        partitions: Option<i32>,
+    ) -> Result<CategoryInfo, AppendError> {
+        let deadline = Instant::now() + self.0.options.append_patience;
+        let partitions = partitions.unwrap_or(self.0.options.partitions);
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(AppendError::Invalid(format!("a category has 1 to {PARTITIONS_MAX} partitions")));
+        }
+        let created = timeout_at(deadline, self.0.catalog.create(category, partitions)).await;
+        let late = |_| AppendError::Unavailable(format!("category {category} could not be created in time"));
+        let info = created.map_err(late)?.map_err(|error| refuse(&error))?;
+        self.opened_by(category, deadline).await?;
+        Ok(info)
+    }
+
+    pub(super) fn opened(&self, category: &Category) -> Option<Arc<OpenCategory>> {
+        self.0.open.lock().get(category).cloned()
+    }
+
+    /// Goes to the owner until there is an answer that is one. Event ids make it safe to ask twice.
+    async fn append_within(
+        &self,
+        open: &OpenCategory,
+        append: &Append,
+        deadline: Instant,
+        may_forward: bool,
+    ) -> Result<Appended, AppendError> {
+        let index = partition_of_key(boundary(append).as_bytes(), open.partitions.len());
+        let partition = &open.partitions[index];
+        let mut doubt = None;
+        loop {
+            let outcome = match partition.standing.borrow().is_some() {
+                true => Some(here(partition, append, deadline)),
+                false => None,
+            };
+            let outcome = match outcome {
+                Some(asking) => asking.await,
+                None => self.elsewhere(open, index, append, deadline, may_forward).await,
+            };
+            match outcome {
+                Err(AppendError::Unavailable(_)) if Instant::now() < deadline => {}
+                Err(AppendError::InDoubt(why)) if Instant::now() < deadline => doubt = Some(why),
+                // What was in doubt once is so until somebody knows.
+                Err(AppendError::Unavailable(why)) => {
+                    return Err(match doubt {
+                        Some(doubt) => AppendError::InDoubt(doubt),
+                        None => AppendError::Unavailable(why),
+                    });
+                }
+                outcome => return outcome,
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn elsewhere(
+        &self,
+        open: &OpenCategory,
+        index: usize,
+        append: &Append,
+        deadline: Instant,
+        may_forward: bool,
+    ) -> Result<Appended, AppendError> {
+        let ownership = self.0.membership.ownership();
+        let part = (open.category.topic(), index as i32);
+        let url = ownership.borrow().owners.get(&part).cloned();
+        match url {
+            Some(url) if url != self.0.options.url && may_forward => {
+                let asking = self.0.peer.append(&url, &open.category, append);
+                match timeout_at(deadline, asking).await {
+                    Ok(Err(AppendError::Elsewhere { .. })) => {
+                        Err(AppendError::Unavailable(format!("partition {index} changes its owner")))
+                    }
+                    Ok(outcome) => outcome,
+                    Err(_) => Err(AppendError::InDoubt(format!("{url} did not answer in time"))),
+                }
+            }
+            Some(url) if url != self.0.options.url => {
+                Err(AppendError::Elsewhere { partition: index as i32, url })
+            }
+            _ => Err(AppendError::Unavailable(format!(
+                "partition {index} of {} has no owner just now",
+                open.category
+            ))),
+        }
+    }
+
+    /// A stream whose boundary is not its id may live in another partition than one would look for it: there, a mark is
+    /// left first, so that the id is used once in the category, and so that it is found.
+    async fn give_homes(
+        &self,
+        open: &OpenCategory,
+        append: &Append,
+        deadline: Instant,
+    ) -> Result<(), AppendError> {
+        let Some(boundary) = append.boundary.as_deref() else { return Ok(()) };
+        let place = |key: &str| partition_of_key(key.as_bytes(), open.partitions.len());
+        let streams: BTreeSet<&str> = append.streams.iter().map(|part| part.stream.as_str()).collect();
+        for stream in streams {
+            if place(stream) == place(boundary) || self.is_there(open, place(boundary), stream).await {
+                continue;
+            }
+            let mark = NewEvent {
+                id: format!("levada.boundary:{stream}"),
+                facts: Facts {
+                    kind: LIVES_ELSEWHERE.to_owned(),
+                    content_type: "text/plain".to_owned(),
+                    ..Facts::default()
+                },
+                data: boundary.to_owned().into(),
+            };
+            let part =
+                StreamAppend { stream: stream.to_owned(), expected: Expected::None, events: vec![mark] };
+            let home = Append { boundary: None, streams: vec![part], conditions: Vec::new() };
+            self.append_mark(open, home, stream, boundary, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn append_mark(
+        &self,
+        open: &OpenCategory,
+        home: Append,
+        stream: &str,
+        boundary: &str,
+        deadline: Instant,
+    ) -> Result<(), AppendError> {
+        match self.append_within(open, &home, deadline, true).await {
+            Ok(appended) if !appended.is_repeated => Ok(()),
+            // There is a mark: is it this one?
+            Ok(_) => match self.boundary_of(open, stream, deadline).await? {
+                Some(known) if known == boundary => Ok(()),
+                Some(known) => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: known }),
+                None => Ok(()),
+            },
+            // It lives alone.
+            Err(AppendError::Version { stream, .. }) => {
+                Err(AppendError::Boundary { boundary: stream.clone(), stream })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn here(
+    partition: &super::OpenPartition,
+    append: &Append,
+    deadline: Instant,
+) -> Result<Appended, AppendError> {
+    let (answer, answered) = oneshot::channel();
+    let job = Job { append: append.clone(), answer };
+    if partition.jobs.try_send(job).is_err() {
+        return Err(AppendError::Unavailable("too many appends wait for this partition".to_owned()));
+    }
+    match timeout_at(deadline, answered).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(AppendError::InDoubt("the owner has ended".to_owned())),
+        Err(_) => Err(AppendError::InDoubt("the log did not answer in time".to_owned())),
+    }
+}
+
+fn refuse(error: &AskError) -> AppendError {
+    match error.refused() {
+        Some(refused) if !refused.is_passing() => AppendError::Invalid(error.to_string()),
+        _ => AppendError::Unavailable(error.to_string()),
+    }
+}

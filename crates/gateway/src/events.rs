@@ -1,0 +1,117 @@
+//! The event store's routes.
+//!
+//! ```text
+//! GET  /v1/categories                              all of them
+//! PUT  /v1/categories/{category}                   creates one
+//! POST /v1/streams/{category}/{stream}/events      appends to one stream; If-Match, If-None-Match
+//! GET  /v1/streams/{category}/{stream}/events      from a version, forward or backward
+//! POST /v1/categories/{category}/append            several streams of one boundary, with conditions
+//! GET  /v1/categories/{category}/events            across streams, after a position; live with text/event-stream
+//! POST /v1/categories/{category}/query             the same, by several selectors
+//! ```
+
+mod append;
+mod peer;
+mod read;
+mod shapes;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use events::{AppendError, Category, Handle, ReadError};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::{Problem, docs, freshness};
+
+pub use peer::HttpPeer;
+
+/// The largest body of a request. A topic's max.message.bytes is the limit of what it may hold.
+const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// All routes, and their description.
+pub fn router(handle: Handle) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(docs::empty())
+        .routes(routes!(read::categories))
+        .routes(routes!(append::create_category))
+        .routes(routes!(append::append_to_stream, read::read_stream))
+        .routes(routes!(append::append))
+        .routes(routes!(read::read_category))
+        .routes(routes!(read::query))
+        .with_state(handle)
+        .split_for_parts();
+    router.merge(docs::routes(&document)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+fn category(name: &str) -> Result<Category, Problem> {
+    Category::new(name).map_err(|error| Problem::invalid(error.to_string()))
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            AppendError::Version { stream, expected, current } => {
+                let title = "The stream has another version";
+                Problem::new(StatusCode::PRECONDITION_FAILED, "wrong-version", title, detail)
+                    .with("stream", stream)
+                    .with("expected", expected.to_string())
+                    .with("current", current)
+                    .header("etag", shapes::etag(current))
+            }
+            AppendError::Condition { at } => {
+                let title = "A condition does not hold";
+                Problem::new(StatusCode::PRECONDITION_FAILED, "condition-failed", title, detail)
+                    .with("offset", at.0)
+            }
+            AppendError::Boundary { stream, boundary } => {
+                let title = "The stream belongs to another boundary";
+                Problem::new(StatusCode::CONFLICT, "wrong-boundary", title, detail)
+                    .with("stream", stream)
+                    .with("boundary", boundary)
+            }
+            AppendError::IdTaken { id, stream } => {
+                let title = "An event id is taken";
+                Problem::new(StatusCode::CONFLICT, "id-taken", title, detail)
+                    .with("id", id)
+                    .with("stream", stream)
+            }
+            AppendError::Invalid(_) => Problem::invalid(detail),
+            AppendError::TooLarge { bytes, max } => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail)
+                    .with("bytes", bytes)
+                    .with("max", max)
+            }
+            AppendError::NoCategory(_) => Problem::not_found(detail),
+            AppendError::Unavailable(_) => Problem::unavailable(detail),
+            AppendError::InDoubt(_) => {
+                let title = "It is not known whether the events were appended";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "in-doubt", title, detail)
+                    .header("retry-after", "1")
+            }
+            AppendError::Elsewhere { partition, url } => {
+                let title = "Another instance owns the partition";
+                Problem::new(StatusCode::MISDIRECTED_REQUEST, "elsewhere", title, detail)
+                    .with("partition", partition)
+                    .with("url", url)
+            }
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            ReadError::NoCategory(_) | ReadError::NoStream(_) => Problem::not_found(detail),
+            ReadError::Invalid(_) | ReadError::Position(_) => Problem::invalid(detail),
+            ReadError::Stale { at, .. } => {
+                let title = "Not as fresh as was asked for";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stale-read", title, detail)
+                    .header("retry-after", "1")
+                    .header(freshness::POSITION, at.to_string())
+            }
+            ReadError::Unavailable(_) => Problem::unavailable(detail),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Reading: streams, and events across streams.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use client::Position;
+use events::{Category, Direction, Filter, Found, Freshness, Handle, Selector};
+use serde::Deserialize;
+use tokio_stream::Stream;
+use utoipa::IntoParams;
+
+use super::append::unreadable;
+use super::category;
+use super::shapes::{CategoryBody, FoundBody, QueryBody, RecordedBody, SelectorBody, etag, position};
+use crate::problem::ProblemDetails;
+use crate::{Problem, freshness};
+
+/// Events of one answer, unless it says.
+const LIMIT_DEFAULT: usize = 100;
+
+/// Says that nothing happens, so that nobody between takes the connection for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// All categories
+#[utoipa::path(
+    get, path = "/v1/categories", tag = "events",
+    responses((status = 200, description = "All of them, by name", body = Vec<CategoryBody>)),
+)]
+pub async fn categories(State(handle): State<Handle>) -> Json<Vec<CategoryBody>> {
+    let body = |(category, info): (Category, events::CategoryInfo)| CategoryBody {
+        category: category.to_string(),
+        topic: category.topic(),
+        partitions: info.partitions,
+    };
+    Json(handle.categories().into_iter().map(body).collect())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct StreamParameters {
+    /// The first version to read: 1 when reading forward, the newest when reading backward.
+    from: Option<u64>,
+    /// `forward` (the default) or `backward`
+    direction: Option<String>,
+    /// At most so many events [default: 100, at most 1000]
+    limit: Option<usize>,
+}
+
+/// Read a stream
+#[utoipa::path(
+    get, path = "/v1/streams/{category}/{stream}/events", tag = "events",
+    params(
+        ("category" = String, Path), ("stream" = String, Path), StreamParameters,
+        ("Levada-Min-Position" = Option<String>, Header, description = "Be at least this fresh"),
+        ("Levada-Wait" = Option<String>, Header, description = "How long to wait for that, such as 500ms; 2s is the default"),
+        ("Levada-Consistency" = Option<String>, Header, description = "strong: as fresh as the log is now"),
+    ),
+    responses(
+        (status = 200, description = "Events in the order of their versions", body = FoundBody,
+            headers(("ETag" = String, description = "The stream's version"), ("Levada-Position" = String))),
+        (status = 404, description = "No such category or stream", body = ProblemDetails),
+        (status = 503, description = "Not as fresh as was asked for", body = ProblemDetails),
+    ),
+)]
+pub async fn read_stream(
+    State(handle): State<Handle>,
+    Path((name, stream)): Path<(String, String)>,
+    parameters: Result<Query<StreamParameters>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let category = category(&name)?;
+    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
+    let direction = match parameters.direction.as_deref() {
+        None | Some("forward") => Direction::Forward,
+        Some("backward") => Direction::Backward,
+        Some(other) => {
+            return Err(Problem::invalid(format!("`direction` is forward or backward, not `{other}`")));
+        }
+    };
+    let from = parameters.from.unwrap_or(match direction {
+        Direction::Forward => 1,
+        Direction::Backward => u64::MAX,
+    });
+    let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
+    let freshness = freshness::of(&headers)?;
+    let found = handle.read_stream(&category, &stream, from, direction, limit, &freshness).await?;
+    let version = found.version;
+    let mut response = answer(found, Some(version));
+    if let Ok(version) = etag(version).parse() {
+        response.headers_mut().insert(header::ETAG, version);
+    }
+    Ok(response)
+}
+
+/// Read a category
+///
+/// Events of all streams, each partition's in the order of its log; there is no order over partitions. The answer's
+/// position is where to go on. With `Accept: text/event-stream` it does so by itself: every event comes as a server-sent
+/// event whose id is the position after it; after a break, `Last-Event-ID` goes on there.
+#[utoipa::path(
+    get, path = "/v1/categories/{category}/events", tag = "events",
+    params(
+        ("category" = String, Path),
+        ("after" = Option<String>, Query, description = "A position; without one from the beginning. `end`: only what comes from now on"),
+        ("limit" = Option<usize>, Query, description = "At most so many events [default: 100, at most 1000]"),
+        ("type" = Option<Vec<String>>, Query, description = "Only events of one of these types; may be repeated"),
+        ("tag" = Option<Vec<String>>, Query, description = "Only events that have all of these tags; may be repeated"),
+        ("correlation" = Option<String>, Query, description = "Only events with this correlation id"),
+        ("Accept" = Option<String>, Header, description = "text/event-stream: go on for ever"),
+        ("Last-Event-ID" = Option<String>, Header, description = "Where a stream of events broke off"),
+    ),
+    responses(
+        (status = 200, description = "Events", body = FoundBody, headers(("Levada-Position" = String))),
+        (status = 404, description = "No such category", body = ProblemDetails),
+    ),
+)]
+pub async fn read_category(
+    State(handle): State<Handle>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let category = category(&name)?;
+    let parameters = Parameters::parse(query.as_deref().unwrap_or_default())?;
+    let freshness = freshness::of(&headers)?;
+    let resumed = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = match resumed.or(parameters.after.as_deref()) {
+        None => Position::default(),
+        Some("end") => handle.end_of(&category)?,
+        Some(text) => position(text)?,
+    };
+    let accepts = |kind: &str| {
+        headers
+            .get(header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|it| it.contains(kind))
+    };
+    if accepts("text/event-stream") {
+        let live = live(handle, category, after, parameters.filter, freshness);
+        return Ok(Sse::new(live).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
+    }
+    let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
+    let found = handle.read_category(&category, &after, &parameters.filter, limit, &freshness).await?;
+    Ok(answer(found, None))
+}
+
+/// Query a category
+///
+/// Events that match one of several selectors, such as an append's conditions speak of.
+#[utoipa::path(
+    post, path = "/v1/categories/{category}/query", tag = "events",
+    params(("category" = String, Path)),
+    request_body = QueryBody,
+    responses(
+        (status = 200, description = "Events", body = FoundBody, headers(("Levada-Position" = String))),
+        (status = 404, description = "No such category", body = ProblemDetails),
+    ),
+)]
+pub async fn query(
+    State(handle): State<Handle>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Result<Json<QueryBody>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let category = category(&name)?;
+    let Json(body) = body.map_err(unreadable)?;
+    let any_of = body.any_of.into_iter().map(SelectorBody::into_selector).collect();
+    let filter = Filter { any_of, correlation: body.correlation_id };
+    let after = body.after.as_deref().map(position).transpose()?.unwrap_or_default();
+    let limit = body.limit.unwrap_or(LIMIT_DEFAULT);
+    let freshness = freshness::of(&headers)?;
+    Ok(answer(handle.read_category(&category, &after, &filter, limit, &freshness).await?, None))
+}
+
+fn answer(found: Found, version: Option<u64>) -> Response {
+    let position = found.position.to_string();
+    let body = FoundBody {
+        version,
+        events: found.events.into_iter().map(RecordedBody::of).collect(),
+        position: position.clone(),
+        end: found.is_end,
+    };
+    ([(freshness::POSITION, position)], Json(body)).into_response()
+}
+
+#[derive(Debug, Default)]
+struct Parameters {
+    after: Option<String>,
+    limit: Option<usize>,
+    filter: Filter,
+}
+
+impl Parameters {
+    /// Parameters that may be repeated, which axum's `Query` does not read.
+    fn parse(query: &str) -> Result<Parameters, Problem> {
+        let pairs = form(query)?;
+        let mut parameters = Parameters::default();
+        let (mut types, mut tags) = (BTreeSet::new(), BTreeSet::new());
+        for (name, value) in pairs {
+            match name.as_str() {
+                "after" => parameters.after = Some(value),
+                "limit" => {
+                    let number = value.parse().map_err(|_| Problem::invalid("`limit` is a number"))?;
+                    parameters.limit = Some(number);
+                }
+                "type" => drop(types.insert(value)),
+                "tag" => drop(tags.insert(value)),
+                "correlation" => parameters.filter.correlation = Some(value),
+                other => return Err(Problem::invalid(format!("there is no parameter `{other}`"))),
+            }
+        }
+        if !types.is_empty() || !tags.is_empty() {
+            parameters.filter.any_of = vec![Selector { types, tags }];
+        }
+        Ok(parameters)
+    }
+}
+
+fn form(query: &str) -> Result<Vec<(String, String)>, Problem> {
+    serde_urlencoded::from_str(query).map_err(|error| Problem::invalid(error.to_string()))
+}
+
+/// Events as they come. Ends when the category cannot be read any more; whoever reads comes again with the last id.
+fn live(
+    handle: Handle,
+    category: Category,
+    after: Position,
+    filter: Filter,
+    freshness: Freshness,
+) -> impl Stream<Item = Result<Event, Infallible>> + Send {
+    let (events, stream) = tokio::sync::mpsc::channel(LIVE_EVENTS_MAX);
+    env::spawn(async move {
+        let mut after = after;
+        let mut freshness = freshness;
+        loop {
+            let found = handle.read_category(&category, &after, &filter, LIVE_EVENTS_MAX, &freshness).await;
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    let problem = Problem::from(error);
+                    let data = serde_json::to_string(problem.details()).unwrap_or_default();
+                    let _ = events.send(Ok(Event::default().event("problem").data(data))).await;
+                    return;
+                }
+            };
+            // Only the first read waits for what was asked for.
+            freshness = Freshness::default();
+            let mut seen = after.clone();
+            for recorded in found.events {
+                if let Some(partition) = partition_of(&found.position, recorded.partition) {
+                    seen.merge(&Position::of(partition, recorded.offset.plus(1)));
+                }
+                let event = Event::default().event("event").id(seen.to_string());
+                let data = serde_json::to_string(&RecordedBody::of(recorded)).unwrap_or_default();
+                if events.send(Ok(event.data(data))).await.is_err() {
+                    return;
+                }
+            }
+            after = found.position;
+            if !found.is_end {
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = events.closed() => return,
+                added = handle.added(&category, &after) => if added.is_err() { return },
+            }
+        }
+    });
+    tokio_stream::wrappers::ReceiverStream::new(stream)
+}
+
+/// Events that are read at once for a stream of events, and that may wait to be sent.
+const LIVE_EVENTS_MAX: usize = 256;
+
+fn partition_of(position: &Position, index: i32) -> Option<model::PartitionId> {
+    position.iter().map(|(partition, _)| partition).find(|partition| partition.index == index)
+}

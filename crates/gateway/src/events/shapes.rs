@@ -1,0 +1,388 @@
+//! What requests and answers look like in JSON.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use client::Position;
+use events::event::Facts;
+use events::{
+    Append, Appended, Condition, Expected, Handle, NewEvent, Recorded, Selector, StreamAppend, rfc3339,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use crate::Problem;
+
+const JSON: &str = "application/json";
+
+/// An event to be appended.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EventBody {
+    /// Any text, used once: the same event again is not appended a second time. Without one it gets a new UUID, and an
+    /// append that was in doubt cannot be asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "3f1f2b0e-order-placed")]
+    pub id: Option<String>,
+    #[serde(rename = "type")]
+    #[schema(example = "OrderPlaced")]
+    pub kind: String,
+    /// Any JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Box<RawValue>>,
+    /// What is not JSON, in base64; with `contentType`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// What the event is about, for conditions and queries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["customer:7"]))]
+    pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    /// Anything else to be kept with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Box<RawValue>>,
+}
+
+/// One event, or several.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum EventsBody {
+    Many(Vec<EventBody>),
+    One(EventBody),
+}
+
+/// Events of several streams that are appended all or not at all.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AppendBody {
+    /// What is decided together. Without one: the id of the first stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<String>,
+    pub streams: Vec<StreamBody>,
+    /// All must hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ConditionBody>,
+}
+
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StreamBody {
+    pub stream: String,
+    /// A version, or `any` (the default), `none`, `exists`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "7")]
+    pub expected: ExpectedBody,
+    pub events: Vec<EventBody>,
+}
+
+/// A version as a number, or a word.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum ExpectedBody {
+    #[default]
+    Unsaid,
+    Version(u64),
+    Word(String),
+}
+
+/// Fails if an event matches one of the selectors.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConditionBody {
+    pub fail_if_events_match: Vec<SelectorBody>,
+    /// A position up to which events were seen: only later ones count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
+/// Matches events that are of one of the types (none: of any) and have all of the tags.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SelectorBody {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+}
+
+/// What became of an append.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppendedBody {
+    pub streams: Vec<VersionBody>,
+    /// Whoever reads at least this fresh sees the events.
+    pub position: String,
+    /// They were appended earlier, by this append or one with the same event ids.
+    pub repeated: bool,
+}
+
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub struct VersionBody {
+    pub stream: String,
+    /// After the events of this append.
+    pub version: u64,
+}
+
+/// An event in the log.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedBody {
+    pub stream: String,
+    /// From 1.
+    pub version: u64,
+    pub id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[schema(example = "2026-11-26T01:02:03.004Z")]
+    pub time: String,
+    pub content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_base64: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Box<RawValue>>,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// Events, and how far they were read.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundBody {
+    /// Of a stream: its version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    pub events: Vec<RecordedBody>,
+    /// Go on after this one.
+    pub position: String,
+    /// There was nothing more when it was read.
+    pub end: bool,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct QueryBody {
+    /// Events that one of them matches; none: all events.
+    #[serde(default)]
+    pub any_of: Vec<SelectorBody>,
+    #[serde(default)]
+    pub correlation_id: Option<String>,
+    #[serde(default)]
+    pub after: Option<String>,
+    #[serde(default)]
+    pub limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct CategoryBody {
+    pub category: String,
+    pub topic: String,
+    pub partitions: i32,
+}
+
+/// A version as an entity tag.
+pub fn etag(version: u64) -> String {
+    format!("\"{version}\"")
+}
+
+impl<'de> Deserialize<'de> for EventsBody {
+    /// Data are kept as they were sent, byte for byte, which serde's own way of telling one from many does not do.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<EventsBody, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let parsed = match text.get().starts_with('[') {
+            true => serde_json::from_str(text.get()).map(EventsBody::Many),
+            false => serde_json::from_str(text.get()).map(EventsBody::One),
+        };
+        parsed.map_err(serde::de::Error::custom)
+    }
+}
+
+impl EventBody {
+    pub fn into_event(self, handle: &Handle) -> Result<NewEvent, Problem> {
+        let is_json = self.content_type.as_deref().is_none_or(|it| it == JSON || it.ends_with("+json"));
+        let data = match (self.data, self.data_base64) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid("an event has `data` or `dataBase64`, not both"));
+            }
+            (Some(_), None) if !is_json => {
+                return Err(Problem::invalid("data of another type than JSON goes into `dataBase64`"));
+            }
+            (Some(data), None) => Bytes::from(Box::<str>::from(data).into_string()),
+            (None, Some(text)) => Bytes::from(BASE64_STANDARD.decode(text).map_err(|error| {
+                Problem::invalid(format!("`dataBase64` is no base64 (RFC 4648, with padding): {error}"))
+            })?),
+            (None, None) if is_json => Bytes::from_static(b"null"),
+            (None, None) => Bytes::new(),
+        };
+        Ok(NewEvent {
+            id: self.id.unwrap_or_else(|| handle.new_id()),
+            facts: Facts {
+                kind: self.kind,
+                content_type: self.content_type.unwrap_or_else(|| JSON.to_owned()),
+                tags: self.tags,
+                correlation: self.correlation_id,
+                causation: self.causation_id,
+                metadata: self.metadata.map(|metadata| Box::<str>::from(metadata).into_string()),
+            },
+            data,
+        })
+    }
+
+    /// The event as another instance is to get it, byte for byte.
+    fn of(event: &NewEvent) -> EventBody {
+        EventBody {
+            id: Some(event.id.clone()),
+            kind: event.facts.kind.clone(),
+            data: None,
+            data_base64: Some(BASE64_STANDARD.encode(&event.data)),
+            content_type: Some(event.facts.content_type.clone()),
+            tags: event.facts.tags.clone(),
+            correlation_id: event.facts.correlation.clone(),
+            causation_id: event.facts.causation.clone(),
+            metadata: event.facts.metadata.clone().and_then(|text| RawValue::from_string(text).ok()),
+        }
+    }
+}
+
+impl ExpectedBody {
+    pub fn into_expected(self) -> Result<Expected, Problem> {
+        match self {
+            ExpectedBody::Unsaid => Ok(Expected::Any),
+            ExpectedBody::Version(version) => Ok(Expected::Exactly(version)),
+            ExpectedBody::Word(word) => match word.as_str() {
+                "any" => Ok(Expected::Any),
+                "none" => Ok(Expected::None),
+                "exists" => Ok(Expected::Exists),
+                word => word.parse().map(Expected::Exactly).map_err(|_| {
+                    Problem::invalid(format!("`expected` is a version, any, none or exists, not `{word}`"))
+                }),
+            },
+        }
+    }
+}
+
+impl SelectorBody {
+    pub fn into_selector(self) -> Selector {
+        Selector { types: self.types.into_iter().collect(), tags: self.tags.into_iter().collect() }
+    }
+}
+
+impl AppendBody {
+    pub fn into_append(self, handle: &Handle) -> Result<Append, Problem> {
+        let stream = |part: StreamBody| {
+            let events = part.events.into_iter().map(|event| event.into_event(handle));
+            Ok::<_, Problem>(StreamAppend {
+                stream: part.stream,
+                expected: part.expected.into_expected()?,
+                events: events.collect::<Result<_, _>>()?,
+            })
+        };
+        let condition = |condition: ConditionBody| {
+            let after = condition.after.as_deref().map(position).transpose()?.unwrap_or_default();
+            let any_of = condition.fail_if_events_match.into_iter().map(SelectorBody::into_selector);
+            Ok::<_, Problem>(Condition { any_of: any_of.collect(), after })
+        };
+        Ok(Append {
+            boundary: self.boundary,
+            streams: self.streams.into_iter().map(stream).collect::<Result<_, _>>()?,
+            conditions: self.conditions.into_iter().map(condition).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// For another instance.
+    pub fn of(append: &Append) -> AppendBody {
+        let selector = |selector: &Selector| SelectorBody {
+            types: selector.types.iter().cloned().collect(),
+            tags: selector.tags.iter().cloned().collect(),
+        };
+        AppendBody {
+            boundary: append.boundary.clone(),
+            streams: append
+                .streams
+                .iter()
+                .map(|part| StreamBody {
+                    stream: part.stream.clone(),
+                    expected: ExpectedBody::Word(part.expected.to_string()),
+                    events: part.events.iter().map(EventBody::of).collect(),
+                })
+                .collect(),
+            conditions: append
+                .conditions
+                .iter()
+                .map(|condition| ConditionBody {
+                    fail_if_events_match: condition.any_of.iter().map(selector).collect(),
+                    after: Some(condition.after.to_string()).filter(|_| !condition.after.is_empty()),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl AppendedBody {
+    pub fn of(appended: Appended) -> AppendedBody {
+        let version = |(stream, version)| VersionBody { stream, version };
+        AppendedBody {
+            streams: appended.versions.into_iter().map(version).collect(),
+            position: appended.position.to_string(),
+            repeated: appended.is_repeated,
+        }
+    }
+
+    pub fn into_appended(self) -> Result<Appended, Problem> {
+        Ok(Appended {
+            versions: self.streams.into_iter().map(|part| (part.stream, part.version)).collect(),
+            position: position(&self.position)?,
+            is_repeated: self.repeated,
+        })
+    }
+}
+
+impl RecordedBody {
+    pub fn of(event: Recorded) -> RecordedBody {
+        let raw = |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).ok()?;
+            RawValue::from_string(text.to_owned()).ok()
+        };
+        let facts = event.facts;
+        let is_json = facts.content_type == JSON || facts.content_type.ends_with("+json");
+        let data = if is_json { raw(&event.data) } else { None };
+        let data_base64 = data.is_none().then(|| BASE64_STANDARD.encode(&event.data));
+        RecordedBody {
+            stream: event.stream,
+            version: event.version,
+            id: event.id,
+            kind: facts.kind,
+            time: rfc3339(event.time),
+            content_type: facts.content_type,
+            data,
+            data_base64,
+            tags: facts.tags,
+            correlation_id: facts.correlation,
+            causation_id: facts.causation,
+            metadata: facts.metadata.and_then(|text| RawValue::from_string(text).ok()),
+            partition: event.partition,
+            offset: event.offset.0,
+        }
+    }
+}
+
+pub fn position(text: &str) -> Result<Position, Problem> {
+    text.parse().map_err(|error: client::PositionError| Problem::invalid(error.to_string()))
+}

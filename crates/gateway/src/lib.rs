@@ -1,0 +1,17 @@
+//! The HTTP API of the patterns: routes, conventions, and the document that describes them.
+//!
+//! It holds no behaviour of a pattern: each route asks a pattern's public handle. What all patterns' routes share
+//! stands beside them: errors as problem details ([`problem`]), positions and freshness in headers ([`freshness`]).
+//!
+//! ```text
+//! GET /openapi.json   the API in OpenAPI 3.1
+//! GET /docs           a page to try it
+//! ```
+
+mod docs;
+pub mod events;
+mod freshness;
+mod problem;
+
+pub use events::HttpPeer;
+pub use problem::Problem;
