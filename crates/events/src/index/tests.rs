@@ -79,6 +79,7 @@ fn it_goes_on_where_it_was() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
 fn garbage_and_the_index_of_another_topic_are_made_anew() {
     let mut first = opened();
     first.take(&[plain(0, "s", 1)]);
