@@ -127,6 +127,9 @@ pub enum AppendError {
     Elsewhere { partition: i32, url: String },
 }
 
+/// Types of events that the store writes itself begin so.
+pub(crate) const OWN_TYPES: &str = "levada.";
+
 /// Limits of an append, in bytes of UTF-8 or in number.
 const STREAM_MAX: usize = 512;
 const ID_MAX: usize = 256;
@@ -137,6 +140,18 @@ const EVENTS_MAX: usize = 1000;
 const SELECTORS_MAX: usize = 100;
 
 impl Append {
+    /// Refuses what only the store itself may append.
+    pub(crate) fn check_types(&self) -> Result<(), AppendError> {
+        let mut events = self.streams.iter().flat_map(|part| &part.events);
+        match events.find(|event| event.facts.kind.starts_with(OWN_TYPES)) {
+            None => Ok(()),
+            Some(event) => Err(AppendError::Invalid(format!(
+                "the type {} is the store's own: choose one that does not begin with {OWN_TYPES}",
+                event.facts.kind
+            ))),
+        }
+    }
+
     /// Refuses what no owner would take.
     pub fn check(&self) -> Result<(), AppendError> {
         let invalid = |what: String| Err(AppendError::Invalid(what));

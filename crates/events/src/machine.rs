@@ -163,7 +163,8 @@ impl Machine for Streams {
                 return Err(Reject::Version { stream, expected, current: version });
             }
             for (version, event) in (version + 1..).zip(part.events) {
-                let boundary = (version == 1 && boundary != part.stream).then(|| boundary.clone());
+                let of = marked_boundary(&event).unwrap_or(&boundary);
+                let boundary = (version == 1 && of != part.stream).then(|| of.to_owned());
                 versions.insert(part.stream.clone(), version);
                 events.push(Versioned { stream: part.stream.clone(), version, boundary, event });
             }
@@ -315,6 +316,17 @@ impl Streams {
         }
         Ok(())
     }
+}
+
+/// The only event of a stream's home partition when the stream lives in another one; its data name the boundary.
+pub const LIVES_ELSEWHERE: &str = "levada.stream.boundary.v1";
+
+/// The boundary that a mark of [`LIVES_ELSEWHERE`] names.
+pub fn marked_boundary(event: &NewEvent) -> Option<&str> {
+    if event.facts.kind != LIVES_ELSEWHERE {
+        return None;
+    }
+    std::str::from_utf8(&event.data).ok()
 }
 
 /// What an append is decided within.

@@ -158,6 +158,18 @@ fn one_wrong_version_and_nothing_is_appended() {
     check(&Streams::default(), append, Looked::default(), rejected);
 }
 
+#[test]
+fn a_stream_that_lives_elsewhere_takes_nothing_but_its_mark() {
+    let mut mark = one("s", Expected::None, &["mark"]);
+    mark.streams[0].events[0].facts.kind = LIVES_ELSEWHERE.to_owned();
+    mark.streams[0].events[0].data = Bytes::from_static(b"b");
+    let answer = expect![[r#"Appended([("s", 1)]) [mark s=1 in b]"#]];
+    check(&Streams::default(), mark.clone(), Looked::default(), answer);
+    let streams = taken(vec![mark]);
+    let rejected = expect![[r#"Boundary { stream: "s", boundary: "b" }"#]];
+    check(&streams, one("s", Expected::Any, &["3"]), Looked::default(), rejected);
+}
+
 fn conditional(types: &[&str], tags: &[&str], after: Position) -> Append {
     let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let any_of = vec![Selector { types: set(types), tags: set(tags) }];

@@ -70,7 +70,7 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
-        let ends = cluster.offsets(&topic, &[0], -1, 0).await?;
+        let ends = ends(cluster, &topic, &[0]).await?;
         let end = ends.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
         env::spawn(follow(cluster.clone(), topic.id, told));
         let late = |_| AskError::Lost(format!("{TOPIC} could not be read in time"));
@@ -104,7 +104,7 @@ impl Catalog {
         let topic = create(&self.cluster, &name, partitions, self.replication_factor, &configs).await?;
         let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
         if self.find(category).is_none() {
-            let ends = self.cluster.offsets(&topic, &indexes, -1, 0).await?;
+            let ends = ends(&self.cluster, &topic, &indexes).await?;
             if ends.values().flatten().any(|end| *end > 0) && self.find(category).is_none() {
                 let message = format!(
                     "topic {name} exists, has records, and is no category of this event store: choose another name"
@@ -223,6 +223,21 @@ async fn create(
                 }
                 Err(refused) => return Err(AskError::from(refused).about(name)),
             }
+        }
+    }
+}
+
+/// Where partitions end. A broker may need a moment before it leads a topic that was just made.
+async fn ends(
+    cluster: &Cluster,
+    topic: &client::Topic,
+    indexes: &[i32],
+) -> Result<BTreeMap<i32, Option<i64>>, AskError> {
+    let deadline = Instant::now() + cluster.patience();
+    loop {
+        match cluster.offsets(topic, indexes, -1, 0).await {
+            Err(error) if error.is_passing() && Instant::now() < deadline => sleep(PAUSE).await,
+            outcome => return outcome,
         }
     }
 }

@@ -6,12 +6,13 @@ use client::{Position, partition_of_key};
 use model::{Offset, PartitionId};
 use tokio::time::Instant;
 
-use super::routing::{LIVES_ELSEWHERE, OWN_TYPES};
 use super::{CategoryInfo, Handle, OpenCategory, OpenPartition};
+use crate::append::OWN_TYPES;
 use crate::append::{AppendError, Selector};
 use crate::category::Category;
 use crate::event::Recorded;
 use crate::index::Window;
+use crate::machine::LIVES_ELSEWHERE;
 use crate::query::{Direction, EVENTS_MAX, Found, ReadError};
 use crate::replica::NotReached;
 

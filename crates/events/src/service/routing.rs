@@ -12,7 +12,7 @@ use super::{CategoryInfo, Handle, OpenCategory};
 use crate::append::{Append, AppendError, Appended, Expected, StreamAppend};
 use crate::category::Category;
 use crate::event::{Facts, NewEvent};
-use crate::machine::boundary;
+use crate::machine::{LIVES_ELSEWHERE, boundary};
 use crate::owner::Job;
 
 /// Between two tries.
@@ -21,16 +21,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Partitions that a category may have: a position names them all.
 const PARTITIONS_MAX: i32 = 256;
 
-/// The only event of a stream's home partition when the stream lives in another one, with its boundary.
-pub(super) const LIVES_ELSEWHERE: &str = "levada.stream.boundary.v1";
-
-/// Types of events that the store writes itself begin so.
-pub(super) const OWN_TYPES: &str = "levada.";
-
 impl Handle {
     /// Appends, wherever the owner is. The same append (the same event ids) again has the same answer.
     pub async fn append(&self, category: &Category, append: Append) -> Result<Appended, AppendError> {
         append.check()?;
+        append.check_types()?;
         let deadline = Instant::now() + self.0.options.append_patience;
         let open = self.opened_by(category, deadline).await?;
         let mut append = append;
