@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a load generator measures the real world, from outside")]
 
+mod events;
 mod groups;
 mod load;
 mod report;
@@ -27,6 +28,8 @@ pub struct Arguments {
     pub only: Option<String>,
     /// Measure groups instead, of Levada alone.
     pub groups: bool,
+    /// Measure the event store instead.
+    pub events: bool,
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
@@ -42,6 +45,7 @@ fn arguments() -> anyhow::Result<Arguments> {
     let runs = values.remove("--runs").map_or(Ok(5), |text| text.parse())?;
     let only = values.remove("--only");
     let groups = only.as_deref() == Some("groups");
+    let events = only.as_deref() == Some("events");
     if let Some(name) = values.keys().next() {
         bail!("unknown option {name}");
     }
@@ -52,6 +56,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         runs,
         only,
         groups,
+        events,
     })
 }
 
@@ -60,6 +65,9 @@ fn main() -> anyhow::Result<()> {
     let arguments = arguments()?;
     if arguments.groups {
         return measure_groups(&arguments);
+    }
+    if arguments.events {
+        return measure_events(&arguments);
     }
     let mut results = Results::default();
     for run in 0..arguments.runs {
@@ -111,6 +119,30 @@ fn measure_groups(arguments: &Arguments) -> anyhow::Result<()> {
             for (figure, value) in figures {
                 println!("{name}: {figure} {value:.2}");
                 results.add(&format!("{name}: {figure}"), Mode::Fsync, System::Levada, value);
+            }
+        }
+        server.stop()?;
+    }
+    println!("{}", results.markdown(arguments.runs));
+    Ok(())
+}
+
+/// The event store, beside the broker in its process: medians over the runs.
+#[expect(clippy::print_stdout, reason = "a command line tool")]
+fn measure_events(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut results = Results::default();
+    for run in 0..arguments.runs {
+        let mut server = Server::start(System::Levada, Mode::Fsync, arguments)?;
+        for (clients, appends) in [(1, 2_000), (16, 20_000), (256, 60_000), (1_024, 60_000)] {
+            let category = format!("bench{run}-{clients}");
+            events::append(&server.http, &category, 1, 1)?;
+            let cpu = server.cpu_seconds()?;
+            let mut figures = events::append(&server.http, &category, clients, appends)?;
+            figures.push(("CPU us an append", (server.cpu_seconds()? - cpu) * 1e6 / appends as f64));
+            for (figure, value) in figures {
+                println!("{clients} clients: {figure} {value:.2}");
+                let name = format!("conditional appends, {clients} clients: {figure}");
+                results.add(&name, Mode::Fsync, System::Levada, value);
             }
         }
         server.stop()?;

@@ -45,6 +45,8 @@ impl Mode {
 
 pub struct Server {
     pub address: String,
+    /// The HTTP door; of Levada only.
+    pub http: String,
     pub first_ack_ms: f64,
     child: Child,
     data: PathBuf,
@@ -58,6 +60,7 @@ impl Server {
     pub fn start(system: System, mode: Mode, arguments: &Arguments) -> anyhow::Result<Server> {
         let port = free_port()?;
         let address = format!("127.0.0.1:{port}");
+        let http = format!("127.0.0.1:{}", free_port()?);
         let data = std::env::temp_dir().join(format!("levada-bench-{port}"));
         fs::create_dir_all(&data)?;
         let flush = match mode {
@@ -68,7 +71,7 @@ impl Server {
         let mut command = match system {
             System::Levada => {
                 let mut command = Command::new(&arguments.levada);
-                command.args(["serve", "--kafka-addr", &address, "--http-addr", "", "--data-dir"]);
+                command.args(["serve", "--kafka-addr", &address, "--http-addr", &http, "--data-dir"]);
                 command.arg(data.join("levada")).args(["--set", flush]);
                 let beat = format!("group.consumer.heartbeat.interval.ms={}", groups::BEAT.as_millis());
                 command.args(["--set", &beat]);
@@ -84,7 +87,7 @@ impl Server {
         };
         let began = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut server = Server { address, first_ack_ms: 0.0, child, data, topics: 0 };
+        let mut server = Server { address, http, first_ack_ms: 0.0, child, data, topics: 0 };
         while load::first_ack(&server.address).is_err() {
             if began.elapsed() > START || server.child.try_wait()?.is_some() {
                 bail!("{} does not start: see {}", system.name(), server.data.display());

@@ -96,6 +96,14 @@ impl Index {
         Ok((index, state))
     }
 
+    /// The index of a partition as it is, for looking at it, and how far it is. None: there is none. Blocks.
+    pub fn open_existing(dir: &Path, partition: PartitionId) -> Option<(Index, Offset)> {
+        let path = dir.join(partition.topic.to_string()).join(format!("{}.sqlite", partition.index));
+        let (connection, state) = open(&path, partition).ok()?;
+        let index = Index { path, writer: Mutex::new(connection), readers: Mutex::default() };
+        Some((index, state.next))
+    }
+
     /// Forgets everything. Blocks.
     pub fn begin_anew(&self, partition: PartitionId) -> rusqlite::Result<State> {
         let mut connection = self.writer.lock();

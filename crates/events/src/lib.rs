@@ -21,6 +21,7 @@ mod query;
 mod record;
 mod replica;
 mod service;
+pub mod verify;
 
 pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
 pub use category::{Category, CategoryError};

@@ -1,0 +1,288 @@
+//! `levada verify events`: whether a category's log is what owners must have left, and whether indexes say the same.
+//!
+//! It reads the topic as any consumer could and trusts nobody: neither the owners nor their indexes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{AskError, Cluster, Tail, Tailed, partition_of_key};
+use model::batch::batches;
+use model::{Offset, PartitionId};
+use tokio::time::timeout;
+
+use crate::category::Category;
+use crate::index::{Index, Window};
+use crate::machine::LIVES_ELSEWHERE;
+use crate::query::EVENTS_MAX;
+use crate::record::{self, Entry};
+
+/// Findings of one partition that are told; the others are counted.
+const FINDINGS_MAX: usize = 100;
+
+const BATCH_BYTES_MAX: usize = 256 << 20;
+
+/// Something that no owner would have left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub offset: Offset,
+    pub what: String,
+}
+
+/// What a partition's log holds, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audited {
+    pub events: u64,
+    pub streams: u64,
+    pub claims: u64,
+    /// The first ones.
+    pub findings: Vec<Finding>,
+    pub findings_count: u64,
+    /// Offset up to which an index was compared; None: there is none.
+    pub indexed: Option<Offset>,
+}
+
+/// Looks at a partition's records in their order.
+pub struct Audit {
+    partition: i32,
+    partitions: usize,
+    streams: HashMap<String, Stream>,
+    /// By the hash of the id: offsets. Two ids of one hash among a billion are one in thirty; it is looked into then.
+    ids: HashMap<u64, Offset>,
+    claim: Option<(i64, i16)>,
+    next: Option<Offset>,
+    audited: Audited,
+}
+
+struct Stream {
+    version: u64,
+    boundary: Option<String>,
+}
+
+impl Audit {
+    pub fn new(partition: i32, partitions: usize) -> Audit {
+        Audit {
+            partition,
+            partitions,
+            streams: HashMap::new(),
+            ids: HashMap::new(),
+            claim: None,
+            next: None,
+            audited: Audited::default(),
+        }
+    }
+
+    pub fn take(&mut self, offset: Offset, entry: &Entry) {
+        if let Some(next) = self.next.filter(|next| *next != offset) {
+            self.find(offset, format!("offsets {next} to {} are missing", offset.plus(-1)));
+        }
+        self.next = Some(offset.plus(1));
+        match entry {
+            Entry::Foreign { why } => self.find(offset, format!("no owner wrote this record ({why})")),
+            Entry::Claim { writer } => self.claim(offset, writer),
+            Entry::Event { stream, version, id, facts, boundary, writer, .. } => {
+                self.audited.events += 1;
+                self.writer(offset, writer);
+                self.version(offset, stream, *version, boundary.as_deref());
+                self.place(offset, stream, facts.kind == LIVES_ELSEWHERE);
+                let mut hasher = DefaultHasher::new();
+                id.hash(&mut hasher);
+                if let Some(known) = self.ids.insert(hasher.finish(), offset) {
+                    self.find(offset, format!("id {id} was used at offset {known} already"));
+                }
+            }
+        }
+    }
+
+    pub fn finish(mut self) -> Audited {
+        self.audited.streams = self.streams.len() as u64;
+        self.audited
+    }
+
+    fn find(&mut self, offset: Offset, what: String) {
+        self.audited.findings_count += 1;
+        if self.audited.findings.len() < FINDINGS_MAX {
+            self.audited.findings.push(Finding { offset, what });
+        }
+    }
+
+    fn claim(&mut self, offset: Offset, writer: &str) {
+        self.audited.claims += 1;
+        let Some(claim) = parse(writer) else {
+            return self.find(offset, format!("the claim's writer {writer} cannot be read"));
+        };
+        if let Some((id, epoch)) = self.claim.filter(|(id, epoch)| *id == claim.0 && *epoch >= claim.1) {
+            self.find(offset, format!("claimed by {writer} after {id}:{epoch}, which is not older"));
+        }
+        self.claim = Some(claim);
+    }
+
+    fn writer(&mut self, offset: Offset, writer: &str) {
+        let claim = self.claim.map(|(id, epoch)| format!("{id}:{epoch}"));
+        match claim {
+            None => {
+                self.find(offset, format!("written by {writer} before anybody had claimed the partition"))
+            }
+            Some(claim) if claim != writer => {
+                self.find(offset, format!("written by {writer}, while the partition was {claim}'s"));
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn version(&mut self, offset: Offset, stream: &str, version: u64, boundary: Option<&str>) {
+        let known = self.streams.get_mut(stream);
+        let before = known.as_ref().map_or(0, |known| known.version);
+        match known {
+            Some(known) => known.version = version,
+            None => {
+                let boundary = boundary.map(str::to_owned);
+                self.streams.insert(stream.to_owned(), Stream { version, boundary });
+            }
+        }
+        if version != before + 1 {
+            self.find(offset, format!("version {version} of {stream}, which was at {before}"));
+        }
+    }
+
+    fn place(&mut self, offset: Offset, stream: &str, is_mark: bool) {
+        let boundary = self.streams.get(stream).and_then(|known| known.boundary.as_deref());
+        let key = if is_mark { stream } else { boundary.unwrap_or(stream) };
+        let place = partition_of_key(key.as_bytes(), self.partitions);
+        if place != self.partition as usize {
+            self.find(offset, format!("{stream} belongs into partition {place}"));
+        }
+    }
+}
+
+fn parse(writer: &str) -> Option<(i64, i16)> {
+    let (id, epoch) = writer.split_once(':')?;
+    Some((id.parse().ok()?, epoch.parse().ok()?))
+}
+
+/// Reads every partition of a category from its beginning to its end as of now, and compares the indexes in a folder, if
+/// one is given. Whoever writes them must not run.
+pub async fn verify(
+    cluster: &Cluster,
+    category: &Category,
+    index_dir: Option<&Path>,
+) -> Result<BTreeMap<i32, Audited>, AskError> {
+    let name = category.topic();
+    let topic = cluster.topic(&name, false).await?;
+    let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
+    let ends = cluster.offsets(&topic, &indexes, -1, 0).await?;
+    let mut audited = BTreeMap::new();
+    for index in &indexes {
+        let end = ends.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
+        let partition = PartitionId { topic: topic.id, index: *index };
+        let compared = match index_dir.map(|dir| dir.to_owned()) {
+            None => None,
+            Some(dir) => env::run_blocking(move || Index::open_existing(&dir, partition)).await,
+        };
+        let mut audit = Audit::new(*index, indexes.len());
+        let mut comparing = compared.map(|(index, next)| Comparing { index, next, buffer: Vec::new() });
+        read(cluster, &name, partition, end, |offset, entry| {
+            audit.take(offset, &entry);
+            if let Some(comparing) = &mut comparing {
+                comparing.take(offset, &entry, &mut audit);
+            }
+        })
+        .await?;
+        let indexed = comparing.map(|comparing| comparing.next);
+        if let Some(next) = indexed.filter(|next| *next > end) {
+            audit.find(end, format!("the index is at offset {next}, and the log ends at {end}"));
+        }
+        let mut done = audit.finish();
+        done.indexed = indexed;
+        audited.insert(*index, done);
+    }
+    Ok(audited)
+}
+
+async fn read(
+    cluster: &Cluster,
+    topic: &str,
+    partition: PartitionId,
+    end: Offset,
+    mut each: impl FnMut(Offset, Entry),
+) -> Result<(), AskError> {
+    let index = partition.index;
+    let mut tails = Tail::start(cluster.clone(), topic, partition.topic, [(index, Offset::ZERO)]);
+    let mut tail = tails.remove(&index).expect("it was asked for");
+    let mut next = Offset::ZERO;
+    while next < end {
+        let late = |_| AskError::Lost(format!("{topic}-{index} cannot be read beyond offset {next}"));
+        let bytes: Bytes = match timeout(STILL_MAX, tail.recv()).await.map_err(late)? {
+            Some(Tailed::Records { bytes, .. }) => bytes,
+            Some(Tailed::OutOfRange { start, .. }) if start > next => {
+                return Err(AskError::Foreign(format!("{topic}-{index} begins at offset {start}")));
+            }
+            _ => return Err(AskError::Lost(format!("{topic}-{index} is gone"))),
+        };
+        for batch in batches(bytes) {
+            let Ok(batch) = batch else { break };
+            let foreign = |error: model::BatchError| {
+                AskError::Foreign(format!("{topic}-{index}: a batch at {next} cannot be read: {error}"))
+            };
+            let records = batch.records(BATCH_BYTES_MAX).map_err(foreign)?;
+            for one in records.iter() {
+                let one = one.map_err(foreign)?;
+                let offset = records.offset(&one);
+                if offset >= next && offset < end {
+                    each(offset, record::read(&one, Bytes::copy_from_slice));
+                }
+            }
+            next = next.max(batch.header().next_offset());
+        }
+    }
+    Ok(())
+}
+
+/// How long nothing may come.
+const STILL_MAX: Duration = Duration::from_secs(30);
+
+/// An index beside the log, event by event.
+struct Comparing {
+    index: Index,
+    next: Offset,
+    /// Events of the index that are still to come, the next one last.
+    buffer: Vec<crate::Recorded>,
+}
+
+impl Comparing {
+    fn take(&mut self, offset: Offset, entry: &Entry, audit: &mut Audit) {
+        let Entry::Event { stream, version, id, facts, data, .. } = entry else { return };
+        if offset >= self.next {
+            return;
+        }
+        if self.buffer.is_empty() {
+            let window = Window { from: offset, to: self.next, limit: EVENTS_MAX };
+            match self.index.events(audit.partition, window, &[], None) {
+                Ok(events) => self.buffer = events.into_iter().rev().collect(),
+                Err(error) => return audit.find(offset, format!("the index cannot be read: {error}")),
+            }
+        }
+        match self.buffer.pop() {
+            Some(known) if known.offset == offset => {
+                let same = known.stream == *stream
+                    && known.version == *version
+                    && known.id == *id
+                    && known.facts == *facts
+                    && known.data == *data;
+                if !same {
+                    audit.find(offset, "the index has another event here".to_owned());
+                }
+            }
+            Some(other) => {
+                audit.find(offset, "the index does not have this event".to_owned());
+                self.buffer.push(other);
+            }
+            None => audit.find(offset, "the index does not have this event".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
