@@ -1,5 +1,7 @@
 //! The command line, as a user sees it in `--help`.
 
+pub mod events;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -66,7 +68,10 @@ pub enum Command {
     Produce(ProduceArgs),
     /// Print the records of a topic
     Consume(ConsumeArgs),
-    /// Check the data of a broker that is not running
+    /// Append and read events of the event store
+    #[command(subcommand)]
+    Events(events::EventsCommand),
+    /// Check the data of a broker that is not running, or the topics of the event store
     Verify(VerifyArgs),
     /// Make damaged partitions writable again, giving up what cannot be read
     Repair(RepairArgs),
@@ -548,9 +553,15 @@ pub struct DataArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  levada verify --data-dir /var/lib/levada")]
+#[command(
+    after_help = "Examples:
+  levada verify --data-dir /var/lib/levada
+  levada verify events",
+    args_conflicts_with_subcommands = true
+)]
 pub struct VerifyArgs {
+    #[command(subcommand)]
+    pub command: Option<events::VerifyCommand>,
     #[command(flatten)]
     pub data: DataArgs,
     /// Show empty partitions too

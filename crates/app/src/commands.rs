@@ -4,6 +4,7 @@ mod cluster;
 mod config;
 pub mod consume;
 mod docs;
+mod events;
 mod failures;
 mod group;
 mod produce;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             clap_complete::generate(shell, &mut Cli::command(), "levada", &mut script);
             crate::output::line(String::from_utf8_lossy(&script).trim_end())
         }
+        Some(Command::Events(command)) => events::run(&command),
         Some(Command::Topic(command)) => topic::run(&command),
         Some(Command::Group(command)) => group::run(&command),
         Some(Command::Produce(arguments)) => produce::run(&arguments),

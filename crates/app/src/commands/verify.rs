@@ -1,5 +1,7 @@
 //! `levada verify`: reads everything that is stored and says what is damaged.
 
+mod events;
+
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -9,10 +11,14 @@ use storage::{PartitionReport, Report};
 
 use super::serve::data_dir;
 use crate::cli::VerifyArgs;
+use crate::cli::events::VerifyCommand;
 use crate::output::line;
 use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
+    if let Some(VerifyCommand::Events { categories, index_dir, broker }) = &arguments.command {
+        return events::run(categories, index_dir.as_deref(), broker);
+    }
     let data_dir = &data_dir(&arguments.data)?;
     let report = look(data_dir)?;
     print(&report, &Names::read(data_dir), data_dir, arguments.all)?;

@@ -1,0 +1,147 @@
+//! The commands of the event store.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, value_parser};
+
+use super::{BrokerArgs, Format};
+
+/// How commands reach an instance of the event store.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// The HTTP door of any instance
+    #[arg(long, value_name = "URL", env = "LEVADA_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// How long an answer may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// List categories
+    #[command(after_help = "Examples:
+  levada events list")]
+    List {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Create a category with its own number of partitions
+    #[command(after_help = "Examples:
+  levada events create orders --partitions 32
+
+Appending to a category that is not there creates it, too.")]
+    Create {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        /// For ever [default: levada.events.partitions of the instance]
+        #[arg(long, value_name = "N")]
+        partitions: Option<i32>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Append one event to a stream
+    #[command(after_help = "Examples:
+  levada events append orders order-1 --type OrderPlaced --data '{\"total\": 12.5}' --expected none
+  generate | levada events append orders order-1 --type OrderPaid --expected 1 --tag customer:7")]
+    Append(AppendArgs),
+    /// Print the events of a stream, one JSON object a line
+    #[command(after_help = "Examples:
+  levada events read orders order-1
+  levada events read orders order-1 --backward --count 1")]
+    Read {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        /// The first version [default: 1, or the newest with --backward]
+        #[arg(long, value_name = "VERSION")]
+        from: Option<u64>,
+        /// The newest first
+        #[arg(long)]
+        backward: bool,
+        /// At most so many events
+        #[arg(short = 'n', long, value_name = "N")]
+        count: Option<usize>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Print the events of a category as they come, one JSON object a line
+    #[command(after_help = "Examples:
+  levada events tail orders
+  levada events tail orders --after beginning --tag customer:7 --type OrderPlaced --until-end")]
+    Tail(TailArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct AppendArgs {
+    #[arg(value_name = "CATEGORY")]
+    pub category: String,
+    #[arg(value_name = "STREAM")]
+    pub stream: String,
+    /// What happened, such as OrderPlaced
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: String,
+    /// JSON [default: standard input]
+    #[arg(long, value_name = "JSON")]
+    pub data: Option<String>,
+    /// The version that the stream must have, or any, none, exists
+    #[arg(long, value_name = "VERSION", default_value = "any")]
+    pub expected: String,
+    /// Used once: the same event again is not appended a second time [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// What it is about; may be repeated
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    #[arg(long, value_name = "ID")]
+    pub correlation: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    #[arg(value_name = "CATEGORY")]
+    pub category: String,
+    /// `end`, `beginning`, or a position
+    #[arg(long, value_name = "POSITION", default_value = "end")]
+    pub after: String,
+    /// Only events with all of these tags; may be repeated
+    #[arg(long, value_name = "TAG")]
+    pub tag: Vec<String>,
+    /// Only events of one of these types; may be repeated
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Vec<String>,
+    #[arg(long, value_name = "ID")]
+    pub correlation: Option<String>,
+    /// Stop at what is there now
+    #[arg(long)]
+    pub until_end: bool,
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// What `levada verify` can look at beside a data directory.
+#[derive(Debug, Subcommand)]
+pub enum VerifyCommand {
+    /// Check the event store's topics: versions without gaps, ids used once, one owner at a time
+    #[command(after_help = "Examples:
+  levada verify events
+  levada verify events orders --index-dir /var/lib/levada/patterns/events
+
+Reads the topics from their beginning, as any consumer could, up to where they end now. With --index-dir, which no \
+running process may use, events in the index are compared with the log.")]
+    Events {
+        /// [default: all]
+        #[arg(value_name = "CATEGORY")]
+        categories: Vec<String>,
+        /// Compare these indexes, too
+        #[arg(long, value_name = "DIR")]
+        index_dir: Option<PathBuf>,
+        #[command(flatten)]
+        broker: BrokerArgs,
+    },
+}

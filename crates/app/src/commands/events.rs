@@ -1,0 +1,159 @@
+//! `levada events`: the event store's HTTP API for people.
+
+mod store;
+
+use std::io::Read;
+
+use anyhow::Context;
+use serde_json::{Map, Value, json};
+
+use crate::cli::Format;
+use crate::cli::events::{AppendArgs, EventsCommand, StoreArgs, TailArgs};
+use crate::output::line;
+use store::Store;
+
+/// Events that are asked for at once.
+const PAGE: usize = 500;
+
+pub fn run(command: &EventsCommand) -> anyhow::Result<()> {
+    match command {
+        EventsCommand::List { format, store } => with(store, async |store| list(store, *format).await),
+        EventsCommand::Create { category, partitions, store } => {
+            with(store, async |store| create(store, category, *partitions).await)
+        }
+        EventsCommand::Append(arguments) => {
+            with(&arguments.store, async |store| append(store, arguments).await)
+        }
+        EventsCommand::Read { category, stream, from, backward, count, store } => {
+            let read = Reading { category, stream, backward: *backward };
+            with(store, async |store| read.print(store, *from, count.unwrap_or(usize::MAX)).await)
+        }
+        EventsCommand::Tail(arguments) => with(&arguments.store, async |store| tail(store, arguments).await),
+    }
+}
+
+fn with(
+    arguments: &StoreArgs,
+    command: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { command(&Store::new(arguments)).await })
+}
+
+async fn list(store: &Store, format: Format) -> anyhow::Result<()> {
+    let categories = store.get("/v1/categories", &[]).await?;
+    for category in categories.as_array().into_iter().flatten() {
+        line(&match format {
+            Format::Text => {
+                let text = |name: &str| category[name].as_str().unwrap_or_default().to_owned();
+                let (name, topic) = (text("category"), text("topic"));
+                format!("{name} topic {topic} {} partitions", category["partitions"])
+            }
+            Format::Json => category.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+async fn create(store: &Store, category: &str, partitions: Option<i32>) -> anyhow::Result<()> {
+    let settings = partitions.map_or_else(|| json!({}), |count| json!({ "partitions": count }));
+    let created =
+        store.send("PUT", &format!("/v1/categories/{}", store::segment(category)), &settings).await?;
+    line(&format!("{category}: topic {} with {} partitions", created["topic"], created["partitions"]))
+}
+
+async fn append(store: &Store, arguments: &AppendArgs) -> anyhow::Result<()> {
+    let text = match &arguments.data {
+        Some(data) => data.clone(),
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("standard input is no text")?;
+            text
+        }
+    };
+    let data: Box<serde_json::value::RawValue> =
+        serde_json::from_str(&text).context("the data are no JSON (a text needs quotes)")?;
+    let mut event = Map::new();
+    event.insert("type".to_owned(), arguments.kind.clone().into());
+    event.insert("tags".to_owned(), arguments.tag.clone().into());
+    let mut add = |name: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            event.insert(name.to_owned(), value.clone().into());
+        }
+    };
+    add("id", &arguments.id);
+    add("correlationId", &arguments.correlation);
+    // The data go as they are, byte for byte.
+    let mut event = Value::Object(event).to_string();
+    event.truncate(event.len() - 1);
+    let event = format!("{event},\"data\":{data}}}");
+    let stream = serde_json::to_string(&arguments.stream)?;
+    let expected = serde_json::to_string(&arguments.expected)?;
+    let body =
+        format!("{{\"streams\":[{{\"stream\":{stream},\"expected\":{expected},\"events\":[{event}]}}]}}");
+    let path = format!("/v1/categories/{}/append", store::segment(&arguments.category));
+    let appended = store.send_text("POST", &path, body).await?;
+    let repeated = if appended["repeated"] == true { " (was there already)" } else { "" };
+    let version = &appended["streams"][0]["version"];
+    line(&format!("{} is at version {version}{repeated}", arguments.stream))
+}
+
+struct Reading<'a> {
+    category: &'a str,
+    stream: &'a str,
+    backward: bool,
+}
+
+impl Reading<'_> {
+    /// Page after page.
+    async fn print(&self, store: &Store, from: Option<u64>, count: usize) -> anyhow::Result<()> {
+        let path =
+            format!("/v1/streams/{}/{}/events", store::segment(self.category), store::segment(self.stream));
+        let (mut from, mut left) = (from, count);
+        while left > 0 {
+            let direction = if self.backward { "backward" } else { "forward" };
+            let mut query = vec![("direction", direction.to_owned()), ("limit", left.min(PAGE).to_string())];
+            query.extend(from.map(|from| ("from", from.to_string())));
+            let found = store.get(&path, &query).await?;
+            let events = found["events"].as_array().cloned().unwrap_or_default();
+            for event in &events {
+                line(&event.to_string())?;
+            }
+            left -= events.len().min(left);
+            let last = events.last().and_then(|last| last["version"].as_u64());
+            match last {
+                Some(last) if found["end"] == false => {
+                    from = Some(if self.backward { last - 1 } else { last + 1 });
+                }
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn tail(store: &Store, arguments: &TailArgs) -> anyhow::Result<()> {
+    let path = format!("/v1/categories/{}/events", store::segment(&arguments.category));
+    let mut query: Vec<(&str, String)> = Vec::new();
+    query.extend(arguments.tag.iter().map(|tag| ("tag", tag.clone())));
+    query.extend(arguments.kind.iter().map(|kind| ("type", kind.clone())));
+    query.extend(arguments.correlation.iter().map(|id| ("correlation", id.clone())));
+    let mut after = Some(arguments.after.clone()).filter(|after| after != "beginning");
+    if !arguments.until_end {
+        query.extend(after.map(|after| ("after", after)));
+        return store.follow(&path, &query).await;
+    }
+    loop {
+        let mut page = query.clone();
+        page.push(("limit", PAGE.to_string()));
+        page.extend(after.map(|after| ("after", after)));
+        let found = store.get(&path, &page).await?;
+        for event in found["events"].as_array().into_iter().flatten() {
+            line(&event.to_string())?;
+        }
+        if found["end"] == true {
+            return Ok(());
+        }
+        after = found["position"].as_str().map(str::to_owned);
+    }
+}

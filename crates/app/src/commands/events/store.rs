@@ -1,0 +1,161 @@
+//! One instance of the event store, asked over HTTP.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::body::Body;
+use axum::http::{Request, Response, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+
+use crate::cli::events::StoreArgs;
+use crate::output::{line, note};
+
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// Before events are asked for again when their stream broke off.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub struct Store {
+    url: String,
+    patience: Duration,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Store {
+    pub fn new(arguments: &StoreArgs) -> Store {
+        Store {
+            url: arguments.url.trim_end_matches('/').to_owned(),
+            patience: Duration::from_secs(arguments.timeout),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+        let request = Request::get(self.address(path, query)?).body(Full::default())?;
+        self.ask(request).await
+    }
+
+    pub async fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.send_text(method, path, body.to_string()).await
+    }
+
+    pub async fn send_text(&self, method: &str, path: &str, body: String) -> anyhow::Result<Value> {
+        let request = Request::builder()
+            .method(method)
+            .uri(self.address(path, &[])?)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body))?;
+        self.ask(request).await
+    }
+
+    /// Prints the data of server-sent events, and comes again where they broke off.
+    pub async fn follow(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<()> {
+        let mut last = None;
+        loop {
+            let mut request =
+                Request::get(self.address(path, query)?).header(header::ACCEPT, "text/event-stream");
+            if let Some(last) = &last {
+                request = request.header("last-event-id", last);
+            }
+            let broken = match self.answer(request.body(Full::default())?).await {
+                Ok(response) if response.status().is_success() => print(response, &mut last).await?,
+                Ok(response) => return Err(refused(response).await),
+                Err(error) if last.is_none() => return Err(error),
+                Err(error) => error.to_string(),
+            };
+            note(&format!("{broken}; trying again"));
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn address(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<String> {
+        let query = serde_urlencoded::to_string(query)?;
+        let mark = if query.is_empty() { "" } else { "?" };
+        Ok(format!("{}{path}{mark}{query}", self.url))
+    }
+
+    async fn ask(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
+        let response = self.answer(request).await?;
+        if !response.status().is_success() {
+            return Err(refused(response).await);
+        }
+        let body = timeout(self.patience, whole(response)).await.context("no whole answer in time")??;
+        serde_json::from_slice(&body)
+            .with_context(|| format!("{} did not answer with JSON: is it Levada?", self.url))
+    }
+
+    async fn answer(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Response<Body>> {
+        let asking = timeout(self.patience, self.client.request(request)).await;
+        let asked = asking.with_context(|| format!("{} did not answer (--timeout)", self.url))?;
+        let response = asked.with_context(|| {
+            format!("cannot reach {}: is Levada running there? Name another with --url", self.url)
+        })?;
+        Ok(response.map(Body::new))
+    }
+}
+
+async fn whole(response: Response<Body>) -> anyhow::Result<Bytes> {
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    Ok(body.map_err(|error| anyhow::anyhow!("the answer broke off: {error}"))?.to_bytes())
+}
+
+/// What a problem says.
+async fn refused(response: Response<Body>) -> anyhow::Error {
+    let status = response.status();
+    let body = whole(response).await.unwrap_or_default();
+    let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match (problem["detail"].as_str(), problem["type"].as_str()) {
+        (Some(detail), Some(kind)) => {
+            let name = kind.rsplit(':').next().unwrap_or(kind);
+            anyhow::anyhow!("{detail} ({name})")
+        }
+        _ => anyhow::anyhow!("it answered {status}"),
+    }
+}
+
+/// Prints events until the answer ends; why it did.
+async fn print(response: Response<Body>, last: &mut Option<String>) -> anyhow::Result<String> {
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    loop {
+        let frame = match body.frame().await {
+            None => return Ok("the events ended".to_owned()),
+            Some(Err(error)) => return Ok(format!("the events broke off: {error}")),
+            Some(Ok(frame)) => frame,
+        };
+        text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+        while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+            let event: Vec<u8> = text.drain(..end + 2).collect();
+            let event = String::from_utf8_lossy(&event);
+            let field = |name: &str| event.lines().find_map(|it| it.strip_prefix(name)).map(str::trim);
+            let Some(data) = field("data:") else { continue };
+            if field("event:") == Some("problem") {
+                let problem: Value = serde_json::from_str(data).unwrap_or_default();
+                bail!("{}", problem["detail"].as_str().unwrap_or(data));
+            }
+            line(data)?;
+            if let Some(id) = field("id:") {
+                *last = Some(id.to_owned());
+            }
+        }
+    }
+}
+
+/// A part of a path, whatever it contains.
+pub fn segment(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
