@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use client::{AskError, Cluster, Membership, MembershipOptions};
 use env::{Clock, Random};
-use model::PartitionId;
+use model::{Offset, PartitionId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -70,6 +70,8 @@ struct OpenPartition {
     replica: Arc<Replica>,
     /// For the owner, whenever this process has it.
     jobs: mpsc::Sender<Job>,
+    /// Where the log ended when this process began to read it: whoever reads sees at least that.
+    floor: Offset,
     /// Set while this process owns the partition and takes appends.
     standing: watch::Receiver<Option<Standing>>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{AskError, Ownership, TopicPartition, check};
-use model::PartitionId;
+use model::{Offset, PartitionId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -98,6 +98,8 @@ async fn open(
         )));
     }
     let batch_bytes_max = batch_bytes_max(handle, &name).await?;
+    let indexes: Vec<i32> = (0..info.partitions).collect();
+    let ends = shared.cluster.offsets(&topic, &indexes, -1, 0).await?;
     let mut partitions = Vec::new();
     for index in 0..info.partitions {
         let id = PartitionId { topic: topic.id, index };
@@ -117,7 +119,8 @@ async fn open(
             stray_writes_max: shared.options.session_timeout + shared.cluster.patience() * 2,
         };
         owners.spawn(keep_owning(handle.clone(), parts, queue, told, stop.clone()));
-        partitions.push(OpenPartition { replica, jobs, standing });
+        let floor = ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset);
+        partitions.push(OpenPartition { replica, jobs, floor, standing });
     }
     let opened = OpenCategory { category: category.clone(), partitions };
     shared.open.lock().insert(category.clone(), Arc::new(opened));

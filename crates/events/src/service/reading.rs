@@ -1,10 +1,11 @@
 //! What is read, and how fresh it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Position, partition_of_key};
 use model::{Offset, PartitionId};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{CategoryInfo, Handle, OpenCategory, OpenPartition};
 use crate::append::OWN_TYPES;
@@ -50,7 +51,7 @@ impl Handle {
         limit: usize,
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
-        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let open = self.opened_within(category, freshness.wait).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
         let limit = limit.min(EVENTS_MAX);
         loop {
@@ -94,7 +95,7 @@ impl Handle {
         limit: usize,
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
-        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let open = self.opened_within(category, freshness.wait).await?;
         let limit = limit.clamp(1, EVENTS_MAX);
         let mut found = Found { is_end: true, ..Found::default() };
         for partition in &open.partitions {
@@ -203,7 +204,7 @@ impl Handle {
         partition: &OpenPartition,
         freshness: &Freshness,
     ) -> Result<(), ReadError> {
-        let mut wanted = freshness.at_least.next(partition.id()).unwrap_or(Offset::ZERO);
+        let mut wanted = freshness.at_least.next(partition.id()).unwrap_or(Offset::ZERO).max(partition.floor);
         if let Some(standing) = *partition.standing.borrow() {
             wanted = wanted.max(standing.acknowledged);
         }
@@ -234,6 +235,24 @@ impl Handle {
         Ok(ends.get(&partition.index).copied().flatten().map_or(Offset::ZERO, Offset))
     }
 
+    /// The category, once its partitions are read.
+    async fn opened_within(
+        &self,
+        category: &Category,
+        wait: Duration,
+    ) -> Result<Arc<OpenCategory>, ReadError> {
+        let deadline = Instant::now() + if wait.is_zero() { OWN_WAIT } else { wait };
+        loop {
+            match self.opened(category) {
+                Some(open) => return Ok(open),
+                None if self.0.catalog.find(category).is_none() || Instant::now() >= deadline => {
+                    return Err(self.missing(category));
+                }
+                None => sleep(PAUSE).await,
+            }
+        }
+    }
+
     fn missing(&self, category: &Category) -> ReadError {
         match self.0.catalog.find(category) {
             Some(_) => {
@@ -243,6 +262,9 @@ impl Handle {
         }
     }
 }
+
+/// Between two looks whether a category is open.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a read waits for what this process itself has acknowledged.
 const OWN_WAIT: Duration = Duration::from_secs(5);
