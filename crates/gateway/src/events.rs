@@ -9,8 +9,11 @@
 //! GET  /v1/categories/{category}/events            across streams, after a position; live with text/event-stream
 //! POST /v1/categories/{category}/query             the same, by several selectors
 //! ```
+//!
+//! The same over gRPC, on the same port: `proto/levada/events/v1/events.proto`.
 
 mod append;
+mod grpc;
 mod peer;
 mod read;
 mod shapes;
@@ -38,9 +41,10 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(append::append))
         .routes(routes!(read::read_category))
         .routes(routes!(read::query))
-        .with_state(handle)
+        .with_state(handle.clone())
         .split_for_parts();
-    router.merge(docs::routes(&document)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    let grpc = tonic::service::Routes::new(grpc::service(handle)).into_axum_router();
+    router.merge(docs::routes(&document)).merge(grpc).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 fn category(name: &str) -> Result<Category, Problem> {

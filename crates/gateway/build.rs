@@ -1,0 +1,12 @@
+//! The gRPC messages, compiled without a `protoc` on the machine.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = protox::compile(["levada/events/v1/events.proto"], ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .build_client(false)
+        .build_transport(false)
+        .compile_fds(files)?;
+    println!("cargo::rerun-if-changed=proto");
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! The event store over gRPC: see `proto/levada/events/v1/events.proto`.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use client::Position;
+use events::event::Facts;
+use events::{
+    Append, AppendError, Category, Condition, Direction, Expected, Filter, Freshness, Handle, NewEvent,
+    ReadError, Recorded, Selector, StreamAppend,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status};
+
+use api::events_server::{Events, EventsServer};
+use api::stream_append;
+
+#[expect(clippy::all, reason = "generated")]
+mod api {
+    tonic::include_proto!("levada.events.v1");
+}
+
+/// Events that are read at once.
+const PAGE: usize = 500;
+
+/// Answers that may wait to be sent.
+const ANSWERS_MAX: usize = 4;
+
+/// How often a subscriber hears of its position when nothing happens.
+const CHECKPOINT: Duration = Duration::from_secs(15);
+
+const WAIT_DEFAULT: Duration = Duration::from_secs(2);
+
+/// The largest request. A topic's max.message.bytes is the limit of what it may hold.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
+
+pub fn service(handle: Handle) -> EventsServer<Store> {
+    EventsServer::new(Store(handle)).max_decoding_message_size(REQUEST_BYTES_MAX)
+}
+
+pub struct Store(Handle);
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Events for Store {
+    type ReadStreamStream = Answers<api::Event>;
+    type ReadCategoryStream = Answers<api::ReadCategoryResponse>;
+    type SubscribeStream = Answers<api::SubscribeResponse>;
+
+    async fn append(
+        &self,
+        request: Request<api::AppendRequest>,
+    ) -> Result<Response<api::AppendResponse>, Status> {
+        let request = request.into_inner();
+        let category = category(&request.category)?;
+        let append = self.read_append(request)?;
+        let appended = self.0.append(&category, append).await.map_err(append_status)?;
+        let version = |(stream, version)| api::StreamVersion { stream, version };
+        Ok(Response::new(api::AppendResponse {
+            streams: appended.versions.into_iter().map(version).collect(),
+            position: appended.position.to_string(),
+            repeated: appended.is_repeated,
+        }))
+    }
+
+    async fn read_stream(
+        &self,
+        request: Request<api::ReadStreamRequest>,
+    ) -> Result<Response<Self::ReadStreamStream>, Status> {
+        let request = request.into_inner();
+        let category = category(&request.category)?;
+        let freshness = freshness(request.freshness)?;
+        let direction = if request.backward { Direction::Backward } else { Direction::Forward };
+        let from = match (request.from, direction) {
+            (0, Direction::Forward) => 1,
+            (0, Direction::Backward) => u64::MAX,
+            (from, _) => from,
+        };
+        let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
+        let (handle, stream) = (self.0.clone(), request.stream);
+        let page = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(PAGE);
+        // What is wrong with the request is the answer, and not an event.
+        let first = handle.read_stream(&category, &stream, from, direction, page(left), &freshness).await;
+        let mut found = first.map_err(read_status)?;
+        let (answers, sent) = mpsc::channel(PAGE);
+        env::spawn(async move {
+            loop {
+                left -= found.events.len() as u64;
+                let last = found.events.last().map(|last| last.version);
+                for recorded in found.events {
+                    if answers.send(Ok(event(recorded))).await.is_err() {
+                        return;
+                    }
+                }
+                let from = match last {
+                    Some(last) if !found.is_end && left > 0 => match direction {
+                        Direction::Forward => last + 1,
+                        Direction::Backward => last - 1,
+                    },
+                    _ => return,
+                };
+                let next =
+                    handle.read_stream(&category, &stream, from, direction, page(left), &freshness).await;
+                found = match next {
+                    Ok(found) => found,
+                    Err(error) => return drop(answers.send(Err(read_status(error))).await),
+                };
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+    }
+
+    async fn read_category(
+        &self,
+        request: Request<api::ReadCategoryRequest>,
+    ) -> Result<Response<Self::ReadCategoryStream>, Status> {
+        let request = request.into_inner();
+        let category = category(&request.category)?;
+        let freshness = freshness(request.freshness)?;
+        let filter = filter(request.any_of, request.correlation_id);
+        let mut after = position(&request.after)?;
+        let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
+        let handle = self.0.clone();
+        let (answers, sent) = mpsc::channel(ANSWERS_MAX);
+        env::spawn(async move {
+            while left > 0 {
+                let page = usize::try_from(left).unwrap_or(usize::MAX).min(PAGE);
+                let found = handle.read_category(&category, &after, &filter, page, &freshness).await;
+                let found = match found {
+                    Ok(found) => found,
+                    Err(error) => return drop(answers.send(Err(read_status(error))).await),
+                };
+                left -= found.events.len() as u64;
+                let answer = api::ReadCategoryResponse {
+                    events: found.events.into_iter().map(event).collect(),
+                    position: found.position.to_string(),
+                };
+                if answers.send(Ok(answer)).await.is_err() || found.is_end {
+                    return;
+                }
+                after = found.position;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<api::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let request = request.into_inner();
+        let category = category(&request.category)?;
+        let filter = filter(request.any_of, request.correlation_id);
+        let mut after = match request.after.as_str() {
+            "end" => self.0.end_of(&category).map_err(read_status)?,
+            text => position(text)?,
+        };
+        let handle = self.0.clone();
+        let (answers, sent) = mpsc::channel(ANSWERS_MAX);
+        env::spawn(async move {
+            loop {
+                let found =
+                    handle.read_category(&category, &after, &filter, PAGE, &Freshness::default()).await;
+                let found = match found {
+                    Ok(found) => found,
+                    Err(error) => return drop(answers.send(Err(read_status(error))).await),
+                };
+                let answer = api::SubscribeResponse {
+                    events: found.events.into_iter().map(event).collect(),
+                    position: found.position.to_string(),
+                    caught_up: found.is_end,
+                };
+                if answers.send(Ok(answer)).await.is_err() {
+                    return;
+                }
+                after = found.position;
+                if !found.is_end {
+                    continue;
+                }
+                tokio::select! {
+                    biased;
+                    () = answers.closed() => return,
+                    added = timeout(CHECKPOINT, handle.added(&category, &after)) => if let Ok(Err(error)) = added {
+                        return drop(answers.send(Err(read_status(error))).await);
+                    },
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+    }
+}
+
+impl Store {
+    fn read_append(&self, request: api::AppendRequest) -> Result<Append, Status> {
+        let new_event = |event: api::NewEvent| NewEvent {
+            id: text(event.id).unwrap_or_else(|| self.0.new_id()),
+            facts: Facts {
+                kind: event.r#type,
+                content_type: text(event.content_type).unwrap_or_else(|| "application/json".to_owned()),
+                tags: event.tags,
+                correlation: text(event.correlation_id),
+                causation: text(event.causation_id),
+                metadata: text(event.metadata),
+            },
+            data: event.data,
+        };
+        let stream = |part: api::StreamAppend| StreamAppend {
+            stream: part.stream,
+            expected: match part.expected {
+                None => Expected::Any,
+                Some(stream_append::Expected::Version(version)) => Expected::Exactly(version),
+                Some(stream_append::Expected::None(true)) => Expected::None,
+                Some(stream_append::Expected::Exists(true)) => Expected::Exists,
+                Some(stream_append::Expected::None(false) | stream_append::Expected::Exists(false)) => {
+                    Expected::Any
+                }
+            },
+            events: part.events.into_iter().map(new_event).collect(),
+        };
+        let condition = |condition: api::Condition| {
+            let any_of = condition.fail_if_events_match.into_iter().map(selector).collect();
+            Ok::<_, Status>(Condition { any_of, after: position(&condition.after)? })
+        };
+        Ok(Append {
+            boundary: text(request.boundary),
+            streams: request.streams.into_iter().map(stream).collect(),
+            conditions: request.conditions.into_iter().map(condition).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn text(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn category(name: &str) -> Result<Category, Status> {
+    Category::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn position(text: &str) -> Result<Position, Status> {
+    match text {
+        "" => Ok(Position::default()),
+        text => {
+            text.parse().map_err(|error: client::PositionError| Status::invalid_argument(error.to_string()))
+        }
+    }
+}
+
+fn selector(selector: api::Selector) -> Selector {
+    Selector { types: selector.types.into_iter().collect(), tags: selector.tags.into_iter().collect() }
+}
+
+fn filter(any_of: Vec<api::Selector>, correlation: String) -> Filter {
+    Filter { any_of: any_of.into_iter().map(selector).collect(), correlation: text(correlation) }
+}
+
+fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
+    let wanted = wanted.unwrap_or_default();
+    let wait = Some(Duration::from_millis(wanted.wait_ms.into())).filter(|wait| !wait.is_zero());
+    Ok(Freshness {
+        at_least: position(&wanted.min_position)?,
+        is_strong: wanted.strong,
+        wait: wait.unwrap_or(WAIT_DEFAULT),
+    })
+}
+
+fn event(recorded: Recorded) -> api::Event {
+    let facts = recorded.facts;
+    api::Event {
+        stream: recorded.stream,
+        version: recorded.version,
+        id: recorded.id,
+        r#type: facts.kind,
+        content_type: facts.content_type,
+        data: recorded.data,
+        tags: facts.tags,
+        correlation_id: facts.correlation.unwrap_or_default(),
+        causation_id: facts.causation.unwrap_or_default(),
+        metadata: facts.metadata.unwrap_or_default(),
+        timestamp: recorded.time.0,
+        partition: recorded.partition,
+        offset: recorded.offset.0,
+    }
+}
+
+fn append_status(error: AppendError) -> Status {
+    let detail = error.to_string();
+    let (code, problem) = match &error {
+        AppendError::Version { .. } => (Code::FailedPrecondition, "wrong-version"),
+        AppendError::Condition { .. } => (Code::FailedPrecondition, "condition-failed"),
+        AppendError::Boundary { .. } => (Code::FailedPrecondition, "wrong-boundary"),
+        AppendError::IdTaken { .. } => (Code::AlreadyExists, "id-taken"),
+        AppendError::Invalid(_) => (Code::InvalidArgument, "invalid-request"),
+        AppendError::TooLarge { .. } => (Code::ResourceExhausted, "too-large"),
+        AppendError::NoCategory(_) => (Code::NotFound, "not-found"),
+        AppendError::Unavailable(_) | AppendError::Elsewhere { .. } => (Code::Unavailable, "unavailable"),
+        AppendError::InDoubt(_) => (Code::Aborted, "in-doubt"),
+    };
+    let mut status = Status::new(code, detail);
+    let metadata = status.metadata_mut();
+    metadata.insert("levada-problem", tonic::metadata::MetadataValue::from_static(problem));
+    if let AppendError::Version { current, .. } = error {
+        metadata.insert("levada-current", current.into());
+    }
+    status
+}
+
+fn read_status(error: ReadError) -> Status {
+    let detail = error.to_string();
+    match error {
+        ReadError::NoCategory(_) | ReadError::NoStream(_) => Status::not_found(detail),
+        ReadError::Invalid(_) | ReadError::Position(_) => Status::invalid_argument(detail),
+        ReadError::Stale { .. } | ReadError::Unavailable(_) => Status::unavailable(detail),
+    }
+}
