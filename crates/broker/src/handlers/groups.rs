@@ -64,6 +64,7 @@ pub fn code(reject: Reject) -> ErrorCode {
         Reject::GroupNotFound => ErrorCode::GroupIdNotFound,
         Reject::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
         Reject::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        Reject::UnsupportedVersion => ErrorCode::UnsupportedVersion,
         Reject::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
         Reject::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
         Reject::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,

@@ -193,9 +193,13 @@ fn metadata(value: MemberValue) -> Metadata {
 
 fn current_value(current: &Current) -> CurrentValue {
     let partitions = |assignment: &Assignment| {
+        let given_at = |topic, partition: &i32| {
+            current.given_at.get(&(topic, *partition)).copied().unwrap_or(current.epoch.max(0))
+        };
         let one = |(topic, partitions): (&TopicId, &BTreeSet<i32>)| CurrentPartitions {
             topic_id: *topic,
             partitions: partitions.iter().copied().collect(),
+            assignment_epochs: Some(partitions.iter().map(|partition| given_at(*topic, partition)).collect()),
             ..Default::default()
         };
         assignment.iter().map(one).collect()
@@ -215,6 +219,8 @@ fn current_value(current: &Current) -> CurrentValue {
 }
 
 fn current(value: CurrentValue) -> Current {
+    let all = value.assigned_partitions.iter().chain(&value.partitions_pending_revocation);
+    let given_at = all.flat_map(|one| given_at(one, value.member_epoch)).collect();
     let partitions = |partitions: Vec<CurrentPartitions>| {
         assignment(partitions.into_iter().map(|one| (one.topic_id, one.partitions)))
     };
@@ -228,7 +234,21 @@ fn current(value: CurrentValue) -> Current {
         },
         assigned: partitions(value.assigned_partitions),
         revoking: partitions(value.partitions_pending_revocation),
+        given_at,
     }
+}
+
+/// Since when a member has the partitions of a topic; where that was not written, since its epoch.
+fn given_at(
+    one: &CurrentPartitions,
+    member_epoch: i32,
+) -> impl Iterator<Item = ((TopicId, i32), i32)> + use<'_> {
+    let written = one.assignment_epochs.as_ref().filter(|epochs| epochs.len() == one.partitions.len());
+    let since = move |index: usize| written.map_or(member_epoch.max(0), |epochs| epochs[index]);
+    one.partitions
+        .iter()
+        .enumerate()
+        .map(move |(index, partition)| ((one.topic_id, *partition), since(index)))
 }
 
 pub fn assignment(partitions: impl Iterator<Item = (TopicId, Vec<i32>)>) -> Assignment {

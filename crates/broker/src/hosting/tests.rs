@@ -107,6 +107,11 @@ fn consumer_facts() -> Vec<groups::Record> {
         state: consumer::MemberState::UnrevokedPartitions,
         assigned: assigned.clone(),
         revoking: Assignment::from([(TopicId([5; 16]), BTreeSet::from([1]))]),
+        given_at: BTreeMap::from([
+            ((TopicId([4; 16]), 0), 3),
+            ((TopicId([4; 16]), 3), 5),
+            ((TopicId([5; 16]), 1), 2),
+        ]),
     };
     let facts = [
         Fact::Group { epoch: 5, metadata_hash: -7 },

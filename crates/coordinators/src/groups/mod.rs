@@ -171,6 +171,8 @@ pub enum Reject {
     UnknownGeneration,
     FencedMemberEpoch,
     StaleMemberEpoch,
+    /// A member under the newer protocol commits with a request that cannot carry its epoch.
+    UnsupportedVersion,
     UnreleasedInstanceId,
     UnsupportedAssignor,
     InvalidRegularExpression,

@@ -1,5 +1,6 @@
 mod classic;
 mod consumer;
+mod epochs;
 mod offsets;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use machine::Decision;
-use model::Timestamp;
+use model::{Timestamp, TopicId};
 use regex::Regex;
 
 use super::assign::{self, Assignor, Subscriber};
@@ -73,12 +73,18 @@ fn leave(groups: &Groups, beat: &Beat) -> Outcome {
     let known = change.group.members.get(&member).ok_or(Reject::UnknownMemberId)?.clone();
     if beat.epoch == LEAVES_FOR_A_WHILE {
         // Its partitions stay its own until its session is over; whatever it had to give up, it has.
-        let current = Current {
+        let mut current = Current {
             epoch: LEAVES_FOR_A_WHILE,
             revoking: Assignment::new(),
             state: MemberState::Stable,
             ..known.current.clone()
         };
+        let is_kept = |(topic, partition): &(TopicId, i32)| {
+            known.current.assigned.get(topic).is_some_and(|partitions| partitions.contains(partition))
+        };
+        // Whoever comes back under its instance may commit for them whatever its epoch.
+        current.given_at.retain(|one, _| is_kept(one));
+        current.given_at.values_mut().for_each(|since| *since = 0);
         change.put(Fact::Current { member: member.clone(), current });
         change.put(Fact::Seen { member: member.clone(), at: known.seen, revoke_until: None });
     } else {

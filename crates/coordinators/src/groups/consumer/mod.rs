@@ -17,6 +17,7 @@ mod assign;
 mod heartbeat;
 mod reconcile;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,6 +102,9 @@ pub struct Current {
     pub assigned: Assignment,
     /// What it owns and must give up.
     pub revoking: Assignment,
+    /// The assignment epoch at which it was given each partition of both (KIP-1251). A commit with an older epoch of
+    /// the member is late but true as long as the partition has been its own since.
+    pub given_at: BTreeMap<(TopicId, i32), i32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,6 +198,11 @@ impl Member {
             revoke_until: None,
         }
     }
+
+    /// How a member is told that its epoch is not the one that it should have.
+    fn stale_epoch(&self) -> Reject {
+        Reject::StaleMemberEpoch
+    }
 }
 
 impl Consumer {
@@ -260,21 +269,36 @@ impl Consumer {
         self.members.values().any(|member| self.topics_of(&member.metadata).any(|name| name == topic))
     }
 
-    /// Refuses who is not a member, or one whose epoch is not the member's.
-    pub(super) fn check_commit(
+    /// Refuses who is not a member, and an epoch that is not the member's, unless it is an older one and the member
+    /// has had all of these partitions since.
+    pub(super) fn check_commit<'a>(
         &self,
         member: &str,
         epoch: i32,
-        instance: Option<&str>,
+        knows_epochs: bool,
+        mut partitions: impl Iterator<Item = (TopicId, i32)> + 'a,
     ) -> Result<(), Reject> {
-        if let Some(instance) = instance {
-            match self.of_instance(instance) {
-                Some(id) if id != member => return Err(Reject::FencedInstanceId),
-                _ => {}
-            }
-        }
         let known = self.members.get(member).ok_or(Reject::UnknownMemberId)?;
-        if epoch == known.current.epoch { Ok(()) } else { Err(Reject::StaleMemberEpoch) }
+        if !knows_epochs {
+            return Err(Reject::UnsupportedVersion);
+        }
+        let has_had = |partition| known.current.given_at.get(&partition).is_some_and(|since| *since <= epoch);
+        let is_true = match epoch.cmp(&known.current.epoch) {
+            Ordering::Equal => true,
+            Ordering::Less => partitions.all(has_had),
+            Ordering::Greater => false,
+        };
+        if is_true { Ok(()) } else { Err(known.stale_epoch()) }
+    }
+
+    /// Refuses a member's question for committed offsets under another epoch than its own. Who is no member and says
+    /// no epoch may ask.
+    pub fn check_fetch(&self, member: Option<&str>, epoch: i32) -> Result<(), Reject> {
+        let Some(member) = member else {
+            return if epoch < 0 { Ok(()) } else { Err(Reject::UnknownMemberId) };
+        };
+        let known = self.members.get(member).ok_or(Reject::UnknownMemberId)?;
+        if epoch == known.current.epoch { Ok(()) } else { Err(known.stale_epoch()) }
     }
 
     fn of_instance(&self, instance: &str) -> Option<&str> {

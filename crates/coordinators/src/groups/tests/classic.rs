@@ -385,6 +385,7 @@ fn kafka_40_who_may_commit() {
             generation,
             member: member.into(),
             instance: None,
+            knows_epochs: true,
             offsets: vec![(partition, committed(1, 1, bench.now))],
         })
     };
