@@ -55,7 +55,7 @@ async fn join(
     let fresh = format!("{}-{}", instance.as_deref().unwrap_or(client_id), groups::uuid(random));
     let protocol = |protocol: JoinGroupRequestProtocol| Protocol {
         name: protocol.name.to_string(),
-        topics: subscription(&request.protocol_type, &protocol.metadata),
+        subscription: subscription(&request.protocol_type, &protocol.metadata),
         // It is kept for as long as the member is there: the request's other bytes must not be.
         metadata: bytes::Bytes::copy_from_slice(&protocol.metadata),
     };

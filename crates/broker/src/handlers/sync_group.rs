@@ -5,6 +5,7 @@ use coordinators::groups::{Command, Reject};
 use wire::{ErrorCode, SyncGroupRequest, SyncGroupResponse};
 
 use super::groups::{self, Group};
+use crate::hosting;
 use crate::request::Caller;
 
 /// From here on the client must say which protocol it believes in (KIP-559).
@@ -20,7 +21,7 @@ pub async fn handle(
         Ok(Answer::Synced { assignment, protocol_type, protocol }) => SyncGroupResponse {
             protocol_type: protocol_type.map(Into::into),
             protocol_name: protocol.map(Into::into),
-            assignment,
+            assignment: hosting::share_bytes(&assignment),
             ..Default::default()
         },
         Ok(Answer::Refused(reject)) => failed(groups::code(reject)),
@@ -43,7 +44,9 @@ async fn sync(
         return Err(groups::code(Reject::InvalidGroupId));
     }
     let assignments = request.assignments.into_iter().map(|assignment| {
-        (assignment.member_id.to_string(), bytes::Bytes::copy_from_slice(&assignment.assignment))
+        // It is kept for as long as the member is there: the request's other bytes must not be.
+        let bytes = bytes::Bytes::copy_from_slice(&assignment.assignment);
+        (assignment.member_id.to_string(), hosting::share(bytes))
     });
     let command = Sync {
         group: request.group_id.to_string(),

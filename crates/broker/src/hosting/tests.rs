@@ -78,8 +78,12 @@ fn stable() -> Arc<Classic> {
         ("client".into(), "/127.0.0.1".into()),
         Duration::from_secs(60),
         Duration::from_secs(45),
-        Protocol { name: "range".into(), metadata, topics: Some(BTreeSet::from(["t".to_string()])) },
-        Bytes::from_static(b"part"),
+        vec![Protocol {
+            name: "range".into(),
+            subscription: super::subscription("consumer", &metadata),
+            metadata,
+        }],
+        super::share(Bytes::from_static(b"part")),
     );
     let members = BTreeMap::from([("place-1".to_string(), Arc::new(member))]);
     let name = |name: &str| Some(name.to_string());

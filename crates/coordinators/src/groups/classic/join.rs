@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,7 +161,7 @@ fn replace_static(groups: &Groups, join: &Join, old: &str, now: Timestamp) -> De
     if was.awaits != Awaits::Nothing {
         change.tell(old, Answer::Refused(Reject::FencedInstanceId));
     }
-    let topics_before = was.protocols.iter().map(|protocol| protocol.topics.clone()).collect::<Vec<_>>();
+    let topics_before = topics_of(&was.protocols);
     let mut member = Arc::unwrap_or_clone(was);
     member.awaits = Awaits::Nothing;
     change.group.members.insert(id.clone(), Arc::new(member));
@@ -172,10 +173,9 @@ fn replace_static(groups: &Groups, join: &Join, old: &str, now: Timestamp) -> De
         change.group.leader = Some(id.clone());
     }
     update(&mut change, &id, join);
-    let topics = join.protocols.iter().map(|protocol| protocol.topics.clone()).collect::<Vec<_>>();
     let stays = change.group.state == State::Stable
         && change.group.protocol == change.group.select_protocol()
-        && topics == topics_before;
+        && topics_of(&join.protocols) == topics_before;
     if !stays {
         change.rebalance();
         return waits(change);
@@ -190,6 +190,11 @@ fn replace_static(groups: &Groups, join: &Join, old: &str, now: Timestamp) -> De
         false => Joined { members: Vec::new(), leader: leader_before.unwrap_or_default(), ..joined },
     };
     Decision::new(change.into_records(), Reply::Now(Answer::Joined(joined)))
+}
+
+fn topics_of(protocols: &[Protocol]) -> Vec<Option<BTreeSet<String>>> {
+    let topics = |protocol: &Protocol| Some(protocol.subscription.as_ref()?.topics.clone());
+    protocols.iter().map(topics).collect()
 }
 
 fn waits(change: Change<'_>) -> Decision<Groups> {

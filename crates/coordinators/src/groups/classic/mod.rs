@@ -13,6 +13,7 @@
 //! ```
 
 mod change;
+mod consumers;
 mod heart;
 mod join;
 mod leave;
@@ -28,6 +29,7 @@ use model::Timestamp;
 use super::Reject;
 
 use change::Change;
+pub use consumers::{Named, Said, Share, Subscription};
 pub(super) use heart::{expire, heartbeat};
 pub use join::Join;
 pub(super) use join::join;
@@ -96,7 +98,7 @@ pub struct Member {
     pub session_timeout: Duration,
     /// In the member's order of preference.
     pub protocols: Vec<Protocol>,
-    pub assignment: Bytes,
+    pub assignment: Share,
     /// When it was last heard of.
     pub seen: Timestamp,
     awaits: Awaits,
@@ -108,8 +110,8 @@ pub struct Member {
 pub struct Protocol {
     pub name: String,
     pub metadata: Bytes,
-    /// What a consumer subscribes to. None: the metadata is not a consumer's.
-    pub topics: Option<BTreeSet<String>>,
+    /// What the metadata says. None: it is not a consumer's.
+    pub subscription: Option<Subscription>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +126,7 @@ enum Awaits {
 pub enum Answer {
     Joined(Joined),
     Synced {
-        assignment: Bytes,
+        assignment: Share,
         protocol_type: Option<String>,
         protocol: Option<String>,
     },
@@ -203,10 +205,8 @@ impl Classic {
 
     /// Whether any member reads this topic.
     pub fn subscribes(&self, topic: &str) -> bool {
-        self.members
-            .values()
-            .flat_map(|member| &member.protocols)
-            .any(|protocol| protocol.topics.as_ref().is_some_and(|topics| topics.contains(topic)))
+        let mut said = self.members.values().flat_map(|member| &member.protocols);
+        said.any(|protocol| protocol.subscription.as_ref().is_some_and(|said| said.topics.contains(topic)))
     }
 
     /// Refuses who is not a member, or no longer the one of its instance id.
@@ -322,8 +322,8 @@ impl Member {
         client: (String, String),
         rebalance_timeout: Duration,
         session_timeout: Duration,
-        protocol: Protocol,
-        assignment: Bytes,
+        protocols: Vec<Protocol>,
+        assignment: Share,
     ) -> Member {
         let (client_id, client_host) = client;
         Member {
@@ -332,7 +332,7 @@ impl Member {
             client_host,
             rebalance_timeout,
             session_timeout,
-            protocols: vec![protocol],
+            protocols,
             assignment,
             seen: Timestamp(0),
             awaits: Awaits::Nothing,

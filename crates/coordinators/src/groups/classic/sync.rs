@@ -1,8 +1,7 @@
-use bytes::Bytes;
 use machine::Decision;
 use model::Timestamp;
 
-use super::{Answer, Awaits, Change, Classic, State};
+use super::{Answer, Awaits, Change, Classic, Share, State};
 use crate::groups::{Groups, Reject, Reply};
 
 #[derive(Clone, Debug)]
@@ -14,7 +13,7 @@ pub struct Sync {
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     /// The leader's.
-    pub assignments: Vec<(String, Bytes)>,
+    pub assignments: Vec<(String, Share)>,
 }
 
 pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decision<Groups>, Reject> {
@@ -54,10 +53,10 @@ pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decisi
 }
 
 /// The leader has spoken: whoever waits gets its part.
-fn assign(change: &mut Change<'_>, assignments: Vec<(String, Bytes)>) {
+fn assign(change: &mut Change<'_>, assignments: Vec<(String, Share)>) {
     let ids: Vec<String> = change.group.members.keys().cloned().collect();
     for id in &ids {
-        change.member(id).assignment = Bytes::new();
+        change.member(id).assignment = Share::default();
     }
     for (id, assignment) in assignments {
         if change.group.members.contains_key(&id) {
