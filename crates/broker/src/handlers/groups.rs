@@ -61,7 +61,7 @@ pub fn code(reject: Reject) -> ErrorCode {
         Reject::RebalanceInProgress => ErrorCode::RebalanceInProgress,
         Reject::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
         Reject::NonEmptyGroup => ErrorCode::NonEmptyGroup,
-        Reject::GroupNotFound => ErrorCode::GroupIdNotFound,
+        Reject::GroupNotFound | Reject::CannotUpgrade(_) => ErrorCode::GroupIdNotFound,
         Reject::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
         Reject::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
         Reject::UnsupportedVersion => ErrorCode::UnsupportedVersion,

@@ -7,6 +7,7 @@ use wire::{ErrorCode, SyncGroupRequest, SyncGroupResponse};
 use super::groups::{self, Group};
 use crate::hosting;
 use crate::request::Caller;
+use crate::topics::Topics;
 
 /// From here on the client must say which protocol it believes in (KIP-559).
 const NAMES_PROTOCOL: i16 = 5;
@@ -15,9 +16,10 @@ pub async fn handle(
     request: SyncGroupRequest,
     caller: &Caller,
     groups: &groups::Coordinator,
+    topics: &Topics,
 ) -> SyncGroupResponse {
     let failed = |code: ErrorCode| SyncGroupResponse { error_code: code.into(), ..Default::default() };
-    match sync(request, caller, groups).await {
+    match sync(request, caller, groups, topics).await {
         Ok(Answer::Synced { assignment, protocol_type, protocol }) => SyncGroupResponse {
             protocol_type: protocol_type.map(Into::into),
             protocol_name: protocol.map(Into::into),
@@ -35,6 +37,7 @@ async fn sync(
     request: SyncGroupRequest,
     caller: &Caller,
     groups: &groups::Coordinator,
+    topics: &Topics,
 ) -> Result<Answer, ErrorCode> {
     let named = request.protocol_type.is_some() && request.protocol_name.is_some();
     if caller.version >= NAMES_PROTOCOL && !named {
@@ -56,6 +59,7 @@ async fn sync(
         protocol_type: request.protocol_type.map(|name| name.to_string()),
         protocol: request.protocol_name.map(|name| name.to_string()),
         assignments: assignments.collect(),
+        image: topics.image(),
     };
     Group::of(groups, &request.group_id).await?.ask(&request.member_id, Command::Sync(command)).await
 }

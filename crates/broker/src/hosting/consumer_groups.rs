@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coordinators::groups::Record;
-use coordinators::groups::consumer::{Assignment, Current, Fact, MemberState, Metadata};
+use coordinators::groups::classic::{CONSUMER, Protocol};
+use coordinators::groups::consumer::{Assignment, ClassicMetadata, Current, Fact, MemberState, Metadata};
 use model::TopicId;
 use wire::group_records::{
     ConsumerGroupCurrentMemberAssignmentKey as CurrentKey,
     ConsumerGroupCurrentMemberAssignmentTopicPartitions as CurrentPartitions,
-    ConsumerGroupCurrentMemberAssignmentValue as CurrentValue, ConsumerGroupMemberMetadataKey as MemberKey,
-    ConsumerGroupMemberMetadataValue as MemberValue, ConsumerGroupMetadataKey as GroupKey,
-    ConsumerGroupMetadataValue as GroupValue, ConsumerGroupRegularExpressionKey as ExpressionKey,
+    ConsumerGroupCurrentMemberAssignmentValue as CurrentValue,
+    ConsumerGroupMemberMetadataClassicMemberMetadata as ClassicValue,
+    ConsumerGroupMemberMetadataClassicProtocol as ClassicProtocol,
+    ConsumerGroupMemberMetadataKey as MemberKey, ConsumerGroupMemberMetadataValue as MemberValue,
+    ConsumerGroupMetadataKey as GroupKey, ConsumerGroupMetadataValue as GroupValue,
+    ConsumerGroupRegularExpressionKey as ExpressionKey,
     ConsumerGroupRegularExpressionValue as ExpressionValue,
     ConsumerGroupTargetAssignmentMemberKey as TargetKey,
     ConsumerGroupTargetAssignmentMemberTopicPartition as TargetPartitions,
@@ -23,6 +27,7 @@ use wire::group_records::{
 };
 use wire::{DecodeError, Message, Stored, Str, stored};
 
+use super::consumer_protocol::subscription;
 use super::groups::{key_of, value_of};
 use super::host::Entry;
 
@@ -173,6 +178,7 @@ fn member_value(metadata: &Metadata) -> MemberValue {
         subscribed_topic_regex: metadata.expression.as_deref().map(Into::into),
         rebalance_timeout_ms: i32::try_from(metadata.rebalance_timeout.as_millis()).unwrap_or(i32::MAX),
         server_assignor: metadata.assignor.as_deref().map(Into::into),
+        classic_member_metadata: metadata.classic.as_ref().map(classic_value),
         ..Default::default()
     }
 }
@@ -188,6 +194,32 @@ fn metadata(value: MemberValue) -> Metadata {
         expression: text(value.subscribed_topic_regex),
         rebalance_timeout: Duration::from_millis(value.rebalance_timeout_ms.max(0) as u64),
         assignor: text(value.server_assignor),
+        classic: value.classic_member_metadata.map(classic),
+    }
+}
+
+fn classic_value(classic: &ClassicMetadata) -> ClassicValue {
+    let protocol = |protocol: &Protocol| ClassicProtocol {
+        name: protocol.name.as_str().into(),
+        metadata: protocol.metadata.clone(),
+        ..Default::default()
+    };
+    ClassicValue {
+        session_timeout_ms: i32::try_from(classic.session_timeout.as_millis()).unwrap_or(i32::MAX),
+        supported_protocols: classic.protocols.iter().map(protocol).collect(),
+        ..Default::default()
+    }
+}
+
+fn classic(value: ClassicValue) -> ClassicMetadata {
+    let protocol = |known: ClassicProtocol| Protocol {
+        name: known.name.to_string(),
+        subscription: subscription(CONSUMER, &known.metadata),
+        metadata: known.metadata,
+    };
+    ClassicMetadata {
+        session_timeout: Duration::from_millis(value.session_timeout_ms.max(0) as u64),
+        protocols: value.supported_protocols.into_iter().map(protocol).collect(),
     }
 }
 

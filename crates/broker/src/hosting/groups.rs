@@ -15,6 +15,7 @@ use wire::{DecodeError, Message, Stored, stored};
 use super::consumer_protocol::{share, share_bytes, subscription};
 use super::host::{Entry, Host, Hosted};
 use super::waiters::Waiters;
+use crate::topics::Topics;
 
 pub type GroupHost = Host<Groups, Waiters>;
 
@@ -68,6 +69,10 @@ impl Hosted for Groups {
             }
             _ => super::consumer_groups::decode(key, value)?,
         })
+    }
+
+    fn informed(&self, topics: &Topics) -> Groups {
+        self.clone().knowing(topics.image())
     }
 
     fn started() -> Option<Command> {

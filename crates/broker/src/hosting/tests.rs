@@ -69,10 +69,14 @@ fn every_record_comes_back_from_kafkas_formats() {
     ]);
 }
 
+/// A consumer's subscription to the topic `t`: version 1, one topic, no user data, nothing owned.
+fn subscribed() -> Bytes {
+    Bytes::from_static(&[0, 1, 0, 0, 0, 1, 0, 1, b't', 255, 255, 255, 255, 0, 0, 0, 0])
+}
+
 /// A stable group of one static member that reads the topic `t`.
 fn stable() -> Arc<Classic> {
-    // Version 1, one topic, no user data, nothing owned.
-    let metadata = Bytes::from_static(&[0, 1, 0, 0, 0, 1, 0, 1, b't', 255, 255, 255, 255, 0, 0, 0, 0]);
+    let metadata = subscribed();
     let member = Member::stored(
         Some("place".into()),
         ("client".into(), "/127.0.0.1".into()),
@@ -104,6 +108,19 @@ fn consumer_facts() -> Vec<groups::Record> {
         expression: Some(expression()),
         rebalance_timeout: Duration::from_secs(60),
         assignor: Some("range".into()),
+        classic: None,
+    };
+    let subscribed = subscribed();
+    let classic = consumer::Metadata {
+        classic: Some(consumer::ClassicMetadata {
+            session_timeout: Duration::from_secs(45),
+            protocols: vec![Protocol {
+                name: "range".into(),
+                subscription: super::subscription("consumer", &subscribed),
+                metadata: subscribed,
+            }],
+        }),
+        ..metadata.clone()
     };
     let current = consumer::Current {
         epoch: 5,
@@ -121,6 +138,7 @@ fn consumer_facts() -> Vec<groups::Record> {
         Fact::Group { epoch: 5, metadata_hash: -7 },
         Fact::GroupGone,
         Fact::Member { member: member(), metadata: Arc::new(metadata) },
+        Fact::Member { member: "classic".into(), metadata: Arc::new(classic) },
         Fact::MemberGone { member: member() },
         Fact::TargetEpoch { epoch: 5 },
         Fact::TargetEpochGone,

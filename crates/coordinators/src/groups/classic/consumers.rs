@@ -46,6 +46,14 @@ impl Share {
         Share::Written { bytes, says: None }
     }
 
+    /// As far as it can be read.
+    pub fn partitions(&self) -> Option<&Named> {
+        match self {
+            Share::Written { says, .. } => says.as_ref().map(|said| &said.partitions),
+            Share::Given { partitions, .. } => Some(partitions),
+        }
+    }
+
     /// The leader has given it nothing yet, not even an empty list.
     pub fn is_missing(&self) -> bool {
         matches!(self, Share::Written { bytes, .. } if bytes.is_empty())

@@ -6,6 +6,7 @@ use machine::Decision;
 use model::Timestamp;
 
 use super::{Answer, Awaits, Change, Classic, Joined, Member, Protocol, State, after};
+use crate::groups::consumer::Image;
 use crate::groups::{Groups, Reject, Reply};
 
 #[derive(Clone, Debug)]
@@ -26,11 +27,14 @@ pub struct Join {
     pub knows_ids: bool,
     /// The client can be told that the assignment stays (v9 and later).
     pub knows_skipping: bool,
+    /// The topics that there are; of interest where the coordinator assigns.
+    pub image: Arc<Image>,
 }
 
 type Outcome = Result<Decision<Groups>, Reject>;
 
-pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
+/// What holds for joining any group.
+pub(crate) fn check(groups: &Groups, join: &Join) -> Result<(), Reject> {
     if join.group.is_empty() {
         return Err(Reject::InvalidGroupId);
     }
@@ -38,6 +42,10 @@ pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
     if !(options.session_timeout_min..=options.session_timeout_max).contains(&join.session_timeout) {
         return Err(Reject::InvalidSessionTimeout);
     }
+    Ok(())
+}
+
+pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
     let known = groups.classic(&join.group);
     let nobody = Classic::new(now);
     let group = known.map_or(&nobody, |group| group);
@@ -122,6 +130,7 @@ fn add(groups: &Groups, join: Join, id: String, now: Timestamp) -> Decision<Grou
         session_timeout: join.session_timeout,
         protocols: join.protocols.clone(),
         assignment: Default::default(),
+        is_told: false,
         seen: now,
         awaits: Awaits::Join,
         is_new: true,
@@ -144,6 +153,7 @@ fn update(change: &mut Change<'_>, id: &str, join: &Join) {
     let member = change.member(id);
     // It may ask anew while it waits: the older question is dropped by whoever keeps them.
     member.awaits = Awaits::Join;
+    member.is_told = false;
     member.protocols = join.protocols.clone();
     member.rebalance_timeout = join.rebalance_timeout;
     member.session_timeout = join.session_timeout;

@@ -29,10 +29,11 @@ use model::Timestamp;
 use super::Reject;
 
 use change::Change;
+pub(super) use change::resumed;
 pub use consumers::{Named, Said, Share, Subscription};
 pub(super) use heart::{expire, heartbeat};
 pub use join::Join;
-pub(super) use join::join;
+pub(super) use join::{check, join};
 pub use leave::Leaver;
 pub(super) use leave::leave;
 pub use sync::Sync;
@@ -99,6 +100,8 @@ pub struct Member {
     /// In the member's order of preference.
     pub protocols: Vec<Protocol>,
     pub assignment: Share,
+    /// It was told its assignment since it joined.
+    is_told: bool,
     /// When it was last heard of.
     pub seen: Timestamp,
     awaits: Awaits,
@@ -193,6 +196,38 @@ impl Classic {
             members,
             ..Classic::new(Timestamp(0))
         }
+    }
+
+    /// As the members of a group under the newer protocol leave it behind: stable, with what each has.
+    pub(super) fn left(
+        generation: i32,
+        members: BTreeMap<String, Member>,
+        mut shares: BTreeMap<String, Named>,
+        now: Timestamp,
+    ) -> Classic {
+        let members = members.into_iter().map(|(id, member)| (id, Arc::new(Member { seen: now, ..member })));
+        let protocol_type = Some(CONSUMER.to_string());
+        let mut group = Classic::stored(protocol_type, generation, None, None, now, members.collect());
+        group.protocol = group.select_protocol();
+        let protocol = group.protocol.clone().unwrap_or_default();
+        for (id, member) in &mut group.members {
+            let member = Arc::make_mut(member);
+            let version = member.subscription(&protocol).map_or(0, |subscription| subscription.version);
+            let partitions = shares.remove(id).unwrap_or_default();
+            member.assignment = Share::Given { version, partitions };
+        }
+        group
+    }
+
+    /// Members that wait for the others or for the leader.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &String> {
+        self.members.iter().filter(|(_, member)| member.awaits != Awaits::Nothing).map(|(id, _)| id)
+    }
+
+    /// What a member said under the protocol that was agreed on; before there is one, under the one that would be.
+    pub(super) fn subscription<'a>(&self, member: &'a Member) -> Option<&'a Subscription> {
+        let protocol = self.protocol.clone().or_else(|| self.select_protocol())?;
+        member.subscription(&protocol)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -334,6 +369,7 @@ impl Member {
             session_timeout,
             protocols,
             assignment,
+            is_told: true,
             seen: Timestamp(0),
             awaits: Awaits::Nothing,
             is_new: false,
@@ -344,10 +380,19 @@ impl Member {
         self.protocols.iter().any(|known| known.name == protocol)
     }
 
+    /// It knows its share, and has no more than that; else it has what it said when it joined.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
     /// What it said for this protocol.
     pub fn metadata(&self, protocol: &str) -> Bytes {
         let known = self.protocols.iter().find(|known| known.name == protocol);
         known.map(|known| known.metadata.clone()).unwrap_or_default()
+    }
+
+    fn subscription(&self, protocol: &str) -> Option<&Subscription> {
+        self.protocols.iter().find(|known| known.name == protocol)?.subscription.as_ref()
     }
 
     /// When it is given up unless it is heard of. Whoever waits for the broker owes it no sign of life.

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use machine::Decision;
 use model::Timestamp;
 
 use super::{Answer, Awaits, Change, Classic, Share, State};
+use crate::groups::consumer::Image;
 use crate::groups::{Groups, Reject, Reply};
 
 #[derive(Clone, Debug)]
@@ -14,6 +17,8 @@ pub struct Sync {
     pub protocol: Option<String>,
     /// The leader's.
     pub assignments: Vec<(String, Share)>,
+    /// The topics that there are; of interest where the coordinator assigns.
+    pub image: Arc<Image>,
 }
 
 pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decision<Groups>, Reject> {
@@ -35,7 +40,8 @@ pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decisi
         State::Stable => {
             let mut change = Change::of(groups, &sync.group, now);
             change.group.unsynced.remove(&sync.member);
-            change.member(&sync.member).seen = now;
+            let member = change.member(&sync.member);
+            (member.seen, member.is_told) = (now, true);
             let answer = synced(&change.group, &sync.member);
             Ok(Decision::new(change.into_records(), Reply::Now(answer)))
         }
@@ -68,6 +74,7 @@ fn assign(change: &mut Change<'_>, assignments: Vec<(String, Share)>) {
     for id in ids {
         if change.group.members[&id].awaits == Awaits::Sync {
             let answer = synced(&change.group, &id);
+            change.member(&id).is_told = true;
             change.answer(&id, answer);
         }
     }

@@ -33,6 +33,7 @@ pub fn join(fresh: &str) -> Join {
         protocols: vec![protocol("range"), protocol("roundrobin")],
         knows_ids: false,
         knows_skipping: false,
+        image: Arc::default(),
     }
 }
 
@@ -75,6 +76,7 @@ impl Bench {
             protocol_type: None,
             protocol: None,
             assignments,
+            image: Arc::default(),
         }))
     }
 
