@@ -191,7 +191,7 @@ fn metadata(value: MemberValue) -> Metadata {
         client_id: value.client_id.to_string(),
         client_host: value.client_host.to_string(),
         topics: value.subscribed_topic_names.iter().map(ToString::to_string).collect(),
-        expression: text(value.subscribed_topic_regex),
+        expression: text(value.subscribed_topic_regex).filter(|expression| !expression.is_empty()),
         rebalance_timeout: Duration::from_millis(value.rebalance_timeout_ms.max(0) as u64),
         assignor: text(value.server_assignor),
         classic: value.classic_member_metadata.map(classic),

@@ -199,7 +199,7 @@ pub(in crate::groups) fn beat(
     now: Timestamp,
 ) -> Outcome {
     let (member, _) = find(group, id, instance, generation)?;
-    let rejoins = group.epoch > member.current.epoch
+    let rejoins = epoch_to_reach(group) > member.current.epoch
         || match member.current.state {
             MemberState::Stable => false,
             MemberState::UnrevokedPartitions => true,
@@ -210,6 +210,13 @@ pub(in crate::groups) fn beat(
         false => (member.limits, Reply::Done),
     };
     Ok(Decision::new(vec![seen(name, id, limits, now)], reply))
+}
+
+/// The epoch that classic members are to join for. A member under the newer protocol assigns with its next heartbeat; where
+/// there is none, because the way back is closed, one of themselves has to.
+fn epoch_to_reach(group: &Consumer) -> i32 {
+    let assigns = group.members.values().any(|member| !member.is_classic());
+    if assigns { group.assignment_epoch } else { group.epoch }
 }
 
 /// Whether others have still to give up what a member is to get.
@@ -233,7 +240,9 @@ pub(in crate::groups) fn sync(group: &Consumer, sync: Sync, now: Timestamp) -> O
     {
         return Err(Reject::InconsistentGroupProtocol);
     }
-    if group.epoch > member.current.epoch && member.current.state != MemberState::UnrevokedPartitions {
+    if epoch_to_reach(group) > member.current.epoch
+        && member.current.state != MemberState::UnrevokedPartitions
+    {
         let record = seen(&sync.group, &sync.member, must_join(member, now), now);
         let answer = Answer::Refused(Reject::RebalanceInProgress);
         return Ok(Decision::new(vec![record], Reply::Now(answer)));

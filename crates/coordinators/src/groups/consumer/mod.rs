@@ -49,6 +49,9 @@ pub const JOINS: i32 = 0;
 pub const LEAVES: i32 = -1;
 pub const LEAVES_FOR_A_WHILE: i32 = -2;
 
+/// The epoch of a group that nobody has joined yet.
+const EPOCH_BEFORE_ALL: i32 = 1;
+
 /// The topics that there are, as the coordinator is told.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Image {
@@ -207,9 +210,9 @@ impl Fact {
 impl Default for Consumer {
     fn default() -> Consumer {
         Consumer {
-            epoch: 0,
+            epoch: EPOCH_BEFORE_ALL,
             metadata_hash: 0,
-            assignment_epoch: 0,
+            assignment_epoch: EPOCH_BEFORE_ALL,
             members: BTreeMap::new(),
             targets: BTreeMap::new(),
             expressions: BTreeMap::new(),

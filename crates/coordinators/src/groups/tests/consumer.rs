@@ -152,9 +152,9 @@ fn one_member_gets_everything_at_once() {
     let mut clients = Clients::new(&[3]);
     clients.client("m1", &["a"]);
     let told = clients.beat("m1").unwrap();
-    assert_eq!((told.epoch, told.assignment), (1, Some(partitions(1, 0..3))));
+    assert_eq!((told.epoch, told.assignment), (2, Some(partitions(1, 0..3))));
     let told = clients.beat("m1").unwrap();
-    assert_eq!((told.epoch, told.assignment), (1, None), "nothing new");
+    assert_eq!((told.epoch, told.assignment), (2, None), "nothing new");
     assert_eq!(clients.group().state_name(), "Stable");
 }
 
@@ -165,17 +165,17 @@ fn kafka_42_a_partition_moves_only_when_its_owner_has_given_it_up() {
     clients.beat("m1").unwrap();
     clients.client("m2", &["a"]);
     let told = clients.beat("m2").unwrap();
-    assert_eq!((told.epoch, told.assignment), (2, Some(Assignment::new())), "m1 has all of it still");
+    assert_eq!((told.epoch, told.assignment), (3, Some(Assignment::new())), "m1 has all of it still");
     let mut hesitant = clients.request("m1");
     hesitant.owned = Some(partitions(1, 0..4));
     let told = clients.send(hesitant.clone()).unwrap();
-    assert_eq!((told.epoch, told.assignment.map(|a| a[&topic(1)].len())), (1, Some(2)), "keeps its epoch");
+    assert_eq!((told.epoch, told.assignment.map(|a| a[&topic(1)].len())), (2, Some(2)), "keeps its epoch");
     let told = clients.send(hesitant).unwrap();
-    assert_eq!(told.epoch, 1, "it has not given up anything yet");
+    assert_eq!(told.epoch, 2, "it has not given up anything yet");
     assert_eq!(clients.beat("m2").unwrap().assignment, None);
     let kept = clients.group().members["m1"].current.assigned.clone();
     clients.members.get_mut("m1").unwrap().owned = kept;
-    assert_eq!(clients.beat("m1").unwrap().epoch, 2);
+    assert_eq!(clients.beat("m1").unwrap().epoch, 3);
     assert_eq!(clients.beat("m2").unwrap().assignment.map(|a| a[&topic(1)].len()), Some(2));
     assert_eq!(clients.group().state_name(), "Stable");
 }
