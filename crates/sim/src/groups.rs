@@ -295,7 +295,8 @@ impl Me {
             }],
             ..Default::default()
         };
-        let answer = connection.ask(8, &request).await?;
+        // The first version that members under the newer protocol may use.
+        let answer = connection.ask(9, &request).await?;
         let code = answer.topics[0].partitions[0].error_code;
         if code == 0 {
             world.memory.known(|known| known.committed(self.group, &partition, offset));
