@@ -1,4 +1,5 @@
 mod classic;
+mod classics;
 mod consumer;
 mod epochs;
 mod migration;
