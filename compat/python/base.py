@@ -81,12 +81,51 @@ class Member:
             raise TimeoutError("the member does not end")
 
 
+class Stream:
+    """Writes records in a thread of its own, and watches what the group commits meanwhile."""
+
+    def __init__(self, driver, step, topic):
+        self.driver, self.step, self.topic = driver, step, topic
+        self.written = {}
+        self.committed = {}
+        self.went_back = False
+        self.error = None
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
+
+    def work(self):
+        try:
+            number = 0
+            while not self.stopping.is_set():
+                records = [[partition, "k", f"{number}-{partition}"] for partition in range(self.step["partitions"])]
+                self.driver.produce({"records": records}, self.topic)
+                for partition, _, value in records:
+                    self.written.setdefault(str(partition), []).append(value)
+                number += 1
+                self.look()
+        except Exception as error:  # told when the stream ends
+            self.error = error
+
+    def look(self):
+        now = self.driver.committed(self.step, self.topic)
+        self.went_back = self.went_back or any(now.get(p, -1) < offset for p, offset in self.committed.items())
+        self.committed = now
+
+    def end(self):
+        self.stopping.set()
+        self.thread.join(PATIENCE)
+        if self.error is not None:
+            raise self.error
+
+
 class Base:
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
         self.prefix = ""
         self.generated = {}
         self.members = {}
+        self.streams = {}
         self.read = []
 
     # ---- Of each client --------------------------------------------------------------------------------------------
@@ -103,12 +142,14 @@ class Base:
 
     def run(self, scenario):
         report = {"scenario": scenario["name"], "observed": []}
-        self.generated, self.members, self.read = {}, {}, []
+        self.generated, self.members, self.read, self.streams = {}, {}, [], {}
         try:
             return report | self.steps(scenario["steps"], report["observed"])
         finally:
             for member in self.members.values():
                 member.stopping.set()
+            for stream in self.streams.values():
+                stream.stopping.set()
 
     def steps(self, steps, observed):
         for number, step in enumerate(steps, 1):
@@ -173,6 +214,26 @@ class Base:
         self.raise_members_errors()
         values = [record.value for record in list(self.read)]
         return {"records": len(set(values)), "twice": len(values) - len(set(values))}
+
+    def stream(self, step, topic):
+        self.streams[topic] = Stream(self, step, topic)
+
+    def streamed(self, step, topic):
+        stream = self.streams.pop(topic)
+        stream.end()
+        wanted = {value for values in stream.written.values() for value in values}
+        ends = {partition: len(values) for partition, values in stream.written.items()}
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            self.raise_members_errors()
+            lost = wanted - {text(record.value) for record in list(self.read)}
+            stream.look()
+            if (not lost and stream.committed == ends) or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        return {
+            "some": bool(wanted), "lost": len(lost), "committed": stream.committed == ends, "went_back": stream.went_back,
+        }
 
     def disturbed(self, step, topic):
         changed = False

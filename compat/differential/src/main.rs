@@ -9,10 +9,12 @@
 //!
 //! Both brokers must be fresh. A round uses topics of its own, so that rounds do not disturb each other; a round is
 //! replayed by its seed. What may differ (ids, times, hosts, words) is made equal in [`normal`]; what differs and is
-//! accepted stands in [`accepted`], each with its reason. Everything else is printed and fails the run.
+//! accepted stands in [`accepted`], each with its reason. Everything else is printed and fails the run. At the end both
+//! live through [`migration`], a tale of groups with members of both protocols.
 
 mod accepted;
 mod batches;
+mod migration;
 mod normal;
 mod ops;
 mod side;
@@ -98,6 +100,19 @@ fn main() -> anyhow::Result<ExitCode> {
             println!("difference at step {step} of seed {seed}: {} version {}", op.key.name(), op.version);
             println!("  request {}", normal::brief(&op.words));
             let (ours, theirs) = normal::apart(&ours, &theirs);
+            println!("  levada  {ours}\n  kafka   {theirs}");
+        }
+    }
+    if arguments.plant.is_none() {
+        let mut levada = Side::connect(&arguments.levada)?;
+        let mut kafka = Side::connect(&arguments.kafka)?;
+        let ours = migration::tell(&mut levada, arguments.seed)?;
+        let theirs = migration::tell(&mut kafka, arguments.seed)?;
+        compared += theirs.len();
+        by_api.insert("(both group protocols in one group)", theirs.len());
+        for (step, (ours, theirs)) in ours.iter().zip(&theirs).enumerate().filter(|(_, (a, b))| a != b) {
+            differences += 1;
+            println!("difference at step {step} of the migration");
             println!("  levada  {ours}\n  kafka   {theirs}");
         }
     }

@@ -32,8 +32,8 @@ pub enum Answer {
 }
 
 /// How often something that is not ready yet is asked for, and how long is waited between.
-const ATTEMPTS: usize = 1000;
-const PAUSE: Duration = Duration::from_millis(20);
+pub const ATTEMPTS: usize = 1000;
+pub const PAUSE: Duration = Duration::from_millis(20);
 
 pub struct Side {
     address: String,
@@ -156,7 +156,7 @@ impl Side {
     }
 
     /// Asks again until this is so.
-    fn until(
+    pub fn until(
         &mut self,
         what: &str,
         mut check: impl FnMut(&mut Side) -> anyhow::Result<bool>,
@@ -242,7 +242,7 @@ impl Side {
         Ok(answer.results.into_iter().map(of_topic).collect())
     }
 
-    fn call<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<R::Response> {
+    pub fn call<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<R::Response> {
         let frame = encode_request(1, None, version, request)?;
         let Answer::Bytes(answer) = self.exchange(&frame.to_bytes())? else {
             bail!("{} was not answered by {}", R::NAME, self.address);

@@ -14,6 +14,7 @@ import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.clients.producer.*;
 import org.apache.kafka.common.*;
 import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.RebalanceInProgressException;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.serialization.*;
@@ -30,6 +31,8 @@ public final class Driver {
     final Map<String, Integer> generated = new HashMap<>();
     /** The members of groups that read by themselves, and how often they read each value. */
     final Map<String, Member> members = new TreeMap<>();
+    /** What goes on being written, by topic. */
+    final Map<String, Stream> streams = new HashMap<>();
     final Map<String, Integer> seen = new java.util.concurrent.ConcurrentHashMap<>();
 
     Driver(String bootstrap) {
@@ -48,6 +51,8 @@ public final class Driver {
             System.out.println(JSON.writeValueAsString(driver.run(scenario)));
             driver.members.values().forEach(member -> member.stopping = true);
             driver.members.clear();
+            driver.streams.values().forEach(stream -> stream.stopping = true);
+            driver.streams.clear();
         }
         driver.admin.close(Duration.ofSeconds(1));
     }
@@ -119,6 +124,8 @@ public final class Driver {
             case "assigned": return assigned();
             case "seen": return seen();
             case "disturbed": return disturbed(step);
+            case "stream": streams.put(topic, new Stream(step, topic)); return null;
+            case "streamed": return streams.remove(topic).end();
             case "share_group_from_beginning": return shareGroupFromBeginning(step);
             case "share_consume": return shareConsume(step, topic);
             default: throw new IllegalArgumentException("unknown step");
@@ -491,6 +498,68 @@ public final class Driver {
 
     // ---- Members of groups ------------------------------------------------------------------------------------------
 
+    /** Writes records in a thread of its own, and watches what the group commits meanwhile. */
+    final class Stream {
+        final JsonNode step;
+        final String topic;
+        final Map<String, Long> written = new TreeMap<>();
+        final Set<String> values = new HashSet<>();
+        Map<String, Long> committed = Map.of();
+        boolean wentBack;
+        volatile boolean stopping;
+        volatile Exception error;
+        private final Thread thread = new Thread(this::work);
+
+        Stream(JsonNode step, String topic) {
+            this.step = step;
+            this.topic = topic;
+            thread.setDaemon(true);
+            thread.start();
+        }
+
+        private void work() {
+            try (Producer<byte[], byte[]> producer =
+                     new KafkaProducer<>(producerSettings(step), new ByteArraySerializer(), new ByteArraySerializer())) {
+                for (int number = 0; !stopping; number++) {
+                    List<Future<RecordMetadata>> sent = new ArrayList<>();
+                    for (int partition = 0; partition < step.get("partitions").asInt(); partition++) {
+                        String value = number + "-" + partition;
+                        values.add(value);
+                        written.merge(Integer.toString(partition), 1L, Long::sum);
+                        sent.add(producer.send(new ProducerRecord<>(topic, partition, null, value.getBytes(StandardCharsets.UTF_8))));
+                    }
+                    for (Future<RecordMetadata> one : sent) one.get();
+                    look();
+                }
+            } catch (Exception thrown) {
+                error = thrown;
+            }
+        }
+
+        void look() throws Exception {
+            Map<String, Long> now = names(get(admin.listConsumerGroupOffsets(group(step)).partitionsToOffsetAndMetadata()), topic);
+            wentBack |= committed.entrySet().stream().anyMatch(was -> now.getOrDefault(was.getKey(), -1L) < was.getValue());
+            committed = now;
+        }
+
+        JsonNode end() throws Exception {
+            stopping = true;
+            thread.join(PATIENCE.toMillis());
+            if (error != null) throw error;
+            long deadline = System.nanoTime() + PATIENCE.toNanos();
+            while (true) {
+                for (Member member : members.values()) if (member.error != null) throw member.error;
+                long lost = values.stream().filter(value -> !seen.containsKey(value)).count();
+                look();
+                if (lost == 0 && committed.equals(written) || System.nanoTime() > deadline) {
+                    return JSON.createObjectNode().put("some", !values.isEmpty()).put("lost", lost)
+                        .put("committed", committed.equals(written)).put("went_back", wentBack);
+                }
+                Thread.sleep(100);
+            }
+        }
+    }
+
     /** A member of a group, which reads and commits by itself in a thread of its own. */
     final class Member implements ConsumerRebalanceListener {
         final JsonNode step;
@@ -515,11 +584,20 @@ public final class Driver {
                 while (!stopping) {
                     ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
                     if (records.isEmpty()) continue;
-                    consumer.commitSync(Duration.ofSeconds(10));
+                    commit(consumer);
                     records.forEach(record -> seen.merge(text(record.value()), 1, Integer::sum));
                 }
             } catch (Exception thrown) {
                 error = thrown;
+            }
+        }
+
+        /** A patient member has read what it has read, also where it cannot say so because its group is rebalancing. */
+        private void commit(Consumer<byte[], byte[]> consumer) {
+            try {
+                consumer.commitSync(Duration.ofSeconds(10));
+            } catch (CommitFailedException | RebalanceInProgressException refused) {
+                if (!step.path("patient").asBoolean(false)) throw refused;
             }
         }
 

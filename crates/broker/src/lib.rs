@@ -20,10 +20,11 @@ mod topics;
 use std::num::NonZero;
 use std::sync::Arc;
 
+use coordinators::groups::consumer::Migration;
 use coordinators::groups::{self, Groups};
 use coordinators::transactional_ids::TransactionalIds;
 use env::{Clock, Random};
-use settings::{BrokerOptions, BrokerSettings};
+use settings::{BrokerOptions, BrokerSettings, GroupMigration};
 use storage::Storage;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -204,6 +205,13 @@ fn group_options(options: &BrokerOptions) -> groups::Options {
         members_max: options.group_members_max as usize,
         initial_rebalance_delay: options.group_initial_rebalance_delay,
         consumer_session_timeout: options.group_consumer_session_timeout,
+        consumer_members_max: options.group_consumer_members_max as usize,
+        migration: match options.group_consumer_migration {
+            GroupMigration::Disabled => Migration::Disabled,
+            GroupMigration::Upgrade => Migration::Upgrade,
+            GroupMigration::Downgrade => Migration::Downgrade,
+            GroupMigration::Bidirectional => Migration::Bidirectional,
+        },
         offsets_retention: options.offsets_retention,
         offsets_check_interval: options.offsets_retention_check_interval,
     }

@@ -1,9 +1,11 @@
 //! Settings of the process: three layers of text over one table.
 
+mod migration;
 mod table;
 
 use std::collections::BTreeMap;
 
+pub use migration::GroupMigration;
 pub use table::BrokerOptions;
 #[cfg(test)]
 pub(crate) use table::FIELDS;

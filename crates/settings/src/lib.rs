@@ -28,7 +28,7 @@ pub mod topic;
 mod typed;
 
 pub use alter::{Change, Operation, Refusal};
-pub use broker::{BrokerOptions, BrokerSettings};
+pub use broker::{BrokerOptions, BrokerSettings, GroupMigration};
 pub use describe::{Described, Source, Synonym};
 pub use kind::{ConfigType, Kind};
 pub use listener::Listener;

@@ -3,6 +3,8 @@
 //! A member remembers until when it may believe that its partitions are its own: a session after it last asked and was
 //! answered. The broker counts from when it was asked, which is later, so two members that both believe it are its mistake.
 
+mod consumers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,9 @@ use crate::network::{Broken, Connection, Network};
 
 pub const CLASSIC: &str = "classic";
 pub const CONSUMER: &str = "consumer";
+/// A group whose members come under one protocol or the other, as they like (KIP-848's online migration).
+pub const MIXED: &str = "mixed";
+pub const GROUPS: [&str; 3] = [CLASSIC, CONSUMER, MIXED];
 /// Of both kinds; also the shortest that the simulated broker allows.
 pub const SESSION: Duration = Duration::from_millis(200);
 const REBALANCE: Duration = Duration::from_millis(300);
@@ -78,13 +83,14 @@ struct Me {
 pub async fn live(world: World, group: &'static str, name: usize) {
     for life in 0.. {
         let mut me = Me { group, id: String::new(), epoch: 0, owned: BTreeSet::new() };
-        if group == CONSUMER {
+        let classic = group == CLASSIC || group == MIXED && world.chance(2);
+        if !classic {
             me.id = format!("{name}-{life}-{}", world.memory.random.next_u64());
         }
         let mut connection = world.network.connect();
-        let ended = match group {
-            CLASSIC => me.classic(&world, &mut connection).await,
-            _ => me.consumer(&world, &mut connection).await,
+        let ended = match classic {
+            true => me.classic(&world, &mut connection).await,
+            false => me.consumer(&world, &mut connection).await,
         };
         // Who loses a connection first when all end at once is chance that no seed governs: nothing is said of it.
         if ended.is_ok() {
@@ -108,13 +114,21 @@ impl Me {
         loop {
             self.owned.clear();
             world.memory.known(|known| known.disowned(self.group, &self.id));
+            let (protocol_type, metadata) = match self.group {
+                MIXED => ("consumer", consumers::subscription()),
+                _ => ("test", Bytes::new()),
+            };
             let join = JoinGroupRequest {
-                group_id: CLASSIC.into(),
+                group_id: self.group.into(),
                 session_timeout_ms: SESSION.as_millis() as i32,
                 rebalance_timeout_ms: REBALANCE.as_millis() as i32,
                 member_id: self.id.as_str().into(),
-                protocol_type: "test".into(),
-                protocols: vec![JoinGroupRequestProtocol { name: "all".into(), ..Default::default() }],
+                protocol_type: protocol_type.into(),
+                protocols: vec![JoinGroupRequestProtocol {
+                    name: "all".into(),
+                    metadata,
+                    ..Default::default()
+                }],
                 ..Default::default()
             };
             let joined = connection.ask(5, &join).await?;
@@ -131,10 +145,10 @@ impl Me {
                 joined.members.iter().map(|member| member.member_id.to_string()).collect();
             let asked = world.now();
             let sync = SyncGroupRequest {
-                group_id: CLASSIC.into(),
+                group_id: self.group.into(),
                 generation_id: self.epoch,
                 member_id: self.id.as_str().into(),
-                assignments: deal(&members),
+                assignments: deal(self.group, &members),
                 ..Default::default()
             };
             let synced = connection.ask(3, &sync).await?;
@@ -142,12 +156,13 @@ impl Me {
                 world.rest(BEAT).await;
                 continue;
             }
-            let all = all_partitions();
-            let owned: BTreeSet<Partition> =
-                synced.assignment.iter().map(|place| all[usize::from(*place)].clone()).collect();
+            let owned = share(self.group, &synced.assignment);
             world.note(&format!("{} has {owned:?} in generation {}", self.id, self.epoch));
             let (id, generation) = (self.id.clone(), self.epoch);
-            world.memory.known(|known| known.assigned(CLASSIC, generation, &id, &owned));
+            // In a mixed group everybody reaches an epoch at another time.
+            if self.group == CLASSIC {
+                world.memory.known(|known| known.assigned(CLASSIC, generation, &id, &owned));
+            }
             self.owns(world, owned, asked);
             if self.work(world, connection).await? {
                 return Ok(());
@@ -178,7 +193,7 @@ impl Me {
             }
             let asked = world.now();
             let beat = HeartbeatRequest {
-                group_id: CLASSIC.into(),
+                group_id: self.group.into(),
                 generation_id: self.epoch,
                 member_id: self.id.as_str().into(),
                 ..Default::default()
@@ -211,7 +226,7 @@ impl Me {
             });
             let asked = world.now();
             let beat = ConsumerGroupHeartbeatRequest {
-                group_id: CONSUMER.into(),
+                group_id: self.group.into(),
                 member_id: self.id.as_str().into(),
                 member_epoch: self.epoch,
                 rebalance_timeout_ms: if joins { REBALANCE.as_millis() as i32 } else { -1 },
@@ -225,7 +240,7 @@ impl Me {
                 Ok(ErrorCode::FencedMemberEpoch | ErrorCode::UnknownMemberId) => {
                     self.epoch = 0;
                     self.owned.clear();
-                    world.memory.known(|known| known.disowned(CONSUMER, &self.id));
+                    world.memory.known(|known| known.disowned(self.group, &self.id));
                     continue;
                 }
                 _ => {
@@ -255,9 +270,9 @@ impl Me {
                 world.rest(SESSION * 3).await;
             }
             if world.chance(40) {
-                world.memory.known(|known| known.disowned(CONSUMER, &self.id));
+                world.memory.known(|known| known.disowned(self.group, &self.id));
                 let leave = ConsumerGroupHeartbeatRequest {
-                    group_id: CONSUMER.into(),
+                    group_id: self.group.into(),
                     member_id: self.id.as_str().into(),
                     member_epoch: -1,
                     ..Default::default()
@@ -295,7 +310,8 @@ impl Me {
             }],
             ..Default::default()
         };
-        let answer = connection.ask(8, &request).await?;
+        // The first version that members under the newer protocol may use.
+        let answer = connection.ask(9, &request).await?;
         let code = answer.topics[0].partitions[0].error_code;
         if code == 0 {
             world.memory.known(|known| known.committed(self.group, &partition, offset));
@@ -333,13 +349,14 @@ async fn committed(
     Ok(())
 }
 
-/// Gives each member its share, by place in the list of all partitions.
-fn deal(members: &[String]) -> Vec<SyncGroupRequestAssignment> {
+/// Gives each member its share: by place in the list of all partitions, in a mixed group in consumers' words.
+fn deal(group: &str, members: &[String]) -> Vec<SyncGroupRequestAssignment> {
     let share = |index: usize| -> Bytes {
-        (0..all_partitions().len())
-            .filter(|place| place % members.len() == index)
-            .map(|place| place as u8)
-            .collect()
+        let places = (0..all_partitions().len()).filter(|place| place % members.len() == index);
+        match group {
+            MIXED => consumers::assignment(places.map(|place| all_partitions()[place].clone()).collect()),
+            _ => places.map(|place| place as u8).collect(),
+        }
     };
     let assignment = |(index, member): (usize, &String)| SyncGroupRequestAssignment {
         member_id: member.as_str().into(),
@@ -347,6 +364,15 @@ fn deal(members: &[String]) -> Vec<SyncGroupRequestAssignment> {
         ..Default::default()
     };
     members.iter().enumerate().map(assignment).collect()
+}
+
+/// What a classic member was given.
+fn share(group: &str, assignment: &Bytes) -> BTreeSet<Partition> {
+    let all = all_partitions();
+    match group {
+        MIXED => consumers::partitions(assignment),
+        _ => assignment.iter().map(|place| all[usize::from(*place)].clone()).collect(),
+    }
 }
 
 async fn topic_ids(connection: &mut Connection) -> Result<BTreeMap<String, TopicId>, Broken> {
@@ -366,13 +392,13 @@ async fn topic_ids(connection: &mut Connection) -> Result<BTreeMap<String, Topic
 /// At the end: with members that only do what they should, every partition is somebody's soon, and nothing that was
 /// committed is gone.
 pub async fn judge(world: &World) {
-    let members: Vec<_> = [CLASSIC, CONSUMER]
+    let members: Vec<_> = GROUPS
         .into_iter()
         .flat_map(|group| (0..3).map(move |name| (group, name)))
         .map(|(group, name)| env::spawn(live(world.clone(), group, 100 + name)))
         .collect();
     let began = world.now();
-    for group in [CLASSIC, CONSUMER] {
+    for group in GROUPS {
         loop {
             let now = world.now();
             let owned = world.memory.known(|known| known.believed(group, now));

@@ -152,7 +152,7 @@ async fn live(
             env::spawn(Producer::run(producer.clone(), network.clone(), memory.clone(), clock.clone()));
         }
         for name in 0..3 {
-            for group in [groups::CLASSIC, groups::CONSUMER] {
+            for group in groups::GROUPS {
                 env::spawn(groups::live(members.clone(), group, name));
             }
         }

@@ -173,7 +173,7 @@ fn a_group_of_the_newer_protocol_tells_its_members_and_what_they_read_without_a_
         ..Default::default()
     };
     let answer = groups.client.ask(1, &request).unwrap();
-    assert_eq!((answer.error_code, answer.member_epoch), (0, 1));
+    assert_eq!((answer.error_code, answer.member_epoch), (0, 2));
     let described = groups.described("newer");
     assert_eq!(described["type"], "consumer");
     assert_eq!(described["assignor"], "uniform");

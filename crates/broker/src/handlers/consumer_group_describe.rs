@@ -10,7 +10,8 @@ use super::groups::{self, Coordinator, OPERATIONS};
 use crate::error::of_host;
 use crate::topics::Topics;
 
-/// Kafka's number of members under the newer protocol, as against classic ones.
+/// Kafka's numbers of members under the classic and the newer protocol.
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 pub async fn handle(
@@ -74,13 +75,13 @@ fn described(name: Str, group: &Consumer, topics: &Topics) -> DescribedGroup {
             client_host: metadata.client_host.as_str().into(),
             subscribed_topic_names: metadata.topics.iter().map(|topic| topic.as_str().into()).collect(),
             subscribed_topic_regex: Some(metadata.expression.as_deref().unwrap_or_default().into()),
-            assignment: assignment(&member.current.assigned, topics),
+            assignment: assignment(&member.current.held(), topics),
             target_assignment: group
                 .targets
                 .get(id)
                 .map(|target| assignment(target, topics))
                 .unwrap_or_default(),
-            member_type: CONSUMER_MEMBER,
+            member_type: if member.is_classic() { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
             ..Default::default()
         }
     };

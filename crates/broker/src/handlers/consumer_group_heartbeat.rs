@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use coordinators::groups::consumer::{Assignment, Assignor, Beat, Beaten, JOINS, LEAVES, LEAVES_FOR_A_WHILE};
-use coordinators::groups::{Command, Reply};
+use coordinators::groups::consumer::{
+    Assignment, Assignor, Beat, Beaten, JOINS, LEAVES, LEAVES_FOR_A_WHILE, Obstacle,
+};
+use coordinators::groups::{Command, Reject, Reply};
 use env::Random;
 use settings::BrokerOptions;
 use wire::consumer_group_heartbeat::{Assignment as Assigned, ResponseTopicPartitions};
 use wire::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode};
 
-use super::groups::{self, Group};
-use crate::error::Refusal;
+use super::groups;
+use crate::error::{Refusal, of_host};
 use crate::request::Caller;
 use crate::topics::Topics;
 
@@ -81,13 +83,31 @@ async fn beat(
         owned: request.topic_partitions.map(owned),
         image: topics.image(),
         session_timeout: options.group_consumer_session_timeout,
-        members_max: options.group_consumer_members_max as usize,
     };
-    let group = Group::of(groups, &request.group_id).await.map_err(Refusal::from)?;
-    match group.decide(Command::ConsumerHeartbeat(command)).await.map_err(Refusal::from)? {
+    let decided = match groups.of(&request.group_id).await {
+        Ok(host) => host.decide(Command::ConsumerHeartbeat(command)).await,
+        Err(error) => Err(error),
+    };
+    match decided.map_err(|error| of_host(error, |reject| refusal(reject, &request.group_id)))? {
         Reply::Beaten(told) => Ok(told),
         _ => Err(ErrorCode::UnknownServerError.into()),
     }
+}
+
+/// Says why a group of the other protocol stays one: an operator has to change something.
+fn refusal(reject: Reject, group: &str) -> Refusal {
+    let Reject::CannotUpgrade(obstacle) = reject else { return groups::code(reject).into() };
+    let why = match obstacle {
+        Obstacle::Disabled => "online upgrade is disabled",
+        Obstacle::OtherProtocol => "its members are no consumers",
+        Obstacle::TooManyMembers => "it has more members than a consumer group may have",
+        Obstacle::Unreadable => "what its members say or were told cannot be read",
+        Obstacle::CustomAssignor => "a custom assignor is in use, whose user data would be lost",
+    };
+    Refusal::new(
+        groups::code(reject),
+        format!("Cannot upgrade classic group {group} to consumer group: {why}."),
+    )
 }
 
 /// What no heartbeat may be, whatever the group is; Kafka's rules, and much its words.

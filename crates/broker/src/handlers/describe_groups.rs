@@ -7,6 +7,7 @@ use wire::{DescribeGroupsRequest, DescribeGroupsResponse, ErrorCode, Str};
 
 use super::groups::{Coordinator, OPERATIONS};
 use crate::error::of_host;
+use crate::hosting::share_bytes;
 use crate::request::Caller;
 
 /// The first version that is told that a group does not exist (KIP-1043).
@@ -79,7 +80,7 @@ fn members(classic: &Classic, protocol: Option<&str>) -> Vec<DescribedGroupMembe
         client_id: member.client_id.as_str().into(),
         client_host: member.client_host.as_str().into(),
         member_metadata: protocol.map(|protocol| member.metadata(protocol)).unwrap_or_default(),
-        member_assignment: protocol.map(|_| member.assignment.clone()).unwrap_or_default(),
+        member_assignment: protocol.map(|_| share_bytes(&member.assignment)).unwrap_or_default(),
         ..Default::default()
     };
     classic.members.iter().map(describe).collect()

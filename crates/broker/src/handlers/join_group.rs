@@ -12,6 +12,7 @@ use wire::{ErrorCode, JoinGroupRequest, JoinGroupResponse, Str};
 use super::groups::{self, Group};
 use crate::hosting::subscription;
 use crate::request::Caller;
+use crate::topics::Topics;
 
 /// The first version with a rebalance timeout of its own.
 const REBALANCE_TIMEOUT: i16 = 1;
@@ -26,10 +27,11 @@ pub async fn handle(
     request: JoinGroupRequest,
     caller: &Caller,
     groups: &groups::Coordinator,
+    topics: &Topics,
     random: &dyn Random,
 ) -> JoinGroupResponse {
     let member = request.member_id.clone();
-    match join(request, caller, groups, random).await {
+    match join(request, caller, groups, topics, random).await {
         Ok(Answer::Joined(joined)) => respond(joined),
         Ok(Answer::MemberIdRequired { member }) => {
             failed(ErrorCode::MemberIdRequired, member.as_str().into(), caller)
@@ -44,6 +46,7 @@ async fn join(
     request: JoinGroupRequest,
     caller: &Caller,
     groups: &groups::Coordinator,
+    topics: &Topics,
     random: &dyn Random,
 ) -> Result<Answer, ErrorCode> {
     if request.group_id.is_empty() {
@@ -55,7 +58,7 @@ async fn join(
     let fresh = format!("{}-{}", instance.as_deref().unwrap_or(client_id), groups::uuid(random));
     let protocol = |protocol: JoinGroupRequestProtocol| Protocol {
         name: protocol.name.to_string(),
-        topics: subscription(&request.protocol_type, &protocol.metadata),
+        subscription: subscription(&request.protocol_type, &protocol.metadata),
         // It is kept for as long as the member is there: the request's other bytes must not be.
         metadata: bytes::Bytes::copy_from_slice(&protocol.metadata),
     };
@@ -75,6 +78,7 @@ async fn join(
         protocols: request.protocols.into_iter().map(protocol).collect(),
         knows_ids: caller.version >= KNOWS_IDS,
         knows_skipping: caller.version >= KNOWS_SKIPPING,
+        image: topics.image(),
     };
     let member = if request.member_id.is_empty() { fresh } else { request.member_id.to_string() };
     Group::of(groups, &request.group_id).await?.ask(&member, Command::Join(command)).await

@@ -17,6 +17,9 @@ use crate::topics::{Topic, Topics};
 /// From here on requests name topics by id.
 const BY_ID: i16 = 10;
 
+/// The first version that members under the newer group protocol may use.
+const KNOWS_EPOCHS: i16 = 9;
+
 /// The first version that knows GROUP_ID_NOT_FOUND.
 const KNOWS_NOT_FOUND: i16 = 9;
 
@@ -55,6 +58,7 @@ pub async fn handle(
         generation: request.generation_id_or_member_epoch,
         member: request.member_id.to_string(),
         instance: request.group_instance_id.map(|instance| instance.to_string()),
+        knows_epochs: caller.version >= KNOWS_EPOCHS,
         offsets: commits,
     };
     let rejected = |reject| match reject {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coordinators::groups::{Committed, Groups, TopicPartition};
+use coordinators::groups::{Committed, Groups, Reject, TopicPartition};
 use model::TopicId;
 use wire::offset_fetch::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics, OffsetFetchResponseGroup,
@@ -12,7 +12,7 @@ use wire::offset_fetch::{
 };
 use wire::{ErrorCode, OffsetFetchRequest, OffsetFetchResponse, Str};
 
-use super::groups::Coordinator;
+use super::groups::{self, Coordinator};
 use crate::error::of_host;
 use crate::request::Caller;
 use crate::topics::{Topic, Topics};
@@ -83,29 +83,21 @@ async fn fetch(
         named.as_ref().map(|named| named.iter().flat_map(Named::keys).collect());
     let committed = match groups.of(&group).await {
         Ok(host) => {
-            // The machine waits for this: only what is asked for is copied.
-            let offsets = move |groups: &Groups| {
-                let offsets = &groups.group(&group)?.offsets;
-                Some(match keys {
-                    None => offsets.clone(),
-                    Some(keys) => {
-                        let found = |key| {
-                            let committed = offsets.get(&key)?.clone();
-                            Some((key, committed))
-                        };
-                        keys.into_iter().filter_map(found).collect()
-                    }
-                })
-            };
-            host.query(offsets).await.map(Option::unwrap_or_default)
+            let (member, epoch) = (wanted.member_id.map(|member| member.to_string()), wanted.member_epoch);
+            let looked = host.query(move |groups| look(groups, &group, member.as_deref(), epoch, keys)).await;
+            looked.map_err(|error| of_host(error, |reject| groups::code(reject).into()).code())
         }
-        Err(error) => Err(error),
+        Err(error) => Err(of_host(error, |reject| groups::code(reject).into()).code()),
     };
     let mut answered = OffsetFetchResponseGroup { group_id: wanted.group_id, ..Default::default() };
     let committed = match committed {
-        Ok(committed) => committed,
-        Err(error) => {
-            answered.error_code = of_host(error, |_| ErrorCode::UnknownServerError.into()).code();
+        Ok(Ok(committed)) => committed,
+        Ok(Err(reject)) => {
+            answered.error_code = groups::code(reject).into();
+            return answered;
+        }
+        Err(code) => {
+            answered.error_code = code;
             return answered;
         }
     };
@@ -114,6 +106,26 @@ async fn fetch(
         Some(named) => named.into_iter().map(|topic| topic.answer(&committed)).collect(),
     };
     answered
+}
+
+/// What a group has committed for `keys`, or altogether. The machine waits for this: only what is asked for is copied.
+fn look(
+    groups: &Groups,
+    group: &str,
+    member: Option<&str>,
+    epoch: i32,
+    keys: Option<Vec<TopicPartition>>,
+) -> Result<BTreeMap<TopicPartition, Committed>, Reject> {
+    let Some(group) = groups.group(group) else { return Ok(BTreeMap::new()) };
+    if let Some(consumer) = &group.consumer {
+        consumer.check_fetch(member, epoch)?;
+    }
+    let Some(keys) = keys else { return Ok(group.offsets.clone()) };
+    let found = |key| {
+        let committed = group.offsets.get(&key)?.clone();
+        Some((key, committed))
+    };
+    Ok(keys.into_iter().filter_map(found).collect())
 }
 
 /// A topic that was asked for by name or id.

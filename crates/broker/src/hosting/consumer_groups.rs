@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coordinators::groups::Record;
-use coordinators::groups::consumer::{Assignment, Current, Fact, MemberState, Metadata};
+use coordinators::groups::classic::{CONSUMER, Protocol};
+use coordinators::groups::consumer::{Assignment, ClassicMetadata, Current, Fact, MemberState, Metadata};
 use model::TopicId;
 use wire::group_records::{
     ConsumerGroupCurrentMemberAssignmentKey as CurrentKey,
     ConsumerGroupCurrentMemberAssignmentTopicPartitions as CurrentPartitions,
-    ConsumerGroupCurrentMemberAssignmentValue as CurrentValue, ConsumerGroupMemberMetadataKey as MemberKey,
-    ConsumerGroupMemberMetadataValue as MemberValue, ConsumerGroupMetadataKey as GroupKey,
-    ConsumerGroupMetadataValue as GroupValue, ConsumerGroupRegularExpressionKey as ExpressionKey,
+    ConsumerGroupCurrentMemberAssignmentValue as CurrentValue,
+    ConsumerGroupMemberMetadataClassicMemberMetadata as ClassicValue,
+    ConsumerGroupMemberMetadataClassicProtocol as ClassicProtocol,
+    ConsumerGroupMemberMetadataKey as MemberKey, ConsumerGroupMemberMetadataValue as MemberValue,
+    ConsumerGroupMetadataKey as GroupKey, ConsumerGroupMetadataValue as GroupValue,
+    ConsumerGroupRegularExpressionKey as ExpressionKey,
     ConsumerGroupRegularExpressionValue as ExpressionValue,
     ConsumerGroupTargetAssignmentMemberKey as TargetKey,
     ConsumerGroupTargetAssignmentMemberTopicPartition as TargetPartitions,
@@ -23,6 +27,7 @@ use wire::group_records::{
 };
 use wire::{DecodeError, Message, Stored, Str, stored};
 
+use super::consumer_protocol::subscription;
 use super::groups::{key_of, value_of};
 use super::host::Entry;
 
@@ -173,6 +178,7 @@ fn member_value(metadata: &Metadata) -> MemberValue {
         subscribed_topic_regex: metadata.expression.as_deref().map(Into::into),
         rebalance_timeout_ms: i32::try_from(metadata.rebalance_timeout.as_millis()).unwrap_or(i32::MAX),
         server_assignor: metadata.assignor.as_deref().map(Into::into),
+        classic_member_metadata: metadata.classic.as_ref().map(classic_value),
         ..Default::default()
     }
 }
@@ -185,17 +191,47 @@ fn metadata(value: MemberValue) -> Metadata {
         client_id: value.client_id.to_string(),
         client_host: value.client_host.to_string(),
         topics: value.subscribed_topic_names.iter().map(ToString::to_string).collect(),
-        expression: text(value.subscribed_topic_regex),
+        expression: text(value.subscribed_topic_regex).filter(|expression| !expression.is_empty()),
         rebalance_timeout: Duration::from_millis(value.rebalance_timeout_ms.max(0) as u64),
         assignor: text(value.server_assignor),
+        classic: value.classic_member_metadata.map(classic),
+    }
+}
+
+fn classic_value(classic: &ClassicMetadata) -> ClassicValue {
+    let protocol = |protocol: &Protocol| ClassicProtocol {
+        name: protocol.name.as_str().into(),
+        metadata: protocol.metadata.clone(),
+        ..Default::default()
+    };
+    ClassicValue {
+        session_timeout_ms: i32::try_from(classic.session_timeout.as_millis()).unwrap_or(i32::MAX),
+        supported_protocols: classic.protocols.iter().map(protocol).collect(),
+        ..Default::default()
+    }
+}
+
+fn classic(value: ClassicValue) -> ClassicMetadata {
+    let protocol = |known: ClassicProtocol| Protocol {
+        name: known.name.to_string(),
+        subscription: subscription(CONSUMER, &known.metadata),
+        metadata: known.metadata,
+    };
+    ClassicMetadata {
+        session_timeout: Duration::from_millis(value.session_timeout_ms.max(0) as u64),
+        protocols: value.supported_protocols.into_iter().map(protocol).collect(),
     }
 }
 
 fn current_value(current: &Current) -> CurrentValue {
     let partitions = |assignment: &Assignment| {
+        let given_at = |topic, partition: &i32| {
+            current.given_at.get(&(topic, *partition)).copied().unwrap_or(current.epoch.max(0))
+        };
         let one = |(topic, partitions): (&TopicId, &BTreeSet<i32>)| CurrentPartitions {
             topic_id: *topic,
             partitions: partitions.iter().copied().collect(),
+            assignment_epochs: Some(partitions.iter().map(|partition| given_at(*topic, partition)).collect()),
             ..Default::default()
         };
         assignment.iter().map(one).collect()
@@ -215,6 +251,8 @@ fn current_value(current: &Current) -> CurrentValue {
 }
 
 fn current(value: CurrentValue) -> Current {
+    let all = value.assigned_partitions.iter().chain(&value.partitions_pending_revocation);
+    let given_at = all.flat_map(|one| given_at(one, value.member_epoch)).collect();
     let partitions = |partitions: Vec<CurrentPartitions>| {
         assignment(partitions.into_iter().map(|one| (one.topic_id, one.partitions)))
     };
@@ -228,7 +266,21 @@ fn current(value: CurrentValue) -> Current {
         },
         assigned: partitions(value.assigned_partitions),
         revoking: partitions(value.partitions_pending_revocation),
+        given_at,
     }
+}
+
+/// Since when a member has the partitions of a topic; where that was not written, since its epoch.
+fn given_at(
+    one: &CurrentPartitions,
+    member_epoch: i32,
+) -> impl Iterator<Item = ((TopicId, i32), i32)> + use<'_> {
+    let written = one.assignment_epochs.as_ref().filter(|epochs| epochs.len() == one.partitions.len());
+    let since = move |index: usize| written.map_or(member_epoch.max(0), |epochs| epochs[index]);
+    one.partitions
+        .iter()
+        .enumerate()
+        .map(move |(index, partition)| ((one.topic_id, *partition), since(index)))
 }
 
 pub fn assignment(partitions: impl Iterator<Item = (TopicId, Vec<i32>)>) -> Assignment {

@@ -91,8 +91,9 @@ where
     async fn host(&self, topic: &Topic, partition: i32) -> Result<Host<M, E>, HostError<M::Reject>> {
         let log = topic.partition(partition).ok_or(HostError::Gone)?.clone();
         let cell = self.hosts.lock().entry(partition).or_default().clone();
+        let empty = self.empty.informed(&self.topics);
         let started = cell.get_or_try_init(|| async {
-            Host::start(self.storage.clone(), log, &*self.clock, self.empty.clone(), E::default())
+            Host::start(self.storage.clone(), log, &*self.clock, empty, E::default())
                 .await
                 .map_err(|error| HostError::Unreadable(error.to_string()))
         });

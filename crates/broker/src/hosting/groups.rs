@@ -1,21 +1,21 @@
 //! Groups in `__consumer_offsets`, in the formats of Kafka's group coordinator.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use coordinators::groups::classic::{CONSUMER, Classic, Member, Protocol};
+use coordinators::groups::classic::{Classic, Member, Protocol};
 use coordinators::groups::{Command, Committed, Groups, Record, TopicPartition};
 use model::{LeaderEpoch, Offset, Timestamp};
-use wire::consumer_protocol::ConsumerProtocolSubscription;
 use wire::group_records::{
     GroupMetadataKey, GroupMetadataMemberMetadata, GroupMetadataValue, OffsetCommitKey, OffsetCommitValue,
 };
-use wire::{DecodeError, Message, Reader, Stored, stored};
+use wire::{DecodeError, Message, Stored, stored};
 
+use super::consumer_protocol::{share, share_bytes, subscription};
 use super::host::{Entry, Host, Hosted};
 use super::waiters::Waiters;
+use crate::topics::Topics;
 
 pub type GroupHost = Host<Groups, Waiters>;
 
@@ -71,6 +71,10 @@ impl Hosted for Groups {
         })
     }
 
+    fn informed(&self, topics: &Topics) -> Groups {
+        self.clone().knowing(topics.image())
+    }
+
     fn started() -> Option<Command> {
         Some(Command::Started)
     }
@@ -82,18 +86,6 @@ impl Hosted for Groups {
     fn wake() -> Option<Command> {
         Some(Command::Wake)
     }
-}
-
-/// What a consumer subscribes to, if this is a consumer's metadata and can be read.
-pub fn subscription(protocol_type: &str, metadata: &Bytes) -> Option<BTreeSet<String>> {
-    if protocol_type != CONSUMER {
-        return None;
-    }
-    let mut reader = Reader::new(metadata.clone());
-    // Newer versions only add fields behind those that are known.
-    let version = reader.i16().ok()?.clamp(0, ConsumerProtocolSubscription::VERSIONS.max);
-    let subscription = ConsumerProtocolSubscription::decode(&mut reader, version).ok()?;
-    Some(subscription.topics.iter().map(ToString::to_string).collect())
 }
 
 pub(super) fn key_of<K: Stored>(key: &K) -> Bytes {
@@ -141,7 +133,7 @@ fn group_value(classic: &Classic) -> GroupMetadataValue {
         rebalance_timeout: millis(member.rebalance_timeout),
         session_timeout: millis(member.session_timeout),
         subscription: member.metadata(protocol),
-        assignment: member.assignment.clone(),
+        assignment: share_bytes(&member.assignment),
         ..Default::default()
     });
     GroupMetadataValue {
@@ -161,7 +153,7 @@ fn classic(value: GroupMetadataValue) -> Classic {
     let members = value.members.into_iter().map(|member| {
         let known = Protocol {
             name: protocol.clone().unwrap_or_default(),
-            topics: subscription(&value.protocol_type, &member.subscription),
+            subscription: subscription(&value.protocol_type, &member.subscription),
             metadata: member.subscription,
         };
         let rebalance_timeout = match member.rebalance_timeout {
@@ -174,8 +166,8 @@ fn classic(value: GroupMetadataValue) -> Classic {
             (member.client_id.to_string(), member.client_host.to_string()),
             millis(rebalance_timeout),
             millis(member.session_timeout),
-            known,
-            member.assignment,
+            vec![known],
+            share(member.assignment),
         );
         (member.member_id.to_string(), Arc::new(stored))
     });

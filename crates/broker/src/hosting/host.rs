@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use crate::topics::Topics;
+
 /// Commands and queries that may wait for one machine.
 const QUEUE_MAX: usize = 1024;
 
@@ -39,6 +41,11 @@ pub trait Hosted: Machine + Clone + Send + 'static {
 
     /// `None` for a record that this machine has no use for.
     fn decode(key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Option<Self::Record>, wire::DecodeError>;
+
+    /// A machine that has read nothing yet, told what it must know before.
+    fn informed(&self, _topics: &Topics) -> Self {
+        self.clone()
+    }
 
     /// Whether this leads to deletions, so that it must be possible on a full disk too.
     fn frees_room(_: &Self::Record) -> bool {

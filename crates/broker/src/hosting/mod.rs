@@ -1,6 +1,7 @@
 //! Runs the coordinators' machines over internal topics.
 
 mod consumer_groups;
+mod consumer_protocol;
 mod groups;
 mod host;
 mod metadata;
@@ -16,8 +17,9 @@ mod tests;
 
 pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
 pub use consumer_groups::assignment;
+pub use consumer_protocol::{share, share_bytes, subscription};
 pub use coordinator::Coordinator;
-pub use groups::{GroupHost, subscription};
+pub use groups::GroupHost;
 pub use host::{HostError, LoadError};
 pub use metadata::{Fate, TopicNames};
 pub use waiters::Waiters;

@@ -69,17 +69,25 @@ fn every_record_comes_back_from_kafkas_formats() {
     ]);
 }
 
+/// A consumer's subscription to the topic `t`: version 1, one topic, no user data, nothing owned.
+fn subscribed() -> Bytes {
+    Bytes::from_static(&[0, 1, 0, 0, 0, 1, 0, 1, b't', 255, 255, 255, 255, 0, 0, 0, 0])
+}
+
 /// A stable group of one static member that reads the topic `t`.
 fn stable() -> Arc<Classic> {
-    // Version 1, one topic, no user data, nothing owned.
-    let metadata = Bytes::from_static(&[0, 1, 0, 0, 0, 1, 0, 1, b't', 255, 255, 255, 255, 0, 0, 0, 0]);
+    let metadata = subscribed();
     let member = Member::stored(
         Some("place".into()),
         ("client".into(), "/127.0.0.1".into()),
         Duration::from_secs(60),
         Duration::from_secs(45),
-        Protocol { name: "range".into(), metadata, topics: Some(BTreeSet::from(["t".to_string()])) },
-        Bytes::from_static(b"part"),
+        vec![Protocol {
+            name: "range".into(),
+            subscription: super::subscription("consumer", &metadata),
+            metadata,
+        }],
+        super::share(Bytes::from_static(b"part")),
     );
     let members = BTreeMap::from([("place-1".to_string(), Arc::new(member))]);
     let name = |name: &str| Some(name.to_string());
@@ -100,6 +108,19 @@ fn consumer_facts() -> Vec<groups::Record> {
         expression: Some(expression()),
         rebalance_timeout: Duration::from_secs(60),
         assignor: Some("range".into()),
+        classic: None,
+    };
+    let subscribed = subscribed();
+    let classic = consumer::Metadata {
+        classic: Some(consumer::ClassicMetadata {
+            session_timeout: Duration::from_secs(45),
+            protocols: vec![Protocol {
+                name: "range".into(),
+                subscription: super::subscription("consumer", &subscribed),
+                metadata: subscribed,
+            }],
+        }),
+        ..metadata.clone()
     };
     let current = consumer::Current {
         epoch: 5,
@@ -107,11 +128,17 @@ fn consumer_facts() -> Vec<groups::Record> {
         state: consumer::MemberState::UnrevokedPartitions,
         assigned: assigned.clone(),
         revoking: Assignment::from([(TopicId([5; 16]), BTreeSet::from([1]))]),
+        given_at: BTreeMap::from([
+            ((TopicId([4; 16]), 0), 3),
+            ((TopicId([4; 16]), 3), 5),
+            ((TopicId([5; 16]), 1), 2),
+        ]),
     };
     let facts = [
         Fact::Group { epoch: 5, metadata_hash: -7 },
         Fact::GroupGone,
         Fact::Member { member: member(), metadata: Arc::new(metadata) },
+        Fact::Member { member: "classic".into(), metadata: Arc::new(classic) },
         Fact::MemberGone { member: member() },
         Fact::TargetEpoch { epoch: 5 },
         Fact::TargetEpochGone,

@@ -66,8 +66,8 @@ apis! {
     DeleteRecords 0..=2 => |r, _c, b| delete_records::handle(r, &b.topics, &b.storage);
     InitProducerId 0..=5 => |r, c, b| init_producer_id::handle(r, c, &b.cluster, &b.transactional_ids, &b.options);
     OffsetForLeaderEpoch 2..=4 => |r, _c, b| offset_for_leader_epoch::handle(r, &b.topics);
-    JoinGroup 0..=9 => |r, c, b| join_group::handle(r, c, &b.groups, &*b.random);
-    SyncGroup 0..=5 => |r, c, b| sync_group::handle(r, c, &b.groups);
+    JoinGroup 0..=9 => |r, c, b| join_group::handle(r, c, &b.groups, &b.topics, &*b.random);
+    SyncGroup 0..=5 => |r, c, b| sync_group::handle(r, c, &b.groups, &b.topics);
     Heartbeat 0..=4 => |r, _c, b| heartbeat::handle(r, &b.groups);
     LeaveGroup 0..=5 => |r, c, b| leave_group::handle(r, c, &b.groups);
     DescribeGroups 0..=6 => |r, c, b| describe_groups::handle(r, c, &b.groups);

@@ -20,7 +20,7 @@ use machine::{Decision, Machine};
 use model::{Timestamp, TopicId};
 
 use classic::{Answer, Classic, Join, Leaver, Sync};
-use consumer::{Beat, Beaten, Consumer, Fact};
+use consumer::{Beat, Beaten, Consumer, Fact, Image, Migration, Obstacle};
 pub use offsets::{Commit, Committed, Offsets, TopicPartition};
 
 #[cfg(test)]
@@ -38,6 +38,10 @@ pub struct Options {
     pub initial_rebalance_delay: Duration,
     /// Session timeout under the newer protocol, for groups that nobody has told another yet.
     pub consumer_session_timeout: Duration,
+    /// Most members of a group under the newer protocol.
+    pub consumer_members_max: usize,
+    /// Which ways groups with members may go from one protocol to the other.
+    pub migration: Migration,
     /// Offsets that nobody uses are forgotten after this.
     pub offsets_retention: Duration,
     /// How often they are looked for.
@@ -52,6 +56,8 @@ pub struct Groups {
     due: BTreeMap<String, Timestamp>,
     due_order: BTreeSet<(Timestamp, String)>,
     offsets_checked_at: Timestamp,
+    /// The topics that there were when the log was read, for groups that nobody has told of others since.
+    image: Arc<Image>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -171,7 +177,11 @@ pub enum Reject {
     UnknownGeneration,
     FencedMemberEpoch,
     StaleMemberEpoch,
+    /// A member under the newer protocol commits with a request that cannot carry its epoch.
+    UnsupportedVersion,
     UnreleasedInstanceId,
+    /// A classic group with members cannot have one under the newer protocol.
+    CannotUpgrade(Obstacle),
     UnsupportedAssignor,
     InvalidRegularExpression,
 }
@@ -211,35 +221,23 @@ impl Machine for Groups {
 
     fn decide(&self, command: Command, now: Timestamp) -> Result<Decision<Self>, Reject> {
         match command {
-            Command::Join(join) => {
-                let name = join.group.clone();
-                let consumer = self.consumer(&name);
-                if consumer.is_some_and(|consumer| !consumer.members.is_empty()) {
-                    return Err(Reject::InconsistentGroupProtocol);
+            Command::Join(join) => self.join(join, now),
+            Command::Sync(sync) => match self.consumer(&sync.group) {
+                Some(group) => consumer::sync(group, sync, now),
+                None => classic::sync(self, sync, now),
+            },
+            Command::Heartbeat { group: name, generation, member, instance } => {
+                let instance = instance.as_deref();
+                match self.consumer(&name) {
+                    Some(group) => consumer::classic_beat(group, &name, generation, &member, instance, now),
+                    None => classic::heartbeat(self, &name, generation, &member, instance, now),
                 }
-                let mut decision = classic::join(self, join, now)?;
-                if let Some(consumer) = consumer {
-                    let gone = |fact| Record::Consumer { group: name.clone(), fact };
-                    decision.records.splice(0..0, consumer.tombstones().into_iter().map(gone));
-                }
-                Ok(decision)
             }
-            Command::Sync(sync) => classic::sync(self, sync, now),
-            Command::Heartbeat { group, generation, member, instance } => {
-                classic::heartbeat(self, &group, generation, &member, instance.as_deref(), now)
-            }
-            Command::Leave { group, leavers } => classic::leave(self, &group, &leavers, now),
-            Command::ConsumerHeartbeat(beat) => {
-                let empty_classic = self.empty_classic(&beat.group)?;
-                let group = beat.group.clone();
-                let mut decision = consumer::heartbeat(self, beat, now)?;
-                // A classic group whose members are gone becomes what the first newcomer wants it to be.
-                if empty_classic {
-                    let gone = Record::Classic { group, classic: None, is_durable: true };
-                    decision.records.insert(0, gone);
-                }
-                Ok(decision)
-            }
+            Command::Leave { group: name, leavers } => match self.consumer(&name) {
+                Some(_) => consumer::leave(self, &name, &leavers, now),
+                None => classic::leave(self, &name, &leavers, now),
+            },
+            Command::ConsumerHeartbeat(beat) => consumer::heartbeat(self, beat, now),
             Command::Commit(commit) => offsets::commit(self, commit, now),
             Command::DeleteOffsets { group, partitions } => offsets::delete(self, &group, partitions),
             Command::TopicDeleted { id } => Ok(offsets::topic_deleted(self, id)),
@@ -305,7 +303,13 @@ impl Groups {
             due: BTreeMap::new(),
             due_order: BTreeSet::new(),
             offsets_checked_at: Timestamp(0),
+            image: Arc::default(),
         }
+    }
+
+    /// The same, told of the topics that there are.
+    pub fn knowing(self, image: Arc<Image>) -> Groups {
+        Groups { image, ..self }
     }
 
     pub fn group(&self, name: &str) -> Option<&Group> {
@@ -333,12 +337,19 @@ impl Groups {
         self.groups.get(group)?.consumer.as_ref()
     }
 
-    /// Whether this is a classic group without members; refuses one with members.
-    fn empty_classic(&self, group: &str) -> Result<bool, Reject> {
-        match self.classic(group) {
-            None => Ok(false),
-            Some(classic) if classic.is_empty() => Ok(true),
-            Some(_) => Err(Reject::GroupNotFound),
+    /// A group under the newer protocol that nobody is in any more becomes what the first newcomer wants it to be.
+    fn join(&self, join: Join, now: Timestamp) -> Result<Decision<Self>, Reject> {
+        classic::check(self, &join)?;
+        let name = join.group.clone();
+        match self.consumer(&name) {
+            None => classic::join(self, join, now),
+            Some(consumer) if !consumer.members.is_empty() => consumer::join(self, &join, now),
+            Some(consumer) => {
+                let mut decision = classic::join(self, join, now)?;
+                let gone = |fact| Record::Consumer { group: name.clone(), fact };
+                decision.records.splice(0..0, consumer.tombstones().into_iter().map(gone));
+                Ok(decision)
+            }
         }
     }
 
@@ -363,10 +374,10 @@ impl Groups {
             group.consumer = None;
         }
         match fact {
-            Fact::Seen { member, revoke_until, .. } => {
+            Fact::Seen { member, limits, .. } => {
                 let known = self.due.get(name);
                 let due = self.consumer(name).and_then(|group| group.due_at_of(member));
-                revoke_until.is_some() || known.is_none_or(|known| due.is_some_and(|due| due < *known))
+                limits.earliest().is_some() || known.is_none_or(|known| due.is_some_and(|due| due < *known))
             }
             _ => true,
         }

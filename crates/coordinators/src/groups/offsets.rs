@@ -36,16 +36,19 @@ pub struct Commit {
     pub generation: i32,
     pub member: String,
     pub instance: Option<String>,
+    /// The client knows that a member has an epoch (v9 and later).
+    pub knows_epochs: bool,
     pub offsets: Vec<(TopicPartition, Committed)>,
 }
 
 pub(super) fn commit(groups: &Groups, commit: Commit, now: Timestamp) -> Result<Decision<Groups>, Reject> {
-    let Commit { group: name, generation, member, instance, offsets } = commit;
+    let Commit { group: name, generation, member, instance, knows_epochs, offsets } = commit;
     let mut records = Vec::new();
     if let Some(consumer) = groups.consumer(&name) {
         // An administrator sets the offsets of a group whose consumers are gone.
         if !(consumer.members.is_empty() && generation < 0) {
-            consumer.check_commit(&member, generation, instance.as_deref())?;
+            let partitions = offsets.iter().map(|(key, committed)| (committed.topic_id, key.partition));
+            consumer.check_commit(&member, generation, knows_epochs, partitions)?;
         }
         let committed =
             |(partition, committed)| Record::OffsetCommitted { group: name.clone(), partition, committed };

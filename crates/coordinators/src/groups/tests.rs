@@ -1,5 +1,9 @@
 mod classic;
+mod classics;
 mod consumer;
+mod epochs;
+mod migration;
+mod mixed;
 mod offsets;
 
 use std::collections::BTreeMap;
@@ -17,6 +21,8 @@ struct Bench {
     now: Timestamp,
     log: Vec<Record>,
     answers: BTreeMap<String, Answer>,
+    /// The topics that it finds when it is started again.
+    image: Arc<Image>,
 }
 
 fn options() -> Options {
@@ -26,6 +32,8 @@ fn options() -> Options {
         members_max: 1000,
         initial_rebalance_delay: Duration::ZERO,
         consumer_session_timeout: Duration::from_secs(45),
+        consumer_members_max: 1000,
+        migration: Migration::Bidirectional,
         offsets_retention: Duration::from_secs(7 * 24 * 3600),
         offsets_check_interval: Duration::from_secs(600),
     }
@@ -42,6 +50,7 @@ impl Bench {
             now: Timestamp(1_000_000),
             log: Vec::new(),
             answers: BTreeMap::new(),
+            image: Arc::default(),
         };
         bench.run(Command::Started).unwrap();
         bench
@@ -72,7 +81,7 @@ impl Bench {
 
     /// The process ends: what was not written is gone.
     fn restart(&mut self) {
-        let mut groups = Groups::new(self.groups.options.clone());
+        let mut groups = Groups::new(self.groups.options.clone()).knowing(self.image.clone());
         self.log.retain(Record::is_durable);
         self.log.iter().for_each(|record| groups.apply(record));
         self.groups = groups;

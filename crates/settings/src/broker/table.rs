@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::BrokerSettings;
+use super::{BrokerSettings, GroupMigration};
 use crate::kind::{Kind, int, int_between, long};
 use crate::typed::Typed;
 use crate::{Effect, Listener, Setting, Update};
@@ -56,6 +56,8 @@ macro_rules! broker_options {
 }
 
 const MIB: i64 = 1024 * 1024;
+
+const MIGRATIONS: Kind = Kind::OneOf(&["disabled", "upgrade", "downgrade", "bidirectional"]);
 
 broker_options! {
     // ---- The process -----------------------------------------------------------------------------------------------
@@ -184,6 +186,11 @@ broker_options! {
 
     /// Most members of a group under the newer protocol.
     group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly;
+
+    /// Which way a group with members may go from one protocol to the other: `upgrade` to the newer one when a member
+    /// joins under it, `downgrade` to the classic one when the last such member is gone, both, or neither. A group without
+    /// members always goes both ways.
+    group_consumer_migration: GroupMigration = "group.consumer.migration.policy", MIGRATIONS, "bidirectional", ReadOnly;
 
     /// Partitions of `__consumer_offsets`; counts when the topic is created.
     offsets_topic_partitions: i32 = "offsets.topic.num.partitions", int(1), "50", ReadOnly;

@@ -201,3 +201,23 @@ impl<'a> Change<'a> {
         }
     }
 }
+
+/// A group that was one of the newer protocol goes on as a classic one. It is kept as it is; with `rebalances`, its
+/// members are to join anew at once.
+pub(in crate::groups) fn resumed(
+    options: &Options,
+    name: &str,
+    group: Classic,
+    rebalances: bool,
+    now: Timestamp,
+) -> Vec<Record> {
+    let mut kept = Change::on(options, name, group.clone(), now);
+    kept.keep();
+    let mut records = kept.into_records();
+    if rebalances {
+        let mut change = Change::on(options, name, group, now);
+        change.rebalance();
+        records.extend(change.into_records());
+    }
+    records
+}

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -5,6 +6,7 @@ use machine::Decision;
 use model::Timestamp;
 
 use super::{Answer, Awaits, Change, Classic, Joined, Member, Protocol, State, after};
+use crate::groups::consumer::Image;
 use crate::groups::{Groups, Reject, Reply};
 
 #[derive(Clone, Debug)]
@@ -25,11 +27,14 @@ pub struct Join {
     pub knows_ids: bool,
     /// The client can be told that the assignment stays (v9 and later).
     pub knows_skipping: bool,
+    /// The topics that there are; of interest where the coordinator assigns.
+    pub image: Arc<Image>,
 }
 
 type Outcome = Result<Decision<Groups>, Reject>;
 
-pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
+/// What holds for joining any group.
+pub(crate) fn check(groups: &Groups, join: &Join) -> Result<(), Reject> {
     if join.group.is_empty() {
         return Err(Reject::InvalidGroupId);
     }
@@ -37,6 +42,10 @@ pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
     if !(options.session_timeout_min..=options.session_timeout_max).contains(&join.session_timeout) {
         return Err(Reject::InvalidSessionTimeout);
     }
+    Ok(())
+}
+
+pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {
     let known = groups.classic(&join.group);
     let nobody = Classic::new(now);
     let group = known.map_or(&nobody, |group| group);
@@ -121,6 +130,7 @@ fn add(groups: &Groups, join: Join, id: String, now: Timestamp) -> Decision<Grou
         session_timeout: join.session_timeout,
         protocols: join.protocols.clone(),
         assignment: Default::default(),
+        is_told: false,
         seen: now,
         awaits: Awaits::Join,
         is_new: true,
@@ -143,6 +153,7 @@ fn update(change: &mut Change<'_>, id: &str, join: &Join) {
     let member = change.member(id);
     // It may ask anew while it waits: the older question is dropped by whoever keeps them.
     member.awaits = Awaits::Join;
+    member.is_told = false;
     member.protocols = join.protocols.clone();
     member.rebalance_timeout = join.rebalance_timeout;
     member.session_timeout = join.session_timeout;
@@ -160,7 +171,7 @@ fn replace_static(groups: &Groups, join: &Join, old: &str, now: Timestamp) -> De
     if was.awaits != Awaits::Nothing {
         change.tell(old, Answer::Refused(Reject::FencedInstanceId));
     }
-    let topics_before = was.protocols.iter().map(|protocol| protocol.topics.clone()).collect::<Vec<_>>();
+    let topics_before = topics_of(&was.protocols);
     let mut member = Arc::unwrap_or_clone(was);
     member.awaits = Awaits::Nothing;
     change.group.members.insert(id.clone(), Arc::new(member));
@@ -172,10 +183,9 @@ fn replace_static(groups: &Groups, join: &Join, old: &str, now: Timestamp) -> De
         change.group.leader = Some(id.clone());
     }
     update(&mut change, &id, join);
-    let topics = join.protocols.iter().map(|protocol| protocol.topics.clone()).collect::<Vec<_>>();
     let stays = change.group.state == State::Stable
         && change.group.protocol == change.group.select_protocol()
-        && topics == topics_before;
+        && topics_of(&join.protocols) == topics_before;
     if !stays {
         change.rebalance();
         return waits(change);
@@ -190,6 +200,11 @@ fn replace_static(groups: &Groups, join: &Join, old: &str, now: Timestamp) -> De
         false => Joined { members: Vec::new(), leader: leader_before.unwrap_or_default(), ..joined },
     };
     Decision::new(change.into_records(), Reply::Now(Answer::Joined(joined)))
+}
+
+fn topics_of(protocols: &[Protocol]) -> Vec<Option<BTreeSet<String>>> {
+    let topics = |protocol: &Protocol| Some(protocol.subscription.as_ref()?.topics.clone());
+    protocols.iter().map(topics).collect()
 }
 
 fn waits(change: Change<'_>) -> Decision<Groups> {

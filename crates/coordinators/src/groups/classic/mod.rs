@@ -13,6 +13,7 @@
 //! ```
 
 mod change;
+mod consumers;
 mod heart;
 mod join;
 mod leave;
@@ -28,9 +29,11 @@ use model::Timestamp;
 use super::Reject;
 
 use change::Change;
+pub(super) use change::resumed;
+pub use consumers::{Named, Said, Share, Subscription};
 pub(super) use heart::{expire, heartbeat};
 pub use join::Join;
-pub(super) use join::join;
+pub(super) use join::{check, join};
 pub use leave::Leaver;
 pub(super) use leave::leave;
 pub use sync::Sync;
@@ -96,7 +99,9 @@ pub struct Member {
     pub session_timeout: Duration,
     /// In the member's order of preference.
     pub protocols: Vec<Protocol>,
-    pub assignment: Bytes,
+    pub assignment: Share,
+    /// It was told its assignment since it joined.
+    is_told: bool,
     /// When it was last heard of.
     pub seen: Timestamp,
     awaits: Awaits,
@@ -108,8 +113,8 @@ pub struct Member {
 pub struct Protocol {
     pub name: String,
     pub metadata: Bytes,
-    /// What a consumer subscribes to. None: the metadata is not a consumer's.
-    pub topics: Option<BTreeSet<String>>,
+    /// What the metadata says. None: it is not a consumer's.
+    pub subscription: Option<Subscription>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +129,7 @@ enum Awaits {
 pub enum Answer {
     Joined(Joined),
     Synced {
-        assignment: Bytes,
+        assignment: Share,
         protocol_type: Option<String>,
         protocol: Option<String>,
     },
@@ -193,6 +198,38 @@ impl Classic {
         }
     }
 
+    /// As the members of a group under the newer protocol leave it behind: stable, with what each has.
+    pub(super) fn left(
+        generation: i32,
+        members: BTreeMap<String, Member>,
+        mut shares: BTreeMap<String, Named>,
+        now: Timestamp,
+    ) -> Classic {
+        let members = members.into_iter().map(|(id, member)| (id, Arc::new(Member { seen: now, ..member })));
+        let protocol_type = Some(CONSUMER.to_string());
+        let mut group = Classic::stored(protocol_type, generation, None, None, now, members.collect());
+        group.protocol = group.select_protocol();
+        let protocol = group.protocol.clone().unwrap_or_default();
+        for (id, member) in &mut group.members {
+            let member = Arc::make_mut(member);
+            let version = member.subscription(&protocol).map_or(0, |subscription| subscription.version);
+            let partitions = shares.remove(id).unwrap_or_default();
+            member.assignment = Share::Given { version, partitions };
+        }
+        group
+    }
+
+    /// Members that wait for the others or for the leader.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &String> {
+        self.members.iter().filter(|(_, member)| member.awaits != Awaits::Nothing).map(|(id, _)| id)
+    }
+
+    /// What a member said under the protocol that was agreed on; before there is one, under the one that would be.
+    pub(super) fn subscription<'a>(&self, member: &'a Member) -> Option<&'a Subscription> {
+        let protocol = self.protocol.clone().or_else(|| self.select_protocol())?;
+        member.subscription(&protocol)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty()
     }
@@ -203,10 +240,8 @@ impl Classic {
 
     /// Whether any member reads this topic.
     pub fn subscribes(&self, topic: &str) -> bool {
-        self.members
-            .values()
-            .flat_map(|member| &member.protocols)
-            .any(|protocol| protocol.topics.as_ref().is_some_and(|topics| topics.contains(topic)))
+        let mut said = self.members.values().flat_map(|member| &member.protocols);
+        said.any(|protocol| protocol.subscription.as_ref().is_some_and(|said| said.topics.contains(topic)))
     }
 
     /// Refuses who is not a member, or no longer the one of its instance id.
@@ -322,8 +357,8 @@ impl Member {
         client: (String, String),
         rebalance_timeout: Duration,
         session_timeout: Duration,
-        protocol: Protocol,
-        assignment: Bytes,
+        protocols: Vec<Protocol>,
+        assignment: Share,
     ) -> Member {
         let (client_id, client_host) = client;
         Member {
@@ -332,8 +367,9 @@ impl Member {
             client_host,
             rebalance_timeout,
             session_timeout,
-            protocols: vec![protocol],
+            protocols,
             assignment,
+            is_told: true,
             seen: Timestamp(0),
             awaits: Awaits::Nothing,
             is_new: false,
@@ -344,10 +380,19 @@ impl Member {
         self.protocols.iter().any(|known| known.name == protocol)
     }
 
+    /// It knows its share, and has no more than that; else it has what it said when it joined.
+    pub(super) fn is_told(&self) -> bool {
+        self.is_told
+    }
+
     /// What it said for this protocol.
     pub fn metadata(&self, protocol: &str) -> Bytes {
         let known = self.protocols.iter().find(|known| known.name == protocol);
         known.map(|known| known.metadata.clone()).unwrap_or_default()
+    }
+
+    fn subscription(&self, protocol: &str) -> Option<&Subscription> {
+        self.protocols.iter().find(|known| known.name == protocol)?.subscription.as_ref()
     }
 
     /// When it is given up unless it is heard of. Whoever waits for the broker owes it no sign of life.

@@ -1,8 +1,10 @@
-use bytes::Bytes;
+use std::sync::Arc;
+
 use machine::Decision;
 use model::Timestamp;
 
-use super::{Answer, Awaits, Change, Classic, State};
+use super::{Answer, Awaits, Change, Classic, Share, State};
+use crate::groups::consumer::Image;
 use crate::groups::{Groups, Reject, Reply};
 
 #[derive(Clone, Debug)]
@@ -14,7 +16,9 @@ pub struct Sync {
     pub protocol_type: Option<String>,
     pub protocol: Option<String>,
     /// The leader's.
-    pub assignments: Vec<(String, Bytes)>,
+    pub assignments: Vec<(String, Share)>,
+    /// The topics that there are; of interest where the coordinator assigns.
+    pub image: Arc<Image>,
 }
 
 pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decision<Groups>, Reject> {
@@ -36,7 +40,8 @@ pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decisi
         State::Stable => {
             let mut change = Change::of(groups, &sync.group, now);
             change.group.unsynced.remove(&sync.member);
-            change.member(&sync.member).seen = now;
+            let member = change.member(&sync.member);
+            (member.seen, member.is_told) = (now, true);
             let answer = synced(&change.group, &sync.member);
             Ok(Decision::new(change.into_records(), Reply::Now(answer)))
         }
@@ -54,10 +59,10 @@ pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decisi
 }
 
 /// The leader has spoken: whoever waits gets its part.
-fn assign(change: &mut Change<'_>, assignments: Vec<(String, Bytes)>) {
+fn assign(change: &mut Change<'_>, assignments: Vec<(String, Share)>) {
     let ids: Vec<String> = change.group.members.keys().cloned().collect();
     for id in &ids {
-        change.member(id).assignment = Bytes::new();
+        change.member(id).assignment = Share::default();
     }
     for (id, assignment) in assignments {
         if change.group.members.contains_key(&id) {
@@ -69,6 +74,7 @@ fn assign(change: &mut Change<'_>, assignments: Vec<(String, Bytes)>) {
     for id in ids {
         if change.group.members[&id].awaits == Awaits::Sync {
             let answer = synced(&change.group, &id);
+            change.member(&id).is_told = true;
             change.answer(&id, answer);
         }
     }

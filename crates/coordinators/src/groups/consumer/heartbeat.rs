@@ -3,16 +3,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use machine::Decision;
-use model::Timestamp;
+use model::{Timestamp, TopicId};
 use regex::Regex;
 
 use super::assign::{self, Assignor, Subscriber};
 use super::reconcile::reconcile;
 use super::{
-    Assignment, Change, Consumer, Current, Fact, Image, JOINS, LEAVES, LEAVES_FOR_A_WHILE, Member,
-    MemberState, Metadata,
+    Assignment, Change, Consumer, Current, Fact, Image, JOINS, LEAVES, LEAVES_FOR_A_WHILE, Limits, Member,
+    MemberState, Metadata, migration,
 };
-use crate::groups::classic::after;
+use crate::groups::classic::{State, after};
 use crate::groups::{Groups, Record, Reject, Reply};
 
 /// One heartbeat. What is `None` has not changed since the last one.
@@ -33,7 +33,6 @@ pub struct Beat {
     pub owned: Option<Assignment>,
     pub image: Arc<Image>,
     pub session_timeout: Duration,
-    pub members_max: usize,
 }
 
 /// What the member is told.
@@ -53,12 +52,26 @@ pub(crate) fn heartbeat(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome 
         return Err(Reject::GroupNotFound);
     }
     match beat.epoch {
-        LEAVES | LEAVES_FOR_A_WHILE => leave(groups, &beat),
+        LEAVES | LEAVES_FOR_A_WHILE => leave(groups, &beat, now),
         _ => stay(groups, beat, now),
     }
 }
 
-fn leave(groups: &Groups, beat: &Beat) -> Outcome {
+/// The group as a heartbeat finds it. A classic one becomes one under the newer protocol: with its members, if it has
+/// any; else it is what the first newcomer wants it to be.
+fn found<'a>(groups: &'a Groups, beat: &Beat, now: Timestamp) -> Result<Change<'a>, Reject> {
+    match groups.classic(&beat.group) {
+        None => Ok(Change::of(groups, &beat.group)),
+        Some(classic) if classic.state == State::Empty => {
+            let mut change = Change::of(groups, &beat.group);
+            change.before(Record::Classic { group: beat.group.clone(), classic: None, is_durable: true });
+            Ok(change)
+        }
+        Some(classic) => migration::upgraded(groups, beat, classic, now),
+    }
+}
+
+fn leave(groups: &Groups, beat: &Beat, now: Timestamp) -> Outcome {
     let mut change = Change::of(groups, &beat.group);
     let member = match &beat.instance {
         None => beat.member.clone(),
@@ -73,21 +86,27 @@ fn leave(groups: &Groups, beat: &Beat) -> Outcome {
     let known = change.group.members.get(&member).ok_or(Reject::UnknownMemberId)?.clone();
     if beat.epoch == LEAVES_FOR_A_WHILE {
         // Its partitions stay its own until its session is over; whatever it had to give up, it has.
-        let current = Current {
+        let mut current = Current {
             epoch: LEAVES_FOR_A_WHILE,
             revoking: Assignment::new(),
             state: MemberState::Stable,
             ..known.current.clone()
         };
+        let is_kept = |(topic, partition): &(TopicId, i32)| {
+            known.current.assigned.get(topic).is_some_and(|partitions| partitions.contains(partition))
+        };
+        // Whoever comes back under its instance may commit for them whatever its epoch.
+        current.given_at.retain(|one, _| is_kept(one));
+        current.given_at.values_mut().for_each(|since| *since = 0);
         change.put(Fact::Current { member: member.clone(), current });
-        change.put(Fact::Seen { member: member.clone(), at: known.seen, revoke_until: None });
-    } else {
-        change.remove(&member);
-        let hash = change.group.metadata_hash;
-        change.next_epoch(hash);
+        change.put(Fact::Seen { member: member.clone(), at: known.seen, limits: Limits::default() });
     }
+    let records = match beat.epoch {
+        LEAVES_FOR_A_WHILE => change.into_records(),
+        _ => change.without(std::slice::from_ref(&member), now),
+    };
     let told = Beaten { member, epoch: beat.epoch, assignment: None };
-    Ok(Decision::new(change.into_records(&beat.group), Reply::Beaten(told)))
+    Ok(Decision::new(records, Reply::Beaten(told)))
 }
 
 /// Whether a heartbeat of a member changes nothing: it is where it should be, and so is the group.
@@ -101,12 +120,13 @@ fn is_settled(group: &Consumer, beat: &Beat) -> bool {
             && metadata.client_id == beat.client_id
             && metadata.client_host == beat.client_host
             && metadata.instance == beat.instance
+            && !member.is_classic()
     };
     says_nothing
         && beat.rebalance_timeout.is_none()
         && beat.rack.is_none()
         && group.epoch == group.assignment_epoch
-        && group.image_version == Some(beat.image.version)
+        && group.image.as_ref().is_some_and(|image| image.version == beat.image.version)
         && group.session_timeout == beat.session_timeout
         && group.members.get(&beat.member).is_some_and(knows)
 }
@@ -114,11 +134,11 @@ fn is_settled(group: &Consumer, beat: &Beat) -> bool {
 fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
     if groups.consumer(&beat.group).is_some_and(|group| is_settled(group, &beat)) {
         let member = beat.member.clone();
-        let fact = Fact::Seen { member: beat.member, at: now, revoke_until: None };
+        let fact = Fact::Seen { member: beat.member, at: now, limits: Limits::default() };
         let told = Beaten { member, epoch: beat.epoch, assignment: None };
         return Ok(Decision::new(vec![Record::Consumer { group: beat.group, fact }], Reply::Beaten(told)));
     }
-    let mut change = Change::of(groups, &beat.group);
+    let mut change = found(groups, &beat, now)?;
     if let Some(name) = beat.assignor.as_deref().filter(|name| !name.is_empty())
         && Assignor::named(name).is_none()
     {
@@ -126,11 +146,11 @@ fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
     }
     let came = find(&change.group, &beat)?;
     let is_new = matches!(came, Came::New);
-    if is_new && change.group.members.len() >= beat.members_max {
+    if is_new && change.group.members.len() >= groups.options.consumer_members_max {
         return Err(Reject::GroupMaxSizeReached);
     }
     if let Came::Replaces(old) = &came {
-        take_over(&mut change, old, &beat.member);
+        change.take_over(old, &beat.member);
     }
     let id = beat.member.clone();
     let before = change.group.members.get(&id).map(|member| Member::clone(member));
@@ -147,7 +167,7 @@ fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
         change.put(Fact::Member { member: id.clone(), metadata: Arc::new(metadata) });
         change.drop_unused_expressions();
     }
-    look_at(&mut change, &beat);
+    look_at(&mut change, &beat.image, beat.session_timeout);
     let hash = change.group.hash_of(&beat.image);
     let is_first = is_new || change.group.epoch == 0;
     if is_first || wants_others || hash != change.group.metadata_hash {
@@ -165,14 +185,15 @@ fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
     if is_new || current != before {
         change.put(Fact::Current { member: id.clone(), current: current.clone() });
     }
-    let revoke_until = match (&change.group.members[&id], current.state) {
-        (member, MemberState::UnrevokedPartitions) => Some(match member.revoke_until {
+    let revoke = match (&change.group.members[&id], current.state) {
+        (member, MemberState::UnrevokedPartitions) => Some(match member.limits.revoke {
             Some(until) if before.state == current.state && before.revoking == current.revoking => until,
             _ => after(now, member.metadata.rebalance_timeout),
         }),
         _ => None,
     };
-    change.put(Fact::Seen { member: id.clone(), at: now, revoke_until });
+    let limits = Limits { revoke, ..Limits::default() };
+    change.put(Fact::Seen { member: id.clone(), at: now, limits });
     let is_full = beat.rebalance_timeout.is_some()
         && (beat.topics.is_some() || beat.expression.is_some())
         && beat.owned.is_some();
@@ -182,7 +203,7 @@ fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
         assignment: (is_rejoining || is_full || before.assigned != current.assigned)
             .then_some(current.assigned),
     };
-    Ok(Decision::new(change.into_records(&beat.group), Reply::Beaten(told)))
+    Ok(Decision::new(change.into_records(), Reply::Beaten(told)))
 }
 
 enum Came {
@@ -201,8 +222,11 @@ fn find(group: &Consumer, beat: &Beat) -> Result<Came, Reject> {
             None => return Err(Reject::UnknownMemberId),
             Some(id) if id == beat.member => {}
             Some(id) if joins => {
-                return match group.members[id].current.epoch {
+                // A classic static member goes without a word.
+                let member = &group.members[id];
+                return match member.current.epoch {
                     LEAVES_FOR_A_WHILE => Ok(Came::Replaces(id.to_string())),
+                    _ if member.is_classic() => Ok(Came::Replaces(id.to_string())),
                     _ => Err(Reject::UnreleasedInstanceId),
                 };
             }
@@ -226,22 +250,6 @@ fn find(group: &Consumer, beat: &Beat) -> Result<Came, Reject> {
     }
 }
 
-/// Gives a static member's place to its new incarnation.
-fn take_over(change: &mut Change, old: &str, new: &str) {
-    let was = Member::clone(&change.group.members[old]);
-    let target = change.group.targets.get(old).cloned();
-    change.put(Fact::CurrentGone { member: old.to_string() });
-    change.put(Fact::TargetGone { member: old.to_string() });
-    change.put(Fact::MemberGone { member: old.to_string() });
-    let member = new.to_string();
-    change.put(Fact::Member { member: member.clone(), metadata: was.metadata });
-    if let Some(assignment) = target {
-        change.put(Fact::Target { member: member.clone(), assignment });
-    }
-    let current = Current { epoch: JOINS, ..was.current };
-    change.put(Fact::Current { member, current });
-}
-
 fn updated(old: Option<&Metadata>, beat: &Beat) -> Metadata {
     let old = old.cloned().unwrap_or_default();
     Metadata {
@@ -256,6 +264,7 @@ fn updated(old: Option<&Metadata>, beat: &Beat) -> Metadata {
         },
         rebalance_timeout: beat.rebalance_timeout.unwrap_or(old.rebalance_timeout),
         assignor: beat.assignor.clone().filter(|name| !name.is_empty()).or(old.assignor),
+        classic: None,
     }
 }
 
@@ -266,25 +275,24 @@ fn matches(expression: &str, image: &Image) -> Result<BTreeSet<String>, Reject> 
 }
 
 /// Looks at the topics again if they are others than last time.
-fn look_at(change: &mut Change, beat: &Beat) {
-    if change.group.image_version != Some(beat.image.version) {
+pub(super) fn look_at(change: &mut Change<'_>, image: &Arc<Image>, session_timeout: Duration) {
+    let is_new = change.group.image.as_ref().is_none_or(|known| known.version != image.version);
+    if is_new {
         let expressions: Vec<String> = change.group.expressions.keys().cloned().collect();
         for expression in expressions {
-            let Ok(topics) = matches(&expression, &beat.image) else { continue };
+            let Ok(topics) = matches(&expression, image) else { continue };
             if *change.group.expressions[&expression] != topics {
                 change.put(Fact::Expression { expression, topics: Arc::new(topics) });
             }
         }
     }
-    let looked = (Some(beat.image.version), beat.session_timeout);
-    if looked != (change.group.image_version, change.group.session_timeout) {
-        let (image_version, session_timeout) = (beat.image.version, beat.session_timeout);
-        change.put(Fact::Looked { image_version, session_timeout });
+    if is_new || session_timeout != change.group.session_timeout {
+        change.put(Fact::Looked { image: Some(image.clone()), session_timeout });
     }
 }
 
 /// Computes everybody's target.
-fn assign(change: &mut Change, image: &Image) {
+pub(super) fn assign(change: &mut Change<'_>, image: &Image) {
     let group = &change.group;
     let subscribers = group.members.iter().map(|(id, member)| Subscriber {
         member: id,

@@ -12,23 +12,34 @@
 //! ```
 //!
 //! A partition is handed to a member only when nobody owns it and nobody has still to give it up.
+//!
+//! Members under the classic protocol may be among them ([`classics`]), while an application moves from one protocol to
+//! the other: a group with any member under the newer protocol is one of these groups ([`migration`]).
 
 mod assign;
+mod change;
+mod classics;
 mod heartbeat;
+mod migration;
 mod reconcile;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::{Timestamp, TopicId};
 
-use super::classic::after;
-use super::{Groups, Record, Reject};
+use super::Reject;
+use super::classic::{Named, Protocol, after};
 
 pub use assign::Assignor;
+use change::Change;
+pub(super) use change::{expire, started};
+pub(super) use classics::{beat as classic_beat, join, leave, sync};
 pub(super) use heartbeat::heartbeat;
 pub use heartbeat::{Beat, Beaten};
+pub use migration::{Migration, Obstacle};
 
 /// Partitions by topic; no topic without partitions.
 pub type Assignment = BTreeMap<TopicId, BTreeSet<i32>>;
@@ -37,6 +48,9 @@ pub type Assignment = BTreeMap<TopicId, BTreeSet<i32>>;
 pub const JOINS: i32 = 0;
 pub const LEAVES: i32 = -1;
 pub const LEAVES_FOR_A_WHILE: i32 = -2;
+
+/// The epoch of a group that nobody has joined yet.
+const EPOCH_BEFORE_ALL: i32 = 1;
 
 /// The topics that there are, as the coordinator is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,8 +76,8 @@ pub struct Consumer {
     pub targets: BTreeMap<String, Arc<Assignment>>,
     /// The topics that regular expressions stood for when they were last looked at.
     pub expressions: BTreeMap<String, Arc<BTreeSet<String>>>,
-    /// The image that the hash was computed from; none since the start of the process.
-    image_version: Option<u64>,
+    /// The image that the hash was computed from; none since the start of the process, or since nobody is left.
+    image: Option<Arc<Image>>,
     session_timeout: Duration,
 }
 
@@ -73,8 +87,18 @@ pub struct Member {
     pub current: Current,
     /// When it was last heard of.
     pub seen: Timestamp,
-    /// By when it must have given up what it has to.
-    pub revoke_until: Option<Timestamp>,
+    pub limits: Limits,
+}
+
+/// By when a member must have done what it was told; it is given up otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Given up what it has to; under the newer protocol.
+    pub revoke: Option<Timestamp>,
+    /// Joined anew; under the classic protocol.
+    pub join: Option<Timestamp>,
+    /// Fetched its assignment; under the classic protocol.
+    pub sync: Option<Timestamp>,
 }
 
 /// What a member said of itself.
@@ -89,6 +113,16 @@ pub struct Metadata {
     pub expression: Option<String>,
     pub rebalance_timeout: Duration,
     pub assignor: Option<String>,
+    /// A member under the classic protocol.
+    pub classic: Option<ClassicMetadata>,
+}
+
+/// What a member said of itself under the classic protocol only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassicMetadata {
+    pub session_timeout: Duration,
+    /// In the member's order of preference.
+    pub protocols: Vec<Protocol>,
 }
 
 /// How far a member has got.
@@ -101,6 +135,9 @@ pub struct Current {
     pub assigned: Assignment,
     /// What it owns and must give up.
     pub revoking: Assignment,
+    /// The assignment epoch at which it was given each partition of both (KIP-1251). A commit with an older epoch of
+    /// the member is late but true as long as the partition has been its own since.
+    pub given_at: BTreeMap<(TopicId, i32), i32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -151,15 +188,15 @@ pub enum Fact {
     ExpressionGone {
         expression: String,
     },
-    /// Not kept: a sign of life, and by when partitions must be given up.
+    /// Not kept: a sign of life, and by when what must be done.
     Seen {
         member: String,
         at: Timestamp,
-        revoke_until: Option<Timestamp>,
+        limits: Limits,
     },
     /// Not kept: what was last looked at.
     Looked {
-        image_version: u64,
+        image: Option<Arc<Image>>,
         session_timeout: Duration,
     },
 }
@@ -173,15 +210,52 @@ impl Fact {
 impl Default for Consumer {
     fn default() -> Consumer {
         Consumer {
-            epoch: 0,
+            epoch: EPOCH_BEFORE_ALL,
             metadata_hash: 0,
-            assignment_epoch: 0,
+            assignment_epoch: EPOCH_BEFORE_ALL,
             members: BTreeMap::new(),
             targets: BTreeMap::new(),
             expressions: BTreeMap::new(),
-            image_version: None,
+            image: None,
             session_timeout: Duration::from_secs(45),
         }
+    }
+}
+
+impl Current {
+    /// What a member has, whether it may keep it or not.
+    pub fn held(&self) -> Assignment {
+        let mut held = self.assigned.clone();
+        for (topic, partitions) in &self.revoking {
+            held.entry(*topic).or_default().extend(partitions);
+        }
+        held
+    }
+}
+
+impl Limits {
+    pub fn earliest(&self) -> Option<Timestamp> {
+        [self.revoke, self.join, self.sync].into_iter().flatten().min()
+    }
+}
+
+impl Image {
+    /// Partitions under the names of their topics; those of topics that are gone are left out.
+    fn named(&self, assignment: &Assignment) -> Named {
+        let named = self.topics.iter().filter_map(|(name, topic)| {
+            let partitions = assignment.get(&topic.id)?;
+            Some((name.clone(), partitions.clone()))
+        });
+        named.collect()
+    }
+
+    /// The other way round.
+    fn by_id(&self, named: &Named) -> Assignment {
+        let by_id = named.iter().filter_map(|(name, partitions)| {
+            let topic = self.topics.get(name)?;
+            Some((topic.id, partitions.clone()))
+        });
+        by_id.collect()
     }
 }
 
@@ -191,8 +265,25 @@ impl Member {
             metadata: Arc::default(),
             current: Current::default(),
             seen: Timestamp(0),
-            revoke_until: None,
+            limits: Limits::default(),
         }
+    }
+
+    /// How a member is told that its epoch is not the one that it should have.
+    fn stale_epoch(&self) -> Reject {
+        if self.is_classic() { Reject::IllegalGeneration } else { Reject::StaleMemberEpoch }
+    }
+
+    pub fn is_classic(&self) -> bool {
+        self.metadata.classic.is_some()
+    }
+
+    /// When it is given up unless it is heard of, or does what it was told; `session_timeout` is that of the newer
+    /// protocol.
+    fn due_at(&self, session_timeout: Duration) -> Timestamp {
+        let own = self.metadata.classic.as_ref().map(|classic| classic.session_timeout);
+        let session = after(self.seen, own.unwrap_or(session_timeout));
+        self.limits.earliest().map_or(session, |limit| limit.min(session))
     }
 }
 
@@ -205,7 +296,12 @@ impl Consumer {
             }
             Fact::GroupGone => return false,
             Fact::Member { member, metadata } => self.member_mut(member).metadata = metadata.clone(),
-            Fact::MemberGone { member } => drop(self.members.remove(member)),
+            Fact::MemberGone { member } => {
+                self.members.remove(member);
+                if self.members.is_empty() {
+                    self.image = None;
+                }
+            }
             Fact::TargetEpoch { epoch } => self.assignment_epoch = *epoch,
             Fact::TargetEpochGone => self.assignment_epoch = 0,
             Fact::Target { member, assignment } => {
@@ -222,12 +318,12 @@ impl Consumer {
                 self.expressions.insert(expression.clone(), topics.clone());
             }
             Fact::ExpressionGone { expression } => drop(self.expressions.remove(expression)),
-            Fact::Seen { member, at, revoke_until } => {
+            Fact::Seen { member, at, limits } => {
                 let member = self.member_mut(member);
-                (member.seen, member.revoke_until) = (*at, *revoke_until);
+                (member.seen, member.limits) = (*at, *limits);
             }
-            Fact::Looked { image_version, session_timeout } => {
-                (self.image_version, self.session_timeout) = (Some(*image_version), *session_timeout);
+            Fact::Looked { image, session_timeout } => {
+                (self.image, self.session_timeout) = (image.clone(), *session_timeout);
             }
         }
         true
@@ -260,21 +356,36 @@ impl Consumer {
         self.members.values().any(|member| self.topics_of(&member.metadata).any(|name| name == topic))
     }
 
-    /// Refuses who is not a member, or one whose epoch is not the member's.
-    pub(super) fn check_commit(
+    /// Refuses who is not a member, and an epoch that is not the member's, unless it is an older one and the member
+    /// has had all of these partitions since.
+    pub(super) fn check_commit<'a>(
         &self,
         member: &str,
         epoch: i32,
-        instance: Option<&str>,
+        knows_epochs: bool,
+        mut partitions: impl Iterator<Item = (TopicId, i32)> + 'a,
     ) -> Result<(), Reject> {
-        if let Some(instance) = instance {
-            match self.of_instance(instance) {
-                Some(id) if id != member => return Err(Reject::FencedInstanceId),
-                _ => {}
-            }
-        }
         let known = self.members.get(member).ok_or(Reject::UnknownMemberId)?;
-        if epoch == known.current.epoch { Ok(()) } else { Err(Reject::StaleMemberEpoch) }
+        if !knows_epochs && !known.is_classic() {
+            return Err(Reject::UnsupportedVersion);
+        }
+        let has_had = |partition| known.current.given_at.get(&partition).is_some_and(|since| *since <= epoch);
+        let is_true = match epoch.cmp(&known.current.epoch) {
+            Ordering::Equal => true,
+            Ordering::Less => partitions.all(has_had),
+            Ordering::Greater => false,
+        };
+        if is_true { Ok(()) } else { Err(known.stale_epoch()) }
+    }
+
+    /// Refuses a member's question for committed offsets under another epoch than its own. Who is no member and says
+    /// no epoch may ask.
+    pub fn check_fetch(&self, member: Option<&str>, epoch: i32) -> Result<(), Reject> {
+        let Some(member) = member else {
+            return if epoch < 0 { Ok(()) } else { Err(Reject::UnknownMemberId) };
+        };
+        let known = self.members.get(member).ok_or(Reject::UnknownMemberId)?;
+        if epoch == known.current.epoch { Ok(()) } else { Err(known.stale_epoch()) }
     }
 
     fn of_instance(&self, instance: &str) -> Option<&str> {
@@ -318,16 +429,12 @@ impl Consumer {
     }
 
     pub(super) fn due_at_of(&self, member: &str) -> Option<Timestamp> {
-        let member = self.members.get(member)?;
-        let session = after(member.seen, self.session_timeout);
-        Some(member.revoke_until.map_or(session, |until| until.min(session)))
+        Some(self.members.get(member)?.due_at(self.session_timeout))
     }
 
     /// When the next member is due.
     pub(super) fn due_at(&self) -> Option<Timestamp> {
-        let session = |member: &Arc<Member>| after(member.seen, self.session_timeout);
-        let members = self.members.values();
-        members.flat_map(|member| std::iter::once(session(member)).chain(member.revoke_until)).min()
+        self.members.values().map(|member| member.due_at(self.session_timeout)).min()
     }
 
     /// The records that end a group.
@@ -366,86 +473,4 @@ impl Hash {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-}
-
-/// A group while a command changes it: a copy, and the facts that made it what it is.
-struct Change {
-    group: Consumer,
-    facts: Vec<Fact>,
-}
-
-impl Change {
-    fn of(groups: &Groups, name: &str) -> Change {
-        let group = groups.consumer(name).map_or_else(Consumer::default, |group| Consumer::clone(group));
-        Change { group, facts: Vec::new() }
-    }
-
-    fn put(&mut self, fact: Fact) {
-        self.group.apply(&fact);
-        self.facts.push(fact);
-    }
-
-    fn into_records(self, name: &str) -> Vec<Record> {
-        let record = |fact| Record::Consumer { group: name.to_string(), fact };
-        self.facts.into_iter().map(record).collect()
-    }
-
-    /// Takes a member out.
-    fn remove(&mut self, member: &str) {
-        self.put(Fact::CurrentGone { member: member.to_string() });
-        self.put(Fact::TargetGone { member: member.to_string() });
-        self.put(Fact::MemberGone { member: member.to_string() });
-        self.drop_unused_expressions();
-    }
-
-    fn drop_unused_expressions(&mut self) {
-        let used: BTreeSet<&String> =
-            self.group.members.values().filter_map(|member| member.metadata.expression.as_ref()).collect();
-        let unused: Vec<String> =
-            self.group.expressions.keys().filter(|known| !used.contains(known)).cloned().collect();
-        unused.into_iter().for_each(|expression| self.put(Fact::ExpressionGone { expression }));
-    }
-
-    /// The members or what they want are others: targets must be computed anew.
-    fn next_epoch(&mut self, metadata_hash: i64) {
-        let epoch = self.group.epoch + 1;
-        self.put(Fact::Group { epoch, metadata_hash });
-    }
-}
-
-/// Carries out what is due in a group.
-pub(super) fn expire(groups: &Groups, name: &str, now: Timestamp) -> Vec<Record> {
-    let mut change = Change::of(groups, name);
-    let session = change.group.session_timeout;
-    let is_due = |member: &Arc<Member>| {
-        after(member.seen, session) <= now || member.revoke_until.is_some_and(|until| until <= now)
-    };
-    let gone: Vec<String> =
-        change.group.members.iter().filter(|(_, member)| is_due(member)).map(|(id, _)| id.clone()).collect();
-    if gone.is_empty() {
-        return vec![Record::Looked { group: name.to_string() }];
-    }
-    gone.iter().for_each(|member| change.remove(member));
-    let hash = change.group.metadata_hash;
-    change.next_epoch(hash);
-    change.into_records(name)
-}
-
-/// Sessions of the members that were found in the log begin now.
-pub(super) fn started(groups: &Groups, name: &str, session_timeout: Duration, now: Timestamp) -> Vec<Record> {
-    let mut change = Change::of(groups, name);
-    let members: Vec<(String, bool, Duration)> = change
-        .group
-        .members
-        .iter()
-        .map(|(id, member)| {
-            let revokes = member.current.state == MemberState::UnrevokedPartitions;
-            (id.clone(), revokes, member.metadata.rebalance_timeout)
-        })
-        .collect();
-    change.put(Fact::Looked { image_version: u64::MAX, session_timeout });
-    for (member, revokes, timeout) in members {
-        change.put(Fact::Seen { member, at: now, revoke_until: revokes.then(|| after(now, timeout)) });
-    }
-    change.into_records(name)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use model::TopicId;
+
 use super::{Assignment, Consumer, Current, MemberState};
 
 /// `owned`: what the member says that it owns; `None`: it does not say.
@@ -36,31 +38,41 @@ pub(super) fn reconcile(
         waits |= free.len() < more.len();
         put(&mut given, topic, free);
     }
+    let mut given_at = current.given_at.clone();
+    let is_of = |assignment: &Assignment, (topic, partition): &(TopicId, i32)| {
+        assignment.get(topic).is_some_and(|partitions| partitions.contains(partition))
+    };
     if owns_any(owned, &revoking) {
         // It keeps its epoch until it has given them up.
+        given_at.retain(|one, _| is_of(&kept, one) || is_of(&revoking, one));
         return Current {
             state: MemberState::UnrevokedPartitions,
             assigned: kept,
             revoking,
+            given_at,
             ..current.clone()
         };
     }
-    for (topic, partitions) in given {
-        kept.entry(topic).or_default().extend(partitions);
-    }
     let epoch = group.assignment_epoch;
+    given_at.retain(|one, _| is_of(&kept, one));
+    for (topic, partitions) in given {
+        given_at.extend(partitions.iter().map(|partition| ((topic, *partition), epoch)));
+        put(&mut kept, topic, partitions);
+    }
     Current {
         epoch,
         previous_epoch: if epoch == current.epoch { current.previous_epoch } else { current.epoch },
         state: if waits { MemberState::UnreleasedPartitions } else { MemberState::Stable },
         assigned: kept,
         revoking: Assignment::new(),
+        given_at,
     }
 }
 
-fn put(assignment: &mut Assignment, topic: model::TopicId, partitions: BTreeSet<i32>) {
+/// Adds partitions; a topic without any is not there.
+fn put(assignment: &mut Assignment, topic: TopicId, partitions: BTreeSet<i32>) {
     if !partitions.is_empty() {
-        assignment.insert(topic, partitions);
+        assignment.entry(topic).or_default().extend(partitions);
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::offsets::committed;
 use super::*;
-use crate::groups::classic::{Join, Joined, Leaver, Protocol, State, Sync};
+use crate::groups::classic::{Join, Joined, Leaver, Protocol, Share, State, Subscription, Sync};
 
 pub fn after(at: Timestamp, seconds: u64) -> Timestamp {
     Timestamp(at.0 + seconds as i64 * 1000)
@@ -15,7 +15,10 @@ pub fn join(fresh: &str) -> Join {
     let protocol = |name: &str| Protocol {
         name: name.into(),
         metadata: Bytes::from(format!("{name} of {fresh}")),
-        topics: Some(BTreeSet::from(["t".to_string()])),
+        subscription: Some(Subscription {
+            topics: BTreeSet::from(["t".to_string()]),
+            ..Subscription::default()
+        }),
     };
     Join {
         group: "g".into(),
@@ -30,6 +33,7 @@ pub fn join(fresh: &str) -> Join {
         protocols: vec![protocol("range"), protocol("roundrobin")],
         knows_ids: false,
         knows_skipping: false,
+        image: Arc::default(),
     }
 }
 
@@ -62,7 +66,8 @@ impl Bench {
     }
 
     fn sync(&mut self, member: &str, parts: &[(&str, &'static str)]) -> Result<Reply, Reject> {
-        let assignments = parts.iter().map(|(id, part)| (id.to_string(), Bytes::from(*part))).collect();
+        let assignments =
+            parts.iter().map(|(id, part)| (id.to_string(), Share::opaque(Bytes::from(*part)))).collect();
         self.run(Command::Sync(Sync {
             group: "g".into(),
             generation: self.group().generation,
@@ -71,6 +76,7 @@ impl Bench {
             protocol_type: None,
             protocol: None,
             assignments,
+            image: Arc::default(),
         }))
     }
 
@@ -108,7 +114,7 @@ impl Bench {
 
 fn assigned(part: &'static str) -> Answer {
     Answer::Synced {
-        assignment: Bytes::from(part),
+        assignment: Share::opaque(Bytes::from(part)),
         protocol_type: Some("consumer".into()),
         protocol: Some("range".into()),
     }
@@ -290,7 +296,7 @@ fn a_static_member_that_wants_something_else_makes_everyone_join() {
     bench.join(fixed("a-1", "a")).unwrap();
     bench.sync("a-1", &[("a-1", "all")]).unwrap();
     let mut other = fixed("a-2", "a");
-    other.protocols.iter_mut().for_each(|protocol| protocol.topics = Some(BTreeSet::new()));
+    other.protocols.iter_mut().for_each(|protocol| protocol.subscription = Some(Subscription::default()));
     assert_eq!(bench.join(other), Ok(Reply::Waits));
     assert_eq!(bench.joined("a-2").generation, 2);
 }
@@ -385,6 +391,7 @@ fn kafka_40_who_may_commit() {
             generation,
             member: member.into(),
             instance: None,
+            knows_epochs: true,
             offsets: vec![(partition, committed(1, 1, bench.now))],
         })
     };

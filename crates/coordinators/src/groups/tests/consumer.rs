@@ -1,17 +1,16 @@
 use std::sync::Arc;
 
-use super::offsets::committed;
 use super::*;
 use crate::groups::consumer::{
     Assignment, Beat, Beaten, Consumer, Image, ImageTopic, JOINS, LEAVES, LEAVES_FOR_A_WHILE,
 };
 
-fn topic(id: u8) -> TopicId {
+pub(super) fn topic(id: u8) -> TopicId {
     TopicId([id; 16])
 }
 
 /// The topics `a`, `b`, … with so many partitions each.
-fn image(version: u64, partitions: &[i32]) -> Arc<Image> {
+pub(super) fn image(version: u64, partitions: &[i32]) -> Arc<Image> {
     let entry = |(index, partitions): (u8, &i32)| {
         let name = char::from(b'a' + index).to_string();
         (name, ImageTopic { id: topic(index + 1), partitions: *partitions })
@@ -20,27 +19,27 @@ fn image(version: u64, partitions: &[i32]) -> Arc<Image> {
 }
 
 /// Members as their clients would be, and the image that they are told of.
-struct Clients {
-    bench: Bench,
-    image: Arc<Image>,
-    members: BTreeMap<String, Client>,
+pub(super) struct Clients {
+    pub(super) bench: Bench,
+    pub(super) image: Arc<Image>,
+    pub(super) members: BTreeMap<String, Client>,
 }
 
-struct Client {
-    epoch: i32,
-    owned: Assignment,
-    topics: BTreeSet<String>,
-    expression: Option<String>,
-    assignor: Option<String>,
-    instance: Option<String>,
+pub(super) struct Client {
+    pub(super) epoch: i32,
+    pub(super) owned: Assignment,
+    pub(super) topics: BTreeSet<String>,
+    pub(super) expression: Option<String>,
+    pub(super) assignor: Option<String>,
+    pub(super) instance: Option<String>,
 }
 
 impl Clients {
-    fn new(partitions: &[i32]) -> Clients {
+    pub(super) fn new(partitions: &[i32]) -> Clients {
         Clients { bench: Bench::new(), image: image(1, partitions), members: BTreeMap::new() }
     }
 
-    fn client(&mut self, id: &str, topics: &[&str]) -> &mut Client {
+    pub(super) fn client(&mut self, id: &str, topics: &[&str]) -> &mut Client {
         let client = Client {
             epoch: JOINS,
             owned: Assignment::new(),
@@ -53,7 +52,7 @@ impl Clients {
         self.members.get_mut(id).unwrap()
     }
 
-    fn request(&self, id: &str) -> Beat {
+    pub(super) fn request(&self, id: &str) -> Beat {
         let client = &self.members[id];
         let joins = client.epoch == JOINS;
         Beat {
@@ -71,11 +70,10 @@ impl Clients {
             owned: Some(client.owned.clone()),
             image: self.image.clone(),
             session_timeout: Duration::from_secs(45),
-            members_max: 1000,
         }
     }
 
-    fn send(&mut self, beat: Beat) -> Result<Beaten, Reject> {
+    pub(super) fn send(&mut self, beat: Beat) -> Result<Beaten, Reject> {
         match self.bench.run(Command::ConsumerHeartbeat(beat))? {
             Reply::Beaten(told) => Ok(told),
             other => panic!("{other:?}"),
@@ -83,7 +81,7 @@ impl Clients {
     }
 
     /// One heartbeat, and what the client makes of it: it gives up and takes over at once.
-    fn beat(&mut self, id: &str) -> Result<Beaten, Reject> {
+    pub(super) fn beat(&mut self, id: &str) -> Result<Beaten, Reject> {
         let told = self.send(self.request(id));
         let client = self.members.get_mut(id).unwrap();
         match &told {
@@ -102,14 +100,14 @@ impl Clients {
         told
     }
 
-    fn leave(&mut self, id: &str, epoch: i32) {
+    pub(super) fn leave(&mut self, id: &str, epoch: i32) {
         let mut beat = self.request(id);
         beat.epoch = epoch;
         self.send(beat).unwrap();
         self.members.remove(id);
     }
 
-    fn nothing_is_owned_twice(&self) {
+    pub(super) fn nothing_is_owned_twice(&self) {
         let mut owners = BTreeMap::new();
         // Whoever the group has given up will find out; its clients cannot commit any more.
         let is_member = |(id, client): &(&String, &Client)| {
@@ -127,7 +125,7 @@ impl Clients {
     }
 
     /// Everybody beats so often.
-    fn rounds(&mut self, count: usize) {
+    pub(super) fn rounds(&mut self, count: usize) {
         for _ in 0..count {
             let ids: Vec<String> = self.members.keys().cloned().collect();
             for id in ids {
@@ -136,16 +134,16 @@ impl Clients {
         }
     }
 
-    fn counts(&self) -> Vec<usize> {
+    pub(super) fn counts(&self) -> Vec<usize> {
         self.members.values().map(|client| client.owned.values().map(BTreeSet::len).sum()).collect()
     }
 
-    fn group(&self) -> &Consumer {
+    pub(super) fn group(&self) -> &Consumer {
         self.bench.groups.consumer("g").unwrap()
     }
 }
 
-fn partitions(topic_id: u8, partitions: impl IntoIterator<Item = i32>) -> Assignment {
+pub(super) fn partitions(topic_id: u8, partitions: impl IntoIterator<Item = i32>) -> Assignment {
     Assignment::from([(topic(topic_id), partitions.into_iter().collect())])
 }
 
@@ -154,9 +152,9 @@ fn one_member_gets_everything_at_once() {
     let mut clients = Clients::new(&[3]);
     clients.client("m1", &["a"]);
     let told = clients.beat("m1").unwrap();
-    assert_eq!((told.epoch, told.assignment), (1, Some(partitions(1, 0..3))));
+    assert_eq!((told.epoch, told.assignment), (2, Some(partitions(1, 0..3))));
     let told = clients.beat("m1").unwrap();
-    assert_eq!((told.epoch, told.assignment), (1, None), "nothing new");
+    assert_eq!((told.epoch, told.assignment), (2, None), "nothing new");
     assert_eq!(clients.group().state_name(), "Stable");
 }
 
@@ -167,17 +165,17 @@ fn kafka_42_a_partition_moves_only_when_its_owner_has_given_it_up() {
     clients.beat("m1").unwrap();
     clients.client("m2", &["a"]);
     let told = clients.beat("m2").unwrap();
-    assert_eq!((told.epoch, told.assignment), (2, Some(Assignment::new())), "m1 has all of it still");
+    assert_eq!((told.epoch, told.assignment), (3, Some(Assignment::new())), "m1 has all of it still");
     let mut hesitant = clients.request("m1");
     hesitant.owned = Some(partitions(1, 0..4));
     let told = clients.send(hesitant.clone()).unwrap();
-    assert_eq!((told.epoch, told.assignment.map(|a| a[&topic(1)].len())), (1, Some(2)), "keeps its epoch");
+    assert_eq!((told.epoch, told.assignment.map(|a| a[&topic(1)].len())), (2, Some(2)), "keeps its epoch");
     let told = clients.send(hesitant).unwrap();
-    assert_eq!(told.epoch, 1, "it has not given up anything yet");
+    assert_eq!(told.epoch, 2, "it has not given up anything yet");
     assert_eq!(clients.beat("m2").unwrap().assignment, None);
     let kept = clients.group().members["m1"].current.assigned.clone();
     clients.members.get_mut("m1").unwrap().owned = kept;
-    assert_eq!(clients.beat("m1").unwrap().epoch, 2);
+    assert_eq!(clients.beat("m1").unwrap().epoch, 3);
     assert_eq!(clients.beat("m2").unwrap().assignment.map(|a| a[&topic(1)].len()), Some(2));
     assert_eq!(clients.group().state_name(), "Stable");
 }
@@ -362,33 +360,11 @@ fn a_restart_changes_nothing_for_the_members() {
 }
 
 #[test]
-fn commits_need_the_members_epoch() {
-    let mut clients = Clients::new(&[1]);
-    clients.client("m1", &["a"]);
-    clients.rounds(1);
-    let mut commit = |member: &str, generation: i32| {
-        let partition = TopicPartition { topic: "a".into(), partition: 0 };
-        clients.bench.run(Command::Commit(Commit {
-            group: "g".into(),
-            generation,
-            member: member.into(),
-            instance: None,
-            offsets: vec![(partition, committed(1, 1, Timestamp(1)))],
-        }))
-    };
-    assert_eq!(commit("m1", 1), Ok(Reply::Done));
-    assert_eq!(commit("m1", 0), Err(Reject::StaleMemberEpoch));
-    assert_eq!(commit("m2", 1), Err(Reject::UnknownMemberId));
-    assert_eq!(commit("", -1), Err(Reject::UnknownMemberId));
-}
-
-#[test]
 fn an_empty_group_of_either_kind_becomes_the_other() {
     let mut clients = Clients::new(&[1]);
     clients.client("m1", &["a"]);
     clients.rounds(1);
     let join = |bench: &mut Bench| bench.run(Command::Join(super::classic::join("c1")));
-    assert_eq!(join(&mut clients.bench), Err(Reject::InconsistentGroupProtocol));
     clients.leave("m1", LEAVES);
     assert_eq!(join(&mut clients.bench), Ok(Reply::Waits));
     clients.bench.restart();

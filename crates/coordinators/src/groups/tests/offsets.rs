@@ -19,7 +19,14 @@ fn commit(bench: &mut Bench, generation: i32, offset: i64) -> Result<usize, Reje
     let offsets =
         vec![(partition("t", 0), committed(offset, 1, at)), (partition("u", 3), committed(offset, 2, at))];
     let member = if generation < 0 { "" } else { "m" };
-    let commit = Commit { group: "g".into(), generation, member: member.into(), instance: None, offsets };
+    let commit = Commit {
+        group: "g".into(),
+        generation,
+        member: member.into(),
+        instance: None,
+        knows_epochs: true,
+        offsets,
+    };
     count(bench, Command::Commit(commit))
 }
 
