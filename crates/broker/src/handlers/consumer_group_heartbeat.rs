@@ -5,12 +5,13 @@ use std::time::Duration;
 use coordinators::groups::consumer::{Assignment, Assignor, Beat, Beaten, JOINS, LEAVES, LEAVES_FOR_A_WHILE};
 use coordinators::groups::{Command, Reply};
 use env::Random;
-use settings::BrokerOptions;
+use settings::{BrokerOptions, GroupConfig};
 use wire::consumer_group_heartbeat::{Assignment as Assigned, ResponseTopicPartitions};
 use wire::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode};
 
 use super::groups::{self, Group};
 use crate::error::Refusal;
+use crate::hosting::Cluster;
 use crate::request::Caller;
 use crate::topics::Topics;
 
@@ -22,16 +23,19 @@ pub async fn handle(
     caller: &Caller,
     groups: &groups::Coordinator,
     topics: &Topics,
+    cluster: &Cluster,
     options: &BrokerOptions,
     random: &dyn Random,
 ) -> ConsumerGroupHeartbeatResponse {
-    match beat(request, caller, groups, topics, options, random).await {
+    let config = cluster.groups().config(&request.group_id);
+    let most = options.group_consumer_members_max as usize;
+    match beat(request, caller, groups, topics, &config, most, random).await {
         Ok(told) => ConsumerGroupHeartbeatResponse {
             member_id: Some(told.member.into()),
             member_epoch: told.epoch,
             heartbeat_interval_ms: match told.epoch {
                 ..=LEAVES => 0,
-                _ => options.group_consumer_heartbeat_interval.as_millis() as i32,
+                _ => config.consumer_heartbeat_interval.as_millis() as i32,
             },
             assignment: told.assignment.map(assigned),
             ..Default::default()
@@ -49,7 +53,8 @@ async fn beat(
     caller: &Caller,
     groups: &groups::Coordinator,
     topics: &Topics,
-    options: &BrokerOptions,
+    config: &GroupConfig,
+    members_max: usize,
     random: &dyn Random,
 ) -> Result<Beaten, Refusal> {
     check(&request, caller).map_err(|why| Refusal::new(ErrorCode::InvalidRequest, why))?;
@@ -80,8 +85,8 @@ async fn beat(
         assignor: text(request.server_assignor),
         owned: request.topic_partitions.map(owned),
         image: topics.image(),
-        session_timeout: options.group_consumer_session_timeout,
-        members_max: options.group_consumer_members_max as usize,
+        session_timeout: config.consumer_session_timeout,
+        members_max,
     };
     let group = Group::of(groups, &request.group_id).await.map_err(Refusal::from)?;
     match group.decide(Command::ConsumerHeartbeat(command)).await.map_err(Refusal::from)? {

@@ -9,6 +9,7 @@ mod waiters;
 
 mod cluster;
 mod coordinator;
+mod group_configs;
 mod orphans;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
 pub use consumer_groups::assignment;
 pub use coordinator::Coordinator;
+pub use group_configs::GroupConfigs;
 pub use groups::{GroupHost, subscription};
 pub use host::{HostError, LoadError};
 pub use metadata::{Fate, TopicNames};

@@ -38,6 +38,8 @@ pub struct Options {
     pub initial_rebalance_delay: Duration,
     /// Session timeout under the newer protocol, for groups that nobody has told another yet.
     pub consumer_session_timeout: Duration,
+    /// The same for groups that have one of their own.
+    pub consumer_session_timeouts: Arc<BTreeMap<String, Duration>>,
     /// Offsets that nobody uses are forgotten after this.
     pub offsets_retention: Duration,
     /// How often they are looked for.
@@ -395,7 +397,9 @@ impl Groups {
                 records.push(Record::Classic { group: name.clone(), classic, is_durable: false });
             }
             if group.consumer.is_some() {
-                records.extend(consumer::started(self, name, self.options.consumer_session_timeout, now));
+                let own = self.options.consumer_session_timeouts.get(name);
+                let session_timeout = own.copied().unwrap_or(self.options.consumer_session_timeout);
+                records.extend(consumer::started(self, name, session_timeout, now));
             }
         }
         Decision::new(records, Reply::Done)

@@ -26,6 +26,7 @@ fn options() -> Options {
         members_max: 1000,
         initial_rebalance_delay: Duration::ZERO,
         consumer_session_timeout: Duration::from_secs(45),
+        consumer_session_timeouts: Arc::default(),
         offsets_retention: Duration::from_secs(7 * 24 * 3600),
         offsets_check_interval: Duration::from_secs(600),
     }
