@@ -315,6 +315,11 @@ fn metadata_log() -> LogConfig {
     LogConfig { delete: false, ..LogConfig::default() }
 }
 
+/// Kafka's "no limit" is the greatest number that there is.
+fn bytes_per_second(most: f64) -> Option<u64> {
+    (most < u64::MAX as f64).then_some(most.ceil() as u64)
+}
+
 /// Makes `config` keep at least what the one before it kept; says whether that changed it.
 fn keep_as_before(config: &mut LogConfig, before: &LogConfig) -> bool {
     // None is for ever.
@@ -426,6 +431,7 @@ impl Follower {
         self.shared.storage.tune_compaction(&CompactionOptions {
             interval: options.log_cleaner_backoff,
             map_bytes_max: options.log_cleaner_dedupe_bytes_max as usize,
+            io_bytes_per_second_max: bytes_per_second(options.log_cleaner_io_bytes_per_second_max),
         });
         *self.shared.settings.write() = Arc::new(settings);
     }

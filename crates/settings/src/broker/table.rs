@@ -120,9 +120,10 @@ broker_options! {
     /// Memory for the cleaner's map from keys to offsets.
     log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", Dynamic;
 
-    /// Most bytes a second that the cleaner reads and writes together.
+    /// Most bytes a second that the cleaner reads and writes together, on the average. It moves up to 1 MiB at once and
+    /// then rests as long as that may take, a day at the most.
     log_cleaner_io_bytes_per_second_max: f64 = "log.cleaner.io.max.bytes.per.second",
-        Kind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", Dynamic, not_yet;
+        Kind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", Dynamic;
 
     // ---- Requests and connections ----------------------------------------------------------------------------------
 
@@ -532,14 +533,14 @@ fn accepted() -> Vec<Setting> {
             int(0),
             "524288",
             Dynamic,
-            "Size of the cleaner's buffers in Kafka.",
+            "Size of the cleaner's buffers in Kafka. Levada reads up to 1 MiB at once and writes batch by batch.",
         ),
         accepted(
             "log.cleaner.io.buffer.load.factor",
             Kind::Double { min: 0.0, max: 1.0 },
             "0.9",
             Dynamic,
-            "Fill level of the cleaner's map in Kafka.",
+            "Fill level of the cleaner's map in Kafka. Levada counts 64 bytes a key, the map's free places among them.",
         ),
         accepted(
             "log.flush.offset.checkpoint.interval.ms",

@@ -29,6 +29,9 @@ use crate::site::Site;
 /// Bytes read in one step.
 const STEP_BYTES: usize = 1 << 20;
 
+/// Longest rest between two steps of a compaction, however few bytes a second it may move.
+const REST_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// A partition that is being compacted.
 pub(super) struct Compaction {
     partition: Arc<Partition>,
@@ -43,6 +46,8 @@ pub(super) struct Compaction {
     phase: Phase,
     bytes_before: u64,
     bytes_after: u64,
+    /// Read and written since the last step was paid for.
+    moved: u64,
 }
 
 enum Phase {
@@ -95,7 +100,9 @@ impl Keeper {
     /// Goes on with it.
     pub(super) fn step_compaction(&mut self, now: Timestamp) {
         let Some(mut compaction) = self.compaction.take() else { return };
-        match compaction.step(now, &self.site, &mut self.replaced) {
+        let stepped = compaction.step(now, &self.site, &mut self.replaced);
+        self.rest_after(std::mem::take(&mut compaction.moved));
+        match stepped {
             Ok(ControlFlow::Continue(())) => self.compaction = Some(compaction),
             Ok(ControlFlow::Break(())) => {
                 self.site.news.store(true, std::sync::atomic::Ordering::Release);
@@ -112,6 +119,14 @@ impl Keeper {
                 compaction.discard();
             }
         }
+    }
+
+    /// So many bytes were moved: nothing more is as long as they may take.
+    fn rest_after(&mut self, moved: u64) {
+        let Some(most) = self.site.compaction.lock().io_bytes_per_second_max else { return };
+        let share = most as f64 / self.site.options.shards.max(1) as f64;
+        let rest = Duration::try_from_secs_f64(moved as f64 / share).unwrap_or(REST_MAX).min(REST_MAX);
+        self.compaction_resumes = self.site.clock.monotonic() + rest;
     }
 
     /// Removes what a published checkpoint does not speak of any more.
@@ -211,6 +226,7 @@ impl Compaction {
             last_of_producers,
             bytes_before: 0,
             bytes_after: 0,
+            moved: 0,
         }
     }
 
@@ -252,6 +268,7 @@ impl Compaction {
         };
         // What was compacted before is only of interest for the transactions that reach into what was not.
         let bytes = read_batches(segment, next)?;
+        self.moved += bytes.len() as u64;
         for batch in batches(bytes) {
             let batch = batch.map_err(io::Error::other)?;
             let header = batch.header();
@@ -341,7 +358,9 @@ impl Compaction {
             up_to: self.map.end(),
         };
         let interval = self.config.index_interval_bytes;
-        for batch in batches(read_batches(source, output.next)?) {
+        let (bytes, written_before) = (read_batches(source, output.next)?, output.position);
+        self.moved += bytes.len() as u64;
+        for batch in batches(bytes) {
             let batch = batch.map_err(io::Error::other)?;
             output.next = batch.header().next_offset();
             match filter.judge(&batch, &mut self.transactions, site.options.compaction_batch_bytes_max) {
@@ -354,6 +373,7 @@ impl Compaction {
                 Fate::Goes => output.has_changed |= batch.header().record_count > 0,
             }
         }
+        self.moved += output.position - written_before;
         Ok(())
     }
 

@@ -268,6 +268,39 @@ fn a_map_that_is_too_small_for_all_does_it_piece_by_piece() {
 }
 
 #[test]
+fn it_takes_as_long_as_the_bytes_a_second_ask_and_goes_on_at_once_when_they_may_be_more() {
+    let mut bench = Bench::new(options());
+    bench.create(P, config());
+    let expected = fill(&mut bench, 200);
+    let complete = |bench: &Bench| {
+        let state = bench.partition(P).state.lock().segments.clone();
+        state[..state.len() - 1].iter().map(|segment| segment.facts().size).sum::<u64>()
+    };
+    // Read for the map, read again, and as much of it written as is left: at the most three times its size.
+    let bytes = complete(&bench);
+    let slow = |most| CompactionOptions { io_bytes_per_second_max: Some(most), ..options().compaction };
+    bench.storage.tune_compaction(&slow(bytes / 20));
+    let count = |bench: &Bench| bench.storage.metrics().compactions.value();
+    let mut seconds = 0;
+    while count(&bench) == 0 {
+        bench.advance(Duration::from_secs(1));
+        seconds += 1;
+        assert!(seconds <= 65, "it is slower than it should be");
+    }
+    assert!(seconds >= 38, "{seconds} s");
+    assert_eq!(newest(&read(&bench.partition(P))), expected);
+
+    let expected: BTreeMap<_, _> = expected.into_iter().chain(fill(&mut bench, 200)).collect();
+    bench.storage.tune_compaction(&slow(0));
+    passes(&mut bench, 3600);
+    assert_eq!(count(&bench), 1, "it rests");
+    bench.storage.tune_compaction(&options().compaction);
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(count(&bench), 2);
+    assert_eq!(newest(&read(&bench.partition(P))), expected);
+}
+
+#[test]
 fn offsets_by_time_are_right_after_compaction() {
     let mut bench = Bench::new(options());
     bench.create(P, config());
