@@ -21,7 +21,7 @@ use model::{Batch, Compression, Offset, ProducerEpoch, ProducerId, Timestamp};
 use super::Keeper;
 use crate::compaction::{Fate, Filter, KeyMap, Transactions};
 use crate::options::LogConfig;
-use crate::partition::Partition;
+use crate::partition::{Partition, Synced};
 use crate::producers::Marker;
 use crate::segment::{Facts, Known, Segment, SegmentRead};
 use crate::site::Site;
@@ -468,7 +468,7 @@ fn read_batches(segment: &Segment, next: Offset) -> io::Result<Bytes> {
 impl Partition {
     /// Puts a segment in the place of those that it was made of. Says no when they are not all there any more.
     fn replace(&self, old: &[Arc<Segment>], new: Arc<Segment>) -> bool {
-        let _writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         let mut state = self.state.lock();
         let at = state.segments.iter().position(|segment| Arc::ptr_eq(segment, &old[0]));
         let Some(at) = at.filter(|_| !state.deleted) else { return false };
@@ -477,8 +477,13 @@ impl Partition {
         if are_there < old.len() {
             return false;
         }
+        let facts = new.facts();
+        // The last of them may be the last that is synced; checkpoints say so by its base and size.
+        if old.iter().any(|segment| segment.base == writer.synced.segment) {
+            writer.synced = Synced { end: facts.end, segment: new.base, size: facts.size };
+        }
         // Memory still has what was there before: readers shall see what is left.
-        let end = new.facts().end;
+        let end = facts.end;
         while state.tail.front().is_some_and(|batch| batch.last < end) {
             state.tail.pop_front();
         }

@@ -32,6 +32,9 @@ use roll_up::RollUp;
 /// How often the disk's room is looked at while it matters.
 const TICK: Duration = Duration::from_secs(1);
 
+/// It is looked for something to compact no more often than this, though settings may ask for it.
+const COMPACTION_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 pub(crate) struct Keeper {
     pub site: Arc<Site>,
     partitions: Arc<Partitions>,
@@ -193,7 +196,7 @@ impl Keeper {
                 return Ok(true);
             }
         } else if self.site.options.compacts && clock >= self.compaction_due {
-            self.compaction_due = clock + self.site.compaction.lock().interval;
+            self.compaction_due = clock + self.site.compaction.lock().interval.max(COMPACTION_INTERVAL_MIN);
             if !self.site.disk_full.load(Ordering::Acquire) && self.begin_compaction(now) {
                 return Ok(true);
             }

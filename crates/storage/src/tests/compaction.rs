@@ -250,6 +250,60 @@ fn small_batches_are_brought_from_the_log_to_where_they_can_be_compacted() {
 }
 
 #[test]
+fn a_keeper_without_work_rests_although_settings_allow_it_no_rest() {
+    let mut bench = Bench::new(options());
+    let restless = CompactionOptions { interval: Duration::ZERO, ..options().compaction };
+    bench.storage.tune_compaction(&restless);
+    bench.create(P, config());
+    fill(&mut bench, 200);
+    passes(&mut bench, 20);
+    assert!(bench.storage.metrics().compactions.value() > 0);
+    assert!(bench.shards[0].rests_for() >= Duration::from_millis(10), "{:?}", bench.shards[0].rests_for());
+}
+
+/// The newest segment, brought from the log early, was never synced: a checkpoint knows the one before it as the last.
+#[test]
+fn a_crash_finds_what_a_compaction_made_of_the_last_segment_that_was_synced() {
+    for survival in [Survival::Nothing, Survival::Everything] {
+        let mut bench =
+            Bench::new(Options { wal_file_bytes: 1 << 20, wal_bytes_max: 4 << 20, ..small_options() });
+        // No entry of an index hides what stands between two batches.
+        let config = LogConfig { index_interval_bytes: 1 << 20, ..config() };
+        bench.create(P, config.clone());
+        let mut expected = fill(&mut bench, 60);
+        passes(&mut bench, 40);
+        {
+            let partition = bench.partition(P);
+            let segments = partition.state.lock().segments.clone();
+            let synced = partition.writer.lock().synced;
+            let before_last = segments[segments.len() - 2].clone();
+            assert_eq!(before_last.facts().generation, 1, "it was compacted");
+            assert_eq!((synced.segment, synced.end), (before_last.base, before_last.facts().end));
+        }
+        // Whoever goes on writing may do so where the other ends.
+        bench.wait(bench.storage.configure(P, LogConfig { segment_bytes: 1 << 20, ..config })).unwrap();
+        let found = read(&bench.partition(P));
+        bench.disk.crash(survival);
+        let mut bench = bench.open_again();
+        assert_eq!(read(&bench.partition(P)), found);
+        assert!(bench.partition(P).state.lock().damage.is_none());
+        // A large batch that goes straight into a segment is found again, too.
+        let at = bench.clock_now();
+        let large: Vec<(u64, Option<u64>)> = (0..50).map(|key| (key, Some(key))).collect();
+        bench.append(P, keyed(at, Compression::None, &large)).unwrap();
+        let found = read(&bench.partition(P));
+        bench.disk.crash(Survival::Nothing);
+        let bench = bench.open_again();
+        assert_eq!(read(&bench.partition(P)), found);
+        // So it is when nothing is left in the log and in memory.
+        let bench = bench.reopen();
+        assert_eq!(read(&bench.partition(P)), found);
+        expected.extend(large.iter().map(|(key, number)| (format!("key-{key}"), *number)));
+        assert_eq!(newest(&found), expected);
+    }
+}
+
+#[test]
 fn a_map_that_is_too_small_for_all_does_it_piece_by_piece() {
     let map_bytes_max = 16 * crate::compaction::ENTRY_BYTES;
     let mut bench = Bench::new(options());
