@@ -44,6 +44,8 @@ pub(super) struct Compaction {
     transactions: Transactions,
     last_of_producers: BTreeMap<ProducerId, (Option<Offset>, ProducerEpoch)>,
     phase: Phase,
+    /// Something that was to be replaced was gone already: what this has seen is not what there is.
+    is_outrun: bool,
     bytes_before: u64,
     bytes_after: u64,
     /// Read and written since the last step was paid for.
@@ -224,6 +226,7 @@ impl Compaction {
             sources,
             compacted_end: start,
             last_of_producers,
+            is_outrun: false,
             bytes_before: 0,
             bytes_after: 0,
             moved: 0,
@@ -245,8 +248,7 @@ impl Compaction {
             Phase::Writing { first, output: None } => {
                 let first = *first;
                 if first == self.sources.len() || self.sources[first].base >= self.map.end() {
-                    let mut state = self.partition.state.lock();
-                    state.compacted_end = state.compacted_end.max(self.map.end());
+                    self.end();
                     return Ok(ControlFlow::Break(()));
                 }
                 let output = self.begin_output(first, site)?;
@@ -257,6 +259,17 @@ impl Compaction {
                 self.write(now, site, replaced)?;
                 Ok(ControlFlow::Continue(()))
             }
+        }
+    }
+
+    /// Everything is in its place.
+    fn end(&mut self) {
+        let emptied = self.transactions.take_emptied();
+        let mut state = self.partition.state.lock();
+        state.compacted_end = state.compacted_end.max(self.map.end());
+        if !emptied.is_empty() && !self.is_outrun {
+            state.producers.forget_aborted(&emptied);
+            state.aborted_forgotten += 1;
         }
     }
 
@@ -413,7 +426,10 @@ impl Compaction {
                 Ok(())
             }
             // Retention was faster.
-            false => fresh.remove(),
+            false => {
+                self.is_outrun = true;
+                fresh.remove()
+            }
         }
     }
 

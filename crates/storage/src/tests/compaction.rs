@@ -354,6 +354,108 @@ fn it_takes_as_long_as_the_bytes_a_second_ask_and_goes_on_at_once_when_they_may_
     assert_eq!(newest(&read(&bench.partition(P))), expected);
 }
 
+/// Batches of producer 7 with records, and its markers, by base offset.
+fn of_producer_7(partition: &Partition) -> (Vec<Offset>, Vec<Offset>) {
+    let (mut data, mut markers) = (Vec::new(), Vec::new());
+    let offsets = partition.offsets();
+    let mut from = offsets.log_start;
+    while from < offsets.high_watermark {
+        let read = partition.read(from, 2000, offsets.high_watermark).expect("the partition is readable");
+        for batch in batches(read.chunks.concat().into()).map(Result::unwrap) {
+            let header = batch.header();
+            if header.producer_id == ProducerId(7) && header.record_count > 0 {
+                let found = if header.attributes.is_control() { &mut markers } else { &mut data };
+                found.push(header.base_offset);
+            }
+            from = header.next_offset();
+        }
+    }
+    (data, markers)
+}
+
+#[test]
+fn an_aborted_transaction_is_forgotten_when_its_records_are_gone_and_its_marker_later() {
+    let mut bench = Bench::new(options());
+    bench.create(P, config());
+    let at = bench.clock_now();
+    let of_7 = |sequence: i32| {
+        BatchBuilder::new(Compression::None)
+            .producer(ProducerId(7), ProducerEpoch(1), sequence)
+            .transactional()
+    };
+    for number in 0..3 {
+        let mut data = of_7(number);
+        let key = format!("aborted-{number}");
+        data.push(NewRecord {
+            timestamp: at,
+            key: Some(key.as_bytes()),
+            value: Some(&[b'0'; 100]),
+            headers: &[],
+        });
+        bench.append(P, data.build()).unwrap();
+        let mut marker = of_7(-1).control();
+        let (key, value) = ([0; 4], [0; 6]);
+        marker.push(NewRecord { timestamp: at, key: Some(&key), value: Some(&value), headers: &[] });
+        bench.append(P, marker.build()).unwrap();
+        fill(&mut bench, 40);
+    }
+    let told = |bench: &Bench| bench.partition(P).aborted_transactions(Offset::ZERO, Offset(i64::MAX)).len();
+    let (data, markers) = of_producer_7(&bench.partition(P));
+    assert_eq!((data.len(), markers.len(), told(&bench)), (3, 3, 3));
+    bench.advance(Duration::from_secs(5));
+    let forgotten = bench.partition(P).aborted_forgotten();
+    let (data, markers) = of_producer_7(&bench.partition(P));
+    assert_eq!((data.len(), markers.len(), told(&bench)), (0, 3, 0), "nobody need pass over anything");
+    assert!(forgotten > 0);
+    // Their days are counted from the next pass on.
+    for _ in 0..3 {
+        fill(&mut bench, 60);
+        passes(&mut bench, 61);
+    }
+    assert_eq!(of_producer_7(&bench.partition(P)).1.len(), 0);
+    bench.disk.crash(Survival::Nothing);
+    let bench = bench.open_again();
+    assert_eq!((of_producer_7(&bench.partition(P)), told(&bench)), ((vec![], vec![]), 0));
+}
+
+/// A crash gives back records and what readers must know of them together.
+#[test]
+fn wherever_it_crashes_who_reads_aborted_records_is_told_that_they_are() {
+    let run = |steps: usize| {
+        let mut bench = Bench::new(options());
+        bench.create(P, config());
+        let mut data =
+            BatchBuilder::new(Compression::None).producer(ProducerId(7), ProducerEpoch(1), 0).transactional();
+        data.push(NewRecord { key: Some(b"aborted"), value: Some(&[b'0'; 100]), ..NewRecord::default() });
+        bench.append(P, data.build()).unwrap();
+        let mut marker = BatchBuilder::new(Compression::None)
+            .producer(ProducerId(7), ProducerEpoch(1), -1)
+            .transactional()
+            .control();
+        marker.push(NewRecord { key: Some(&[0; 4]), value: Some(&[0; 6]), ..NewRecord::default() });
+        bench.append(P, marker.build()).unwrap();
+        fill(&mut bench, 80);
+        let told =
+            |bench: &Bench| !bench.partition(P).aborted_transactions(Offset::ZERO, Offset(9)).is_empty();
+        bench.clock.advance(Duration::from_secs(6));
+        for _ in 0..steps {
+            let now = bench.clock_now();
+            if !bench.shards[0].step(now) {
+                return false;
+            }
+            let is_there = !of_producer_7(&bench.partition(P)).0.is_empty();
+            assert!(!is_there || told(&bench), "after {steps} steps");
+        }
+        bench.disk.crash(Survival::Nothing);
+        let bench = bench.open_again();
+        let is_there = !of_producer_7(&bench.partition(P)).0.is_empty();
+        assert!(!is_there || told(&bench), "after {steps} steps and a crash");
+        true
+    };
+    let steps = (1..500).take_while(|steps| run(*steps)).count();
+    assert!((10..400).contains(&steps), "{steps}");
+}
+
 #[test]
 fn offsets_by_time_are_right_after_compaction() {
     let mut bench = Bench::new(options());
