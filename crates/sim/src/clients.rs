@@ -258,11 +258,17 @@ pub async fn administrate(network: Network, memory: Memory, clock: Arc<dyn Clock
 /// Makes sure that the topics are there; `false` where the broker cannot be asked.
 pub async fn create_topics(network: &Network) -> bool {
     for topic in TOPICS {
-        if !create_topic(network, topic, PARTITIONS, Vec::new()).await {
+        // One segment each: many would only make the run slower.
+        let whole = config("segment.ms", "604800000");
+        if !create_topic(network, topic, PARTITIONS, vec![whole]).await {
             return false;
         }
     }
     true
+}
+
+pub fn config(name: &str, value: &str) -> CreatableTopicConfig {
+    CreatableTopicConfig { name: name.into(), value: Some(value.into()), ..Default::default() }
 }
 
 /// Makes sure that a topic is there; `false` where the broker cannot be asked.

@@ -61,12 +61,7 @@ impl Keeping {
             ("delete.retention.ms", millis(self.tombstones)),
             ("retention.ms", millis(self.retention)),
         ];
-        let config = |(name, value): (&str, String)| CreatableTopicConfig {
-            name: name.into(),
-            value: Some(value.as_str().into()),
-            ..Default::default()
-        };
-        configs.into_iter().map(config).collect()
+        configs.iter().map(|(name, value)| clients::config(name, value)).collect()
     }
 }
 
@@ -218,7 +213,7 @@ pub async fn read(network: Network, memory: Memory, clock: Arc<dyn Clock>) {
                 );
                 memory.note(&*clock, &what);
             }
-            tokio::time::sleep(Duration::from_millis(memory.random.below(40))).await;
+            tokio::time::sleep(Duration::from_millis(memory.random.below(60))).await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -24,8 +24,8 @@ use crate::{Options, Report};
 /// How much too fast the days of a hasty clock go by.
 const HASTE: u32 = 20;
 
-/// One life in three has its power cut within so many operations of the disk.
-const OPERATIONS: u64 = 400;
+/// One life in three has its power cut within so many operations of the disk: while it starts, or any time.
+const OPERATIONS: [u64; 2] = [400, 4000];
 
 /// A power cut comes after at most this long, if nothing else ends an incarnation.
 const LIFE_MS: u64 = 1500;
@@ -124,7 +124,8 @@ impl Life<'_> {
         let Life { options, disk, memory, ref clock, last, .. } = *self;
         let random = &memory.random;
         if !last && random.chance(3) {
-            disk.crash_at(1 + random.below(OPERATIONS));
+            let most = OPERATIONS[random.below(OPERATIONS.len() as u64) as usize];
+            disk.crash_at(1 + random.below(most));
         }
         let lying = Arc::new(AtomicBool::new(false));
         let Some((storage, broker)) = self.open(lying.clone()).await else { return Lived::default() };
@@ -246,6 +247,9 @@ fn settings(random: &SeededRandom) -> BrokerSettings {
         ("group.min.session.timeout.ms", &session),
         ("group.consumer.session.timeout.ms", &session),
         ("group.consumer.heartbeat.interval.ms", "40"),
+        // What sets nothing of its own: groups are kept in a compacted topic.
+        ("log.roll.ms", "300"),
+        ("log.cleaner.min.cleanable.ratio", "0.2"),
         ("log.cleaner.backoff.ms", &backoff),
         ("log.cleaner.io.max.bytes.per.second", rate),
     ])

@@ -114,7 +114,7 @@ broker_options! {
     /// Whether compacted topics are cleaned at all.
     log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly;
 
-    /// How long the cleaner rests when there is nothing to clean.
+    /// How long the cleaner rests when there is nothing to clean; 10 ms at the least.
     log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", Dynamic;
 
     /// Memory for the cleaner's map from keys to offsets.
