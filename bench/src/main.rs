@@ -132,7 +132,7 @@ fn measure_groups(arguments: &Arguments) -> anyhow::Result<()> {
 fn measure_events(arguments: &Arguments) -> anyhow::Result<()> {
     let mut results = Results::default();
     for run in 0..arguments.runs {
-        let mut server = Server::start(System::Levada, Mode::Fsync, arguments)?;
+        let server = Server::start(System::Levada, Mode::Fsync, arguments)?;
         for (clients, appends) in [(1, 2_000), (16, 20_000), (256, 60_000), (1_024, 60_000)] {
             let category = format!("bench{run}-{clients}");
             events::append(&server.http, &category, 1, 1)?;

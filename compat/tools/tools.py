@@ -103,8 +103,8 @@ def topics(tools):
 
 
 def configs(tools):
-    """`kafka-configs`: topics and brokers, described, changed and set back"""
-    run = lambda *arguments: tools.run("kafka.admin.ConfigCommand", "--bootstrap-server", tools.bootstrap, *arguments)
+    """`kafka-configs`: topics, brokers and groups, described, changed and set back"""
+    run = lambda *arguments, **more: tools.run("kafka.admin.ConfigCommand", "--bootstrap-server", tools.bootstrap, *arguments, **more)
     tools.tool("TopicCommand", "--create", "--topic", "tools-configs")
     topic = ("--entity-type", "topics", "--entity-name", "tools-configs")
     run("--alter", *topic, "--add-config", "retention.ms=7200000,cleanup.policy=[compact,delete]")
@@ -117,9 +117,17 @@ def configs(tools):
     dynamic = run("--describe", *brokers)
     run("--alter", *brokers, "--delete-config", "log.cleaner.backoff.ms")
     assert "log.cleaner.backoff.ms=300" in dynamic, dynamic
+    group = ("--entity-type", "groups", "--entity-name", "tools-configs")
+    run("--alter", *group, "--add-config", "consumer.session.timeout.ms=50000,consumer.heartbeat.interval.ms=6000")
+    session = run("--describe", "--entity-type", "groups")
+    refused = run("--alter", *group, "--add-config", "consumer.session.timeout.ms=1", may_fail=True)
+    run("--alter", *group, "--delete-config", "consumer.session.timeout.ms,consumer.heartbeat.interval.ms")
+    none = run("--describe", "--entity-type", "groups")
+    assert "consumer.session.timeout.ms=50000" in session and "greater than or equal to group.consumer.min.session.timeout.ms" in refused, session + refused
+    assert "consumer." not in none, none
     # Levada names log.retention.hours behind retention.ms, as it does for log.retention.ms; Kafka stops at what is not set.
     changed = changed.replace(", DEFAULT_CONFIG:log.retention.hours=168", "")
-    return [words(text, setting) for text, setting in ((changed, "cleanup"), (changed, "retention"), (back, "cleanup"), (dynamic, "log"))]
+    return [words(text, setting) for text, setting in ((changed, "cleanup"), (changed, "retention"), (back, "cleanup"), (dynamic, "log"), (session, "consumer"), (none, "consumer"))]
 
 
 def console(tools):

@@ -401,7 +401,8 @@ pub enum ConfigCommand {
     #[command(after_help = "Examples:
   levada config get                                    what somebody has set
   levada config get log.retention.ms num.partitions
-  levada config get --all --format json")]
+  levada config get --all --format json
+  levada config get --group billing --all              what counts for a consumer group")]
     Get {
         /// Names of settings [default: those that are not at their defaults]
         #[arg(value_name = "NAME")]
@@ -412,6 +413,9 @@ pub enum ConfigCommand {
         /// The broker whose settings these are [default: the first of the cluster]
         #[arg(long, value_name = "NUMBER")]
         broker_id: Option<i32>,
+        /// The settings of this consumer group instead, whether it exists or not
+        #[arg(long, value_name = "GROUP", conflicts_with = "broker_id")]
+        group: Option<String>,
         /// Form of the output
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -422,6 +426,7 @@ pub enum ConfigCommand {
     #[command(after_help = "Examples:
   levada config set log.retention.ms=86400000
   levada config set --unset log.retention.ms
+  levada config set --group billing consumer.session.timeout.ms=60000
 
 Those that docs/configuration.md marks as dynamic can be changed; the others with a restart.")]
     Set {
@@ -434,6 +439,9 @@ Those that docs/configuration.md marks as dynamic can be changed; the others wit
         /// Only for this broker [default: for all of the cluster]
         #[arg(long, value_name = "NUMBER")]
         broker_id: Option<i32>,
+        /// The settings of this consumer group instead, whether it exists or not
+        #[arg(long, value_name = "GROUP", conflicts_with = "broker_id")]
+        group: Option<String>,
         #[command(flatten)]
         broker: BrokerArgs,
     },

@@ -136,6 +136,10 @@ pub fn of_cluster(error: crate::hosting::ClusterError) -> Refusal {
             }
             Reject::UnknownTopic => ErrorCode::UnknownTopicOrPartition.into(),
             Reject::InvalidPartitions(why) => Refusal::new(ErrorCode::InvalidPartitions, why),
+            Reject::TooManyConfiguredGroups => {
+                let most = coordinators::metadata::CONFIGURED_GROUPS_MAX;
+                Refusal::new(ErrorCode::PolicyViolation, format!("{most} groups have configs: no more can"))
+            }
         },
         HostError::Append(error) => error.into(),
         error => Refusal::new(ErrorCode::KafkaStorageError, error.to_string()),

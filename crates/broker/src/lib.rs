@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::handlers::fetch::sessions::Sessions;
-use crate::hosting::{Cluster, Coordinator, Waiters};
+use crate::hosting::{Cluster, Coordinator, GroupConfigs, Waiters};
 pub use crate::hosting::{Fate, LoadError, TopicNames};
 use crate::metrics::Metrics;
 use crate::net::memory::MemoryBudget;
@@ -99,7 +99,7 @@ impl Broker {
                 topics.clone(),
                 cluster.clone(),
                 clock.clone(),
-                Groups::new(group_options(&options)),
+                Groups::new(group_options(&options, cluster.groups())),
             ),
             transactional_ids: Coordinator::new(
                 TRANSACTIONS_TOPIC,
@@ -198,13 +198,14 @@ impl Broker {
     }
 }
 
-fn group_options(options: &BrokerOptions) -> groups::Options {
+fn group_options(options: &BrokerOptions, configs: &GroupConfigs) -> groups::Options {
     groups::Options {
         session_timeout_min: options.group_session_timeout_min,
         session_timeout_max: options.group_session_timeout_max,
         members_max: options.group_members_max as usize,
         initial_rebalance_delay: options.group_initial_rebalance_delay,
-        consumer_session_timeout: options.group_consumer_session_timeout,
+        consumer_session_timeout: configs.default().consumer_session_timeout,
+        consumer_session_timeouts: Arc::new(configs.session_timeouts()),
         consumer_members_max: options.group_consumer_members_max as usize,
         migration: match options.group_consumer_migration {
             GroupMigration::Disabled => Migration::Disabled,

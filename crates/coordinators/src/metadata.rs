@@ -1,4 +1,5 @@
-//! Cluster metadata: topics, their partitions and configs, broker-wide dynamic configs, producer id blocks.
+//! Cluster metadata: topics, their partitions and configs, broker-wide dynamic configs, groups' configs, producer id
+//! blocks.
 //!
 //! Lives in `__cluster_metadata`, in the record formats of KRaft (KIP-631).
 
@@ -13,6 +14,9 @@ mod tests;
 /// Longest topic name that Kafka takes, in characters.
 pub const TOPIC_NAME_LENGTH_MAX: usize = 249;
 
+/// Most groups that have configs of their own.
+pub const CONFIGURED_GROUPS_MAX: usize = 100_000;
+
 /// How many producer ids one durable allocation reserves (KIP-730).
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 
@@ -24,6 +28,8 @@ pub struct Metadata {
     metric_names: BTreeMap<String, String>,
     /// By the broker's id, or "" for all brokers.
     broker_configs: BTreeMap<String, BTreeMap<String, String>>,
+    /// Only what was set on a group itself; no group without any.
+    group_configs: BTreeMap<String, BTreeMap<String, String>>,
     next_producer_id: i64,
     lost_records: i64,
 }
@@ -68,6 +74,8 @@ pub enum Resource {
     Topic(String),
     /// By id, or "" for all brokers.
     Broker(String),
+    /// Whether there is such a group or not.
+    Group(String),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -113,6 +121,8 @@ pub enum Reject {
     },
     UnknownTopic,
     InvalidPartitions(String),
+    /// [`CONFIGURED_GROUPS_MAX`] groups have configs.
+    TooManyConfiguredGroups,
 }
 
 impl Machine for Metadata {
@@ -149,8 +159,14 @@ impl Machine for Metadata {
                 ))
             }
             Command::SetConfigs { resource, changes } => {
-                if let Resource::Topic(name) = &resource {
-                    self.topic(name).ok_or(Reject::UnknownTopic)?;
+                match &resource {
+                    Resource::Topic(name) => drop(self.topic(name).ok_or(Reject::UnknownTopic)?),
+                    Resource::Group(name) if !self.group_configs.contains_key(name) => {
+                        if self.group_configs.len() >= CONFIGURED_GROUPS_MAX {
+                            return Err(Reject::TooManyConfiguredGroups);
+                        }
+                    }
+                    Resource::Group(_) | Resource::Broker(_) => {}
                 }
                 let set = |(name, value)| Record::ConfigSet { resource: resource.clone(), name, value };
                 Ok(Decision::new(changes.into_iter().map(set).collect(), Reply::Done))
@@ -192,11 +208,17 @@ impl Machine for Metadata {
                 let configs = match resource {
                     Resource::Topic(topic) => self.topics.get_mut(topic).map(|topic| &mut topic.configs),
                     Resource::Broker(broker) => Some(self.broker_configs.entry(broker.clone()).or_default()),
+                    Resource::Group(group) => Some(self.group_configs.entry(group.clone()).or_default()),
                 };
                 match (configs, value) {
                     (Some(configs), Some(value)) => drop(configs.insert(name.clone(), value.clone())),
                     (Some(configs), None) => drop(configs.remove(name)),
                     (None, _) => {}
+                }
+                if let Resource::Group(group) = resource
+                    && self.group_configs.get(group).is_some_and(BTreeMap::is_empty)
+                {
+                    self.group_configs.remove(group);
                 }
             }
             Record::ProducerIdsAllocated { next } => self.next_producer_id = *next,
@@ -235,6 +257,11 @@ impl Metadata {
     pub fn broker_configs(&self, broker: &str) -> impl Iterator<Item = (&str, &str)> {
         let configs = self.broker_configs.get(broker).into_iter().flatten();
         configs.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// What was set on groups themselves, by the group's name.
+    pub fn group_configs(&self) -> &BTreeMap<String, BTreeMap<String, String>> {
+        &self.group_configs
     }
 
     fn create(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::broker::{self, BrokerSettings, Scope};
 use crate::kind::{self, Kind};
-use crate::topic::{self, TopicOverrides};
+use crate::overrides::{Overrides, Resource};
 use crate::{Setting, Update};
 
 /// What to do with one setting (IncrementalAlterConfigs).
@@ -65,13 +65,13 @@ pub enum Refusal {
     Config(String),
 }
 
-impl TopicOverrides {
-    /// The settings of a topic that is being created.
+impl<R: Resource> Overrides<R> {
+    /// The settings of a resource that is being created.
     pub fn create<'a>(
         configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
         broker: &BrokerSettings,
-    ) -> Result<TopicOverrides, Refusal> {
-        TopicOverrides::default().replace(configs, broker)
+    ) -> Result<Self, Refusal> {
+        Self::default().replace(configs, broker)
     }
 
     /// AlterConfigs: these settings, and no others.
@@ -79,11 +79,11 @@ impl TopicOverrides {
         &self,
         configs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
         broker: &BrokerSettings,
-    ) -> Result<TopicOverrides, Refusal> {
+    ) -> Result<Self, Refusal> {
         let mut values = BTreeMap::new();
         let mut nulls = Vec::new();
         for (name, value) in configs {
-            let setting = topic_setting(name)?;
+            let setting = own_setting::<R>(name)?;
             match value {
                 Some(value) => {
                     let value = setting.kind.normalise(setting.name, value).map_err(Refusal::Config)?;
@@ -94,30 +94,30 @@ impl TopicOverrides {
         }
         if !nulls.is_empty() {
             return Err(Refusal::Config(format!(
-                "Null value not supported for topic configs: {}",
+                "Null value not supported for {} configs: {}",
+                R::NOUN,
                 nulls.join(", ")
             )));
         }
-        let changed = TopicOverrides(values);
-        changed.check_together(broker).map_err(Refusal::Config)?;
+        let changed = Self::new(values);
+        R::check_together(&changed, broker).map_err(Refusal::Config)?;
         Ok(changed)
     }
 
     /// IncrementalAlterConfigs: all of the changes, or none.
-    pub fn alter(&self, changes: &[Change<'_>], broker: &BrokerSettings) -> Result<TopicOverrides, Refusal> {
+    pub fn alter(&self, changes: &[Change<'_>], broker: &BrokerSettings) -> Result<Self, Refusal> {
         check_request(changes)?;
-        let mut values = self.0.clone();
+        let mut values = self.values.clone();
         for change in changes {
-            if change.operation == Operation::Delete && topic::find(change.name).is_none() {
+            if change.operation == Operation::Delete && R::find(change.name).is_none() {
                 continue;
             }
-            let setting = topic_setting(change.name)?;
-            let present =
-                topic::find(change.name).map(|line| line.effective(self, broker)).unwrap_or_default();
+            let setting = own_setting::<R>(change.name)?;
+            let present = R::find(change.name).map(|line| line.effective(self, broker)).unwrap_or_default();
             apply(setting, change, &present, &mut values)?;
         }
-        let changed = TopicOverrides(values);
-        changed.check_together(broker).map_err(Refusal::Config)?;
+        let changed = Self::new(values);
+        R::check_together(&changed, broker).map_err(Refusal::Config)?;
         Ok(changed)
     }
 }
@@ -152,10 +152,10 @@ impl BrokerSettings {
     }
 }
 
-fn topic_setting(name: &str) -> Result<&'static Setting, Refusal> {
-    topic::find(name).map(|line| &line.setting).ok_or_else(|| {
-        let near = topic::suggest(name).map(|near| format!("; did you mean {near}?"));
-        Refusal::Config(format!("Unknown topic config name: {name}{}", near.unwrap_or_default()))
+fn own_setting<R: Resource>(name: &str) -> Result<&'static Setting, Refusal> {
+    R::find(name).map(|line| &line.setting).ok_or_else(|| {
+        let near = R::suggest(name).map(|near| format!("; did you mean {near}?"));
+        Refusal::Config(format!("Unknown {} config name: {name}{}", R::NOUN, near.unwrap_or_default()))
     })
 }
 

@@ -1,5 +1,6 @@
 //! Settings of the process: three layers of text over one table.
 
+mod groups;
 mod migration;
 mod table;
 
@@ -234,6 +235,7 @@ impl BrokerSettings {
             ("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
             ("group.consumer.min.session.timeout.ms", "group.consumer.max.session.timeout.ms"),
             ("group.consumer.min.heartbeat.interval.ms", "group.consumer.max.heartbeat.interval.ms"),
+            ("group.consumer.min.assignment.interval.ms", "group.consumer.max.assignment.interval.ms"),
             ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
             ("message.max.bytes", "socket.request.max.bytes"),
         ];

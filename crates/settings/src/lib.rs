@@ -5,7 +5,8 @@
 //! place that knows a default; DescribeConfigs, the manual (`docs/configuration.md`) and the typed structs that the
 //! broker works with are all made from them.
 //!
-//! Start reading at [`broker`] (settings of the process) and [`topic`] (settings of one topic); [`load`] says who wins.
+//! Start reading at [`broker`] (settings of the process) and [`topic`] (settings of one topic; those of a [`group`] are
+//! alike); [`load`] says who wins.
 
 /// What a table's line may end with: nothing, or `not_yet` where nothing acts on the setting yet.
 macro_rules! effect {
@@ -20,16 +21,19 @@ macro_rules! effect {
 pub mod alter;
 pub mod broker;
 pub mod describe;
+pub mod group;
 pub mod kind;
 pub mod listener;
 pub mod load;
 pub mod manual;
+pub mod overrides;
 pub mod topic;
 mod typed;
 
 pub use alter::{Change, Operation, Refusal};
 pub use broker::{BrokerOptions, BrokerSettings, GroupMigration};
 pub use describe::{Described, Source, Synonym};
+pub use group::{GroupConfig, GroupOverrides};
 pub use kind::{ConfigType, Kind};
 pub use listener::Listener;
 pub use topic::{Cleanup, Compression, TimestampType, TopicConfig, TopicOverrides};

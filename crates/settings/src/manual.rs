@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use crate::broker;
+use crate::group;
+use crate::overrides::OwnSetting;
 use crate::topic;
 use crate::{Effect, Setting, Update};
 
@@ -45,6 +47,15 @@ Set on one topic: `levada topic create orders --set retention.ms=86400000`, `lev
 Where a topic does not set it, the broker setting named beside it counts.
 ";
 
+const GROUP_HEAD: &str = "
+## Group settings
+
+Set on one consumer group of the newer protocol (KIP-848), whether it exists yet or not: `levada config set --group
+billing consumer.session.timeout.ms=60000`, or any Kafka tool. A value must lie within the broker's bounds,
+`group.consumer.min.…` and `group.consumer.max.…`; one that no longer does, because they were changed, counts as the
+nearest that does. Kafka's settings of share groups and of streams groups are unknown here, as those groups are.
+";
+
 /// The whole page.
 pub fn page() -> String {
     let mut page = HEAD.to_owned();
@@ -53,14 +64,20 @@ pub fn page() -> String {
     section(&mut page, "Broker settings of Levada's own", &own);
     section(&mut page, "Broker settings under Kafka's names", &kafka);
     page.push_str(TOPIC_HEAD);
-    for line in topic::table() {
+    own_settings(&mut page, topic::table());
+    page.push_str(GROUP_HEAD);
+    own_settings(&mut page, group::table());
+    page
+}
+
+fn own_settings(page: &mut String, lines: &[OwnSetting]) {
+    for line in lines {
         let default = match line.synonym {
             Some(synonym) => format!("default: `{synonym}`"),
             None => format!("default: {}", shown(line.setting.default)),
         };
-        entry(&mut page, &line.setting, &default, None);
+        entry(page, &line.setting, &default, None);
     }
-    page
 }
 
 fn section(page: &mut String, title: &str, settings: &[&Setting]) {

@@ -6,98 +6,49 @@
 
 mod table;
 
-use std::collections::BTreeMap;
-
 #[cfg(test)]
 pub(crate) use table::FIELDS;
-pub use table::{TopicConfig, TopicSetting};
+pub use table::TopicConfig;
 
 use crate::broker::BrokerSettings;
-use crate::describe::{Described, Source, Synonym};
-use crate::nearest;
+use crate::describe::Source;
+use crate::overrides::{Overrides, OwnSetting, Resource};
 use crate::typed::Typed;
 
+/// The kind of resource that this is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topic;
+
+/// What one topic sets itself, checked and in the one form in which values are stored.
+pub type TopicOverrides = Overrides<Topic>;
+
 /// All topic settings, by name.
-pub fn table() -> &'static [TopicSetting] {
+pub fn table() -> &'static [OwnSetting] {
     table::all()
 }
 
 /// The line of the table for `name`.
-pub fn find(name: &str) -> Option<&'static TopicSetting> {
-    let table = table();
-    table.binary_search_by(|line| line.setting.name.cmp(name)).ok().map(|at| &table[at])
+pub fn find(name: &str) -> Option<&'static OwnSetting> {
+    Topic::find(name)
 }
 
-/// The known name that looks most like `wrong`.
-pub fn suggest(wrong: &str) -> Option<&'static str> {
-    nearest(wrong, table().iter().map(|line| line.setting.name))
-}
+impl Resource for Topic {
+    const NOUN: &'static str = "topic";
+    const SOURCE: Source = Source::Topic;
 
-/// What one topic sets itself, checked and in the one form in which values are stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TopicOverrides(pub(crate) BTreeMap<&'static str, String>);
-
-impl TopicOverrides {
-    /// Takes stored values back. Names and values that this version does not take are left out and named in the
-    /// second answer, so that they can be logged: they must not keep a topic from being served.
-    pub fn restore<'a>(
-        stored: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> (TopicOverrides, Vec<String>) {
-        let mut refused = Vec::new();
-        let mut values = BTreeMap::new();
-        for (name, value) in stored {
-            let checked = find(name)
-                .ok_or_else(|| format!("Unknown topic config name: {name}"))
-                .and_then(|line| Ok((line.setting.name, line.setting.kind.normalise(name, value)?)));
-            match checked {
-                Ok((name, value)) => drop(values.insert(name, value)),
-                Err(why) => refused.push(why),
-            }
-        }
-        (TopicOverrides(values), refused)
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.0.iter().map(|(name, value)| (*name, value.as_str()))
-    }
-
-    pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The answer to DescribeConfigs for the topic: every setting.
-    pub fn describe(&self, broker: &BrokerSettings) -> Vec<Described> {
+    fn table() -> &'static [OwnSetting] {
         table()
-            .iter()
-            .map(|line| {
-                let setting = &line.setting;
-                let own = self.value(setting.name).map(|value| Synonym {
-                    name: setting.name,
-                    value: Some(value.to_owned()),
-                    source: Source::Topic,
-                });
-                let inherited = line.synonym.map(|name| broker.synonyms(name)).unwrap_or_default();
-                let value = Some(line.effective(self, broker));
-                let synonyms = own.into_iter().chain(inherited).collect();
-                Described::new(setting.name, setting.kind, false, value, synonyms, setting.documentation())
-            })
-            .collect()
     }
 
-    /// What no single value can tell, in Kafka's words.
-    pub(crate) fn check_together(&self, broker: &BrokerSettings) -> Result<(), String> {
-        let number = |name: &str| find(name).map_or(0, |line| i64::read(name, &line.effective(self, broker)));
+    fn check_together(own: &TopicOverrides, broker: &BrokerSettings) -> Result<(), String> {
+        let number = |name: &str| find(name).map_or(0, |line| i64::read(name, &line.effective(own, broker)));
         let (least, most) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"));
         if least > most {
             return Err(format!(
                 "conflict topic config setting min.compaction.lag.ms ({least}) > max.compaction.lag.ms ({most})"
             ));
         }
-        if self.value("remote.storage.enable") == Some("true") {
+        if own.value("remote.storage.enable") == Some("true") {
             return Err(
                 "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with \
                         remote log storage."
@@ -105,35 +56,6 @@ impl TopicOverrides {
             );
         }
         Ok(())
-    }
-}
-
-impl TopicSetting {
-    /// The value that counts, as text and in the topic setting's own unit.
-    pub(crate) fn effective(&self, topic: &TopicOverrides, broker: &BrokerSettings) -> String {
-        if let Some(own) = topic.value(self.setting.name) {
-            return own.to_owned();
-        }
-        let inherited = self.synonym.and_then(|name| broker.synonyms(name).into_iter().next());
-        match inherited.and_then(|synonym| Some((synonym.name, synonym.value?))) {
-            Some((name, value)) => in_milliseconds(name, value),
-            None => {
-                self.setting.default.expect("a topic setting has a default or a synonym with one").to_owned()
-            }
-        }
-    }
-}
-
-/// Broker settings in minutes and hours stand behind topic settings in milliseconds; below zero is "no limit".
-fn in_milliseconds(name: &str, value: String) -> String {
-    let factor: i64 = match name.rsplit('.').next() {
-        Some("minutes") => 60 * 1000,
-        Some("hours") => 60 * 60 * 1000,
-        _ => return value,
-    };
-    match i64::read(name, &value) {
-        ..0 => "-1".to_owned(),
-        count => (count * factor).to_string(),
     }
 }
 

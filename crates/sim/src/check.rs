@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::kept::Kept;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// A record whose append was acknowledged is in the log, at its offset, once.
@@ -12,6 +14,14 @@ pub enum Invariant {
     NoOffsetTwice,
     /// A high watermark is never seen lower than before.
     HighWatermarkNeverGoesBack,
+    /// Of each key, a compacted partition holds the newest record, until that expires.
+    NewestOfEachKeyStays,
+    /// A tombstone stays for `delete.retention.ms` at least.
+    TombstonesStayForAWhile,
+    /// What a tombstone has deleted is gone when the tombstone is.
+    WhatIsDeletedStaysDeleted,
+    /// A partition's beginning passes only what is older than `retention.ms`.
+    RetentionTakesOnlyWhatIsOld,
     /// No two members of a group own a partition at the same time, or in the same generation.
     OneMemberPerPartition,
     /// What a group has committed is never seen lower than what was acknowledged.
@@ -52,6 +62,8 @@ pub struct Known {
     assigned: BTreeMap<(&'static str, i32, Partition), String>,
     drawn_commits: BTreeMap<(&'static str, Partition), i64>,
     commits: BTreeMap<(&'static str, Partition), i64>,
+    /// Of compacted partitions.
+    pub kept: Kept,
     violations: Vec<Violation>,
 }
 
@@ -210,7 +222,8 @@ impl Known {
         self.acknowledged.len()
     }
 
-    pub fn into_violations(self) -> Vec<Violation> {
+    pub fn into_violations(mut self) -> Vec<Violation> {
+        self.violations.extend(self.kept.into_violations());
         self.violations
     }
 
@@ -224,7 +237,7 @@ impl Known {
         }
     }
 
-    fn violated(&mut self, invariant: Invariant, what: String) {
+    pub fn violated(&mut self, invariant: Invariant, what: String) {
         self.violations.push(Violation { invariant, what });
     }
 }

@@ -9,9 +9,13 @@ use env::{Clock, Random, SeededRandom};
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::compression::Compression;
 use model::{ProducerEpoch, ProducerId, Timestamp};
+use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use wire::fetch::{FetchPartition, FetchTopic, PartitionData};
+use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::produce::{PartitionProduceData, TopicProduceData};
-use wire::{ErrorCode, FetchRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest};
+use wire::{
+    ErrorCode, FetchRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest,
+};
 
 use crate::check::{Known, Partition};
 use crate::network::{Broken, Connection, Network};
@@ -84,16 +88,8 @@ impl Producer {
     ) -> Result<(), Broken> {
         let mut producer = state.lock().expect("one thread").clone();
         if producer.idempotent && producer.id.is_none() {
-            let request = InitProducerIdRequest {
-                transactional_id: None,
-                transaction_timeout_ms: 60_000,
-                ..Default::default()
-            };
-            let answer = connection.ask(4, &request).await?;
-            if answer.error_code != 0 {
-                return Ok(());
-            }
-            producer.id = Some((answer.producer_id, answer.producer_epoch));
+            let Some(id) = producer_id(connection).await? else { return Ok(()) };
+            producer.id = Some(id);
         }
         let sending = match producer.in_doubt.take() {
             Some(sending) => sending,
@@ -102,45 +98,23 @@ impl Producer {
         producer.in_doubt = producer.idempotent.then(|| sending.clone());
         *state.lock().expect("one thread") = producer.clone();
 
-        let (topic, partition) = sending.partition.clone();
-        let data = PartitionProduceData {
-            index: partition,
-            records: Some(sending.batch(producer.id, clock.now()).into()),
-            ..Default::default()
-        };
-        let request = ProduceRequest {
-            acks: -1,
-            timeout_ms: 30_000,
-            topic_data: vec![TopicProduceData {
-                name: topic.as_str().into(),
-                partition_data: vec![data],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        let answer = connection.ask(9, &request).await;
+        let partition = &sending.partition;
+        let answer = produce(connection, partition, sending.batch(producer.id, clock.now())).await;
         let told = match &answer {
             Err(Broken) => "in doubt".to_string(),
-            Ok(answer) => {
-                let answer = &answer.responses[0].partition_responses[0];
-                match ErrorCode::try_from(answer.error_code) {
-                    Ok(ErrorCode::None) => {
-                        for (value, offset) in sending.values.iter().zip(answer.base_offset..) {
-                            memory.known(|known| known.acknowledged(&sending.partition, offset, value));
-                        }
-                        producer.in_doubt = None;
-                        producer.sequences.insert(
-                            sending.partition.clone(),
-                            sending.sequence + sending.values.len() as i32,
-                        );
-                        *state.lock().expect("one thread") = producer.clone();
-                        format!("at {}", answer.base_offset)
-                    }
-                    Ok(code) => code.name().to_string(),
-                    Err(_) => "an unknown error".to_string(),
+            Ok(Err(error)) => error.clone(),
+            Ok(Ok(base_offset)) => {
+                for (value, offset) in sending.values.iter().zip(*base_offset..) {
+                    memory.known(|known| known.acknowledged(partition, offset, value));
                 }
+                producer.in_doubt = None;
+                let next = sending.sequence + sending.values.len() as i32;
+                producer.sequences.insert(partition.clone(), next);
+                *state.lock().expect("one thread") = producer.clone();
+                format!("at {base_offset}")
             }
         };
+        let (topic, partition) = partition;
         let what =
             format!("producer {} sent {:?} to {topic}-{partition}: {told}", producer.name, sending.values);
         memory.note(clock, &what);
@@ -184,6 +158,38 @@ impl Sending {
         }
         builder.build().into_bytes()
     }
+}
+
+/// An id for an idempotent producer; `None` where there is none now.
+pub async fn producer_id(connection: &mut Connection) -> Result<Option<(i64, i16)>, Broken> {
+    let request = InitProducerIdRequest {
+        transactional_id: None,
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let answer = connection.ask(4, &request).await?;
+    Ok((answer.error_code == 0).then_some((answer.producer_id, answer.producer_epoch)))
+}
+
+/// Produces a batch; its first offset, or the error's name.
+pub async fn produce(
+    connection: &mut Connection,
+    partition: &Partition,
+    batch: bytes::Bytes,
+) -> Result<Result<i64, String>, Broken> {
+    let (topic, index) = partition;
+    let data = PartitionProduceData { index: *index, records: Some(batch.into()), ..Default::default() };
+    let topic =
+        TopicProduceData { name: topic.as_str().into(), partition_data: vec![data], ..Default::default() };
+    let request =
+        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
+    let answer = connection.ask(9, &request).await?;
+    let answer = &answer.responses[0].partition_responses[0];
+    Ok(match ErrorCode::try_from(answer.error_code) {
+        Ok(ErrorCode::None) => Ok(answer.base_offset),
+        Ok(code) => Err(code.name().to_string()),
+        Err(_) => Err("an unknown error".to_string()),
+    })
 }
 
 /// Reads partitions from random places and compares with what is known.
@@ -251,22 +257,39 @@ pub async fn administrate(network: Network, memory: Memory, clock: Arc<dyn Clock
 
 /// Makes sure that the topics are there; `false` where the broker cannot be asked.
 pub async fn create_topics(network: &Network) -> bool {
+    for topic in TOPICS {
+        // One segment each: many would only make the run slower.
+        let whole = config("segment.ms", "604800000");
+        if !create_topic(network, topic, PARTITIONS, vec![whole]).await {
+            return false;
+        }
+    }
+    true
+}
+
+pub fn config(name: &str, value: &str) -> CreatableTopicConfig {
+    CreatableTopicConfig { name: name.into(), value: Some(value.into()), ..Default::default() }
+}
+
+/// Makes sure that a topic is there; `false` where the broker cannot be asked.
+pub async fn create_topic(
+    network: &Network,
+    name: &str,
+    partitions: i32,
+    configs: Vec<CreatableTopicConfig>,
+) -> bool {
+    let topic = CreatableTopic {
+        name: name.into(),
+        num_partitions: partitions,
+        replication_factor: 1,
+        configs,
+        ..Default::default()
+    };
+    let request = wire::CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
     for _ in 0..20 {
-        let mut connection = network.connect();
-        let topic = |name: &&str| wire::create_topics::CreatableTopic {
-            name: (*name).into(),
-            num_partitions: PARTITIONS,
-            replication_factor: 1,
-            ..Default::default()
-        };
-        let request = wire::CreateTopicsRequest {
-            topics: TOPICS.iter().map(topic).collect(),
-            timeout_ms: 10_000,
-            ..Default::default()
-        };
-        if let Ok(answer) = connection.ask(5, &request).await {
-            let there = |code: i16| code == 0 || code == ErrorCode::TopicAlreadyExists.code();
-            if answer.topics.iter().all(|topic| there(topic.error_code)) {
+        if let Ok(answer) = network.connect().ask(5, &request).await {
+            let code = answer.topics[0].error_code;
+            if code == 0 || code == ErrorCode::TopicAlreadyExists.code() {
                 return true;
             }
         }
@@ -315,7 +338,7 @@ pub async fn read_whole(network: &Network, partition: &Partition) -> Whole {
     }
 }
 
-async fn fetch(
+pub async fn fetch(
     connection: &mut Connection,
     partition: &Partition,
     offset: i64,
@@ -340,6 +363,19 @@ async fn fetch(
     };
     let mut answer = connection.ask(11, &request).await?;
     Ok(answer.responses.remove(0).partitions.remove(0))
+}
+
+/// Where a partition begins; `None` where the broker says no.
+pub async fn log_start(connection: &mut Connection, partition: &Partition) -> Result<Option<i64>, Broken> {
+    const EARLIEST: i64 = -2;
+    let row =
+        ListOffsetsPartition { partition_index: partition.1, timestamp: EARLIEST, ..Default::default() };
+    let topic =
+        ListOffsetsTopic { name: partition.0.as_str().into(), partitions: vec![row], ..Default::default() };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..Default::default() };
+    let answer = connection.ask(5, &request).await?;
+    let answer = &answer.topics[0].partitions[0];
+    Ok((answer.error_code == 0).then_some(answer.offset))
 }
 
 fn records(data: &PartitionData) -> Vec<(i64, String)> {

@@ -11,6 +11,8 @@ mod clients;
 mod clock;
 mod disk;
 mod groups;
+pub mod kept;
+mod keyed;
 mod network;
 mod world;
 
@@ -24,13 +26,31 @@ pub struct Options {
     pub incarnations: u32,
     /// Makes the disk say that it has synced although it has not: the checkers must notice.
     pub lying_disk: bool,
+    /// Makes the disk empty batches that compaction writes: the checkers must notice.
+    pub forgetful_disk: bool,
+    /// Makes the broker's days go by too fast: the checkers must notice.
+    pub hasty_clock: bool,
     /// Makes members of groups believe that they are members when their session is over: the checkers must notice.
     pub stubborn_members: bool,
 }
 
 impl Options {
     pub fn new(seed: u64) -> Options {
-        Options { seed, incarnations: 4, lying_disk: false, stubborn_members: false }
+        Options {
+            seed,
+            incarnations: 4,
+            lying_disk: false,
+            forgetful_disk: false,
+            hasty_clock: false,
+            stubborn_members: false,
+        }
+    }
+}
+
+impl Options {
+    /// Whether it may be that a broker cannot start or answer.
+    fn is_disk_bad(&self) -> bool {
+        self.lying_disk || self.forgetful_disk
     }
 }
 
@@ -41,6 +61,10 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Records that were acknowledged.
     pub acknowledged: usize,
+    /// Records of compacted partitions that clients know of.
+    pub keyed: usize,
+    /// Compactions that came to an end.
+    pub compactions: u64,
 }
 
 /// Simulates one seed from the beginning to the end.

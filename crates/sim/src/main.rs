@@ -1,4 +1,5 @@
-//! Runs seeds until one breaks an invariant: `sim [--from SEED] [--seeds COUNT] [--log]`.
+//! Runs seeds until one breaks an invariant: `sim [--from SEED] [--seeds COUNT] [--log]`, with `--lying-disk`,
+//! `--forgetful-disk` or `--hasty-clock` for a planted fault.
 
 use std::process::ExitCode;
 
@@ -10,11 +11,18 @@ fn main() -> ExitCode {
         value.and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let (from, seeds) = (number("--from", 1), number("--seeds", 100));
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut keyed, mut compactions) = (0, 0, 0);
     for seed in from..from + seeds {
-        let lying_disk = words.iter().any(|word| word == "--lying-disk");
-        let report = sim::run(&sim::Options { lying_disk, ..sim::Options::new(seed) });
+        let has = |name: &str| words.iter().any(|word| word == name);
+        let report = sim::run(&sim::Options {
+            lying_disk: has("--lying-disk"),
+            forgetful_disk: has("--forgetful-disk"),
+            hasty_clock: has("--hasty-clock"),
+            ..sim::Options::new(seed)
+        });
         acknowledged += report.acknowledged;
+        keyed += report.keyed;
+        compactions += report.compactions;
         if words.iter().any(|word| word == "--log") {
             println!("{}", report.log);
         }
@@ -24,6 +32,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    println!("{seeds} seeds from {from}: {acknowledged} records acknowledged, no violation");
+    println!(
+        "{seeds} seeds from {from}: {acknowledged} records acknowledged, {keyed} more with keys, {compactions} compactions, no violation"
+    );
     ExitCode::SUCCESS
 }

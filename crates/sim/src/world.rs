@@ -15,10 +15,17 @@ use tokio::sync::watch;
 use crate::check::Known;
 use crate::clients::{self, Memory, PARTITIONS, Producer, TOPICS, Whole};
 use crate::clock::VirtualClock;
-use crate::disk::LyingDisk;
+use crate::disk::{ForgetfulDisk, LyingDisk};
 use crate::groups;
+use crate::keyed::{self, Keeping, Writer};
 use crate::network::Network;
 use crate::{Options, Report};
+
+/// How much too fast the days of a hasty clock go by.
+const HASTE: u32 = 20;
+
+/// One life in three has its power cut within so many operations of the disk: while it starts, or any time.
+const OPERATIONS: [u64; 2] = [400, 4000];
 
 /// A power cut comes after at most this long, if nothing else ends an incarnation.
 const LIFE_MS: u64 = 1500;
@@ -34,6 +41,7 @@ fn storage_options() -> storage::Options {
         direct_bytes_per_checkpoint: 256 * 1024,
         checkpoint_interval: CHECKPOINT_INTERVAL,
         disk_free_bytes_min: 64 * 1024,
+        retention_check_interval: Duration::from_millis(100),
         ..storage::Options::new("data")
     }
 }
@@ -49,6 +57,9 @@ pub fn run(options: &Options) -> Report {
     };
     let producers: Vec<_> =
         (0..4).map(|name| Arc::new(Mutex::new(Producer::new(name, name % 2 == 0)))).collect();
+    let writers: Vec<_> = (0..3).map(|name| Arc::new(Mutex::new(Writer::new(name)))).collect();
+    let keeping = Keeping::draw(&random);
+    let mut compactions = 0;
     let mut elapsed = Duration::ZERO;
     for number in 0..options.incarnations {
         let last = number + 1 == options.incarnations;
@@ -58,11 +69,14 @@ pub fn run(options: &Options) -> Report {
             .build()
             .expect("a runtime without IO");
         let clean = runtime.block_on(async {
-            let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(elapsed));
+            let pace = if options.hasty_clock { HASTE } else { 1 };
+            let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new(elapsed, pace));
             memory.note(&*clock, &format!("incarnation {number}"));
-            let clean = live(options, &disk, &memory, &producers, clock.clone(), last).await;
+            let life = Life { options, disk: &disk, memory: &memory, clock: clock.clone(), keeping, last };
+            let lived = life.live(&producers, &writers).await;
             elapsed = clock.monotonic();
-            clean
+            compactions += lived.compactions;
+            lived.clean
         });
         // Everything that was running is gone in this moment.
         drop(runtime);
@@ -83,73 +97,131 @@ pub fn run(options: &Options) -> Report {
         let _ = writeln!(log, "file {} {} bytes {sum:016x}", path.display(), content.len());
     }
     let known = std::mem::take(&mut *memory.known.lock().expect("one thread"));
-    let acknowledged = known.acknowledged_count();
-    Report { log, violations: known.into_violations(), acknowledged }
+    let (acknowledged, keyed) = (known.acknowledged_count(), known.kept.known_count());
+    Report { log, violations: known.into_violations(), acknowledged, keyed, compactions }
 }
 
-/// One life of the broker; whether it was stopped in order.
-async fn live(
-    options: &Options,
-    disk: &SimDisk,
-    memory: &Memory,
-    producers: &[Arc<Mutex<Producer>>],
+/// One life of the broker.
+struct Life<'a> {
+    options: &'a Options,
+    disk: &'a SimDisk,
+    memory: &'a Memory,
     clock: Arc<dyn Clock>,
+    keeping: Keeping,
+    /// The one in which everything is judged.
     last: bool,
-) -> bool {
-    let random = &memory.random;
-    if !last && random.chance(3) {
-        disk.crash_at(1 + random.below(400));
-    }
-    let lying = Arc::new(AtomicBool::new(false));
-    let seen: Arc<dyn Disk> = match options.lying_disk {
-        true => Arc::new(LyingDisk(Arc::new(disk.clone()), lying.clone())),
-        false => Arc::new(disk.clone()),
-    };
-    let opened = Storage::open(storage_options(), seen, clock.clone(), random.clone());
-    let (storage, shards) = match opened {
-        Ok(opened) => opened,
-        Err(error) => {
-            memory.note(&*clock, &format!("cannot open: {error}"));
-            assert!(!last || options.lying_disk, "the last incarnation must open: {error}");
-            return false;
+}
+
+#[derive(Default)]
+struct Lived {
+    /// It was stopped in order.
+    clean: bool,
+    compactions: u64,
+}
+
+impl Life<'_> {
+    async fn live(&self, producers: &[Arc<Mutex<Producer>>], writers: &[Arc<Mutex<Writer>>]) -> Lived {
+        let Life { options, disk, memory, ref clock, last, .. } = *self;
+        let random = &memory.random;
+        if !last && random.chance(3) {
+            let most = OPERATIONS[random.below(OPERATIONS.len() as u64) as usize];
+            disk.crash_at(1 + random.below(most));
         }
-    };
-    for shard in shards {
-        env::spawn(shard.run_simulated());
-    }
-    let session = groups::SESSION.as_millis().to_string();
-    let settings = BrokerSettings::new([
-        ("num.partitions", "2"),
-        ("offsets.topic.num.partitions", "2"),
-        ("group.min.session.timeout.ms", &session),
-        ("group.consumer.session.timeout.ms", &session),
-        ("group.consumer.heartbeat.interval.ms", "40"),
-    ])
-    .expect("valid settings");
-    let broker = match Broker::open(settings, storage.clone(), clock.clone(), random.clone()).await {
-        Ok(broker) => broker,
-        Err(error) => {
-            memory.note(&*clock, &format!("cannot start: {error}"));
-            assert!(!last || options.lying_disk, "the last incarnation must start: {error}");
-            return false;
+        let lying = Arc::new(AtomicBool::new(false));
+        let Some((storage, broker)) = self.open(lying.clone()).await else { return Lived::default() };
+        let (stop, stopped) = watch::channel(false);
+        let network = Network::new(broker, random.clone(), stopped);
+        let stubborn = options.stubborn_members;
+        let members = groups::World {
+            network: network.clone(),
+            memory: memory.clone(),
+            clock: clock.clone(),
+            stubborn,
+        };
+        let lived = |clean| Lived { clean, compactions: storage.metrics().compactions.value() };
+        if last {
+            let judged =
+                judge(&network, memory).await && keyed::judge(&network, memory, &**clock, self.keeping).await;
+            if judged {
+                groups::judge(&members).await;
+            }
+            assert!(judged || options.is_disk_bad(), "the last incarnation must answer");
+            return lived(true);
         }
-    };
-    let (stop, stopped) = watch::channel(false);
-    let network = Network::new(broker, random.clone(), stopped);
-    let stubborn = options.stubborn_members;
-    let members =
-        groups::World { network: network.clone(), memory: memory.clone(), clock: clock.clone(), stubborn };
-    if last {
-        let judged = judge(&network, memory).await;
-        if judged {
-            groups::judge(&members).await;
+        if clients::create_topics(&network).await
+            && keyed::create_topics(&network, memory, self.keeping).await
+        {
+            self.populate(&network, &members, producers, writers);
+            if options.lying_disk {
+                // The topics' metadata is in a checkpoint by then: what is lost is records.
+                tokio::time::sleep(CHECKPOINT_INTERVAL * 2).await;
+                lying.store(true, Ordering::Relaxed);
+            } else {
+                env::spawn(clients::administrate(network.clone(), memory.clone(), clock.clone()));
+            }
         }
-        assert!(judged || options.lying_disk, "the last incarnation must answer");
-        return true;
+        if random.chance(6) {
+            tokio::time::sleep(Duration::from_millis(random.below(LIFE_MS))).await;
+            memory.note(&**clock, "a sync fails");
+            disk.inject(Fault::Sync("wal".into()));
+        }
+        tokio::time::sleep(Duration::from_millis(random.below(LIFE_MS))).await;
+        if random.chance(4) {
+            memory.note(&**clock, "stopping in order");
+            stop.send_replace(true);
+            storage.close().await;
+            return lived(true);
+        }
+        lived(false)
     }
-    if clients::create_topics(&network).await {
+
+    /// Opens storage and broker; `None` where that is not possible on this disk.
+    async fn open(&self, lying: Arc<AtomicBool>) -> Option<(Storage, Broker)> {
+        let Life { options, memory, ref clock, last, .. } = *self;
+        let random = &memory.random;
+        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        let seen: Arc<dyn Disk> = match (options.lying_disk, options.forgetful_disk) {
+            (true, _) => Arc::new(LyingDisk(disk, lying)),
+            (_, true) => Arc::new(ForgetfulDisk(disk)),
+            _ => disk,
+        };
+        let opened = Storage::open(storage_options(), seen, clock.clone(), random.clone());
+        let (storage, shards) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                memory.note(&**clock, &format!("cannot open: {error}"));
+                assert!(!last || options.is_disk_bad(), "the last incarnation must open: {error}");
+                return None;
+            }
+        };
+        for shard in shards {
+            env::spawn(shard.run_simulated());
+        }
+        let opened = Broker::open(settings(random), storage.clone(), clock.clone(), random.clone()).await;
+        match opened {
+            Ok(broker) => Some((storage, broker)),
+            Err(error) => {
+                memory.note(&**clock, &format!("cannot start: {error}"));
+                assert!(!last || options.is_disk_bad(), "the last incarnation must start: {error}");
+                None
+            }
+        }
+    }
+
+    /// Sends all clients into the world.
+    fn populate(
+        &self,
+        network: &Network,
+        members: &groups::World,
+        producers: &[Arc<Mutex<Producer>>],
+        writers: &[Arc<Mutex<Writer>>],
+    ) {
+        let (memory, clock) = (self.memory, &self.clock);
         for producer in producers {
             env::spawn(Producer::run(producer.clone(), network.clone(), memory.clone(), clock.clone()));
+        }
+        for writer in writers {
+            env::spawn(Writer::run(writer.clone(), network.clone(), memory.clone(), clock.clone()));
         }
         for name in 0..3 {
             for group in groups::GROUPS {
@@ -159,27 +231,29 @@ async fn live(
         for _ in 0..2 {
             env::spawn(clients::consume(network.clone(), memory.clone(), clock.clone()));
         }
-        if options.lying_disk {
-            // The topics' metadata is in a checkpoint by then: what is lost is records.
-            tokio::time::sleep(CHECKPOINT_INTERVAL * 2).await;
-            lying.store(true, Ordering::Relaxed);
-        } else {
-            env::spawn(clients::administrate(network.clone(), memory.clone(), clock.clone()));
-        }
+        env::spawn(keyed::read(network.clone(), memory.clone(), clock.clone()));
     }
-    if random.chance(6) {
-        tokio::time::sleep(Duration::from_millis(random.below(LIFE_MS))).await;
-        memory.note(&*clock, "a sync fails");
-        disk.inject(Fault::Sync("wal".into()));
-    }
-    tokio::time::sleep(Duration::from_millis(random.below(LIFE_MS))).await;
-    if random.chance(4) {
-        memory.note(&*clock, "stopping in order");
-        stop.send_replace(true);
-        storage.close().await;
-        return true;
-    }
-    false
+}
+
+/// The broker's, drawn anew for each of its lives.
+fn settings(random: &SeededRandom) -> BrokerSettings {
+    let session = groups::SESSION.as_millis().to_string();
+    let backoff = random.below(100).to_string();
+    // Half of all lives compact slowly, so that more of their compactions are interrupted.
+    let rate = if random.chance(2) { "50000" } else { "1.7976931348623157E308" };
+    BrokerSettings::new([
+        ("num.partitions", "2"),
+        ("offsets.topic.num.partitions", "2"),
+        ("group.min.session.timeout.ms", &session),
+        ("group.consumer.session.timeout.ms", &session),
+        ("group.consumer.heartbeat.interval.ms", "40"),
+        // What sets nothing of its own: groups are kept in a compacted topic.
+        ("log.roll.ms", "300"),
+        ("log.cleaner.min.cleanable.ratio", "0.2"),
+        ("log.cleaner.backoff.ms", &backoff),
+        ("log.cleaner.io.max.bytes.per.second", rate),
+    ])
+    .expect("valid settings")
 }
 
 /// Reads everything and compares it with what was promised; whether everything could be read.

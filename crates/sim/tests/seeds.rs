@@ -10,14 +10,18 @@ const SEEDS: std::ops::Range<u64> = 1..101;
 
 #[test]
 fn a_hundred_seeds_break_no_invariant() {
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut keyed, mut compactions) = (0, 0, 0);
     for seed in SEEDS {
         let report = run(&Options::new(seed));
         let broken: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
         assert!(broken.is_empty(), "{broken:#?}\nreplay: cargo run -p sim -- --from {seed} --seeds 1 --log");
         acknowledged += report.acknowledged;
+        keyed += report.keyed;
+        compactions += report.compactions;
     }
     assert!(acknowledged > 10_000, "only {acknowledged} records were acknowledged: nothing was tried");
+    let tried = keyed > 10_000 && compactions > 500;
+    assert!(tried, "only {keyed} keyed records and {compactions} compactions: nothing was tried");
 }
 
 #[test]
@@ -38,15 +42,37 @@ fn a_disk_that_lies_about_syncs_breaks_every_invariant() {
         Invariant::HighWatermarkNeverGoesBack,
         Invariant::CommittedOffsetsNeverGoBack,
     ];
+    break_all(|options| options.lying_disk = true, &all);
+}
+
+/// Seeds until each of these invariants was broken once.
+fn break_all(fault: fn(&mut Options), all: &[Invariant]) {
     let mut broken = BTreeSet::new();
     for seed in SEEDS {
-        let report = run(&Options { lying_disk: true, ..Options::new(seed) });
-        broken.extend(report.violations.iter().map(|violation| violation.invariant));
-        if broken.is_superset(&BTreeSet::from(all)) {
+        let mut options = Options::new(seed);
+        fault(&mut options);
+        broken.extend(run(&options).violations.iter().map(|violation| violation.invariant));
+        if broken.is_superset(&all.iter().copied().collect()) {
             return;
         }
     }
     panic!("only {broken:?}");
+}
+
+#[test]
+fn a_disk_that_forgets_what_compaction_writes_loses_the_newest_records_of_keys() {
+    break_all(
+        |options| options.forgetful_disk = true,
+        &[Invariant::NewestOfEachKeyStays, Invariant::TombstonesStayForAWhile],
+    );
+}
+
+#[test]
+fn days_that_go_by_too_fast_take_tombstones_and_records_too_early() {
+    break_all(
+        |options| options.hasty_clock = true,
+        &[Invariant::TombstonesStayForAWhile, Invariant::RetentionTakesOnlyWhatIsOld],
+    );
 }
 
 #[test]

@@ -61,11 +61,18 @@ pub struct CompactionOptions {
     pub interval: Duration,
     /// Memory for the map from keys to their newest offsets (Kafka's `log.cleaner.dedupe.buffer.size`).
     pub map_bytes_max: usize,
+    /// Bytes a second that are read and written for it, all shards together, on the average; `None` is as many as it
+    /// can (Kafka's `log.cleaner.io.max.bytes.per.second`).
+    pub io_bytes_per_second_max: Option<u64>,
 }
 
 impl Default for CompactionOptions {
     fn default() -> CompactionOptions {
-        CompactionOptions { interval: Duration::from_secs(15), map_bytes_max: 128 * MIB as usize }
+        CompactionOptions {
+            interval: Duration::from_secs(15),
+            map_bytes_max: 128 * MIB as usize,
+            io_bytes_per_second_max: None,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `levada config`: settings of a running broker.
+//! `levada config`: settings of a running broker, and of consumer groups.
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -13,6 +13,8 @@ use crate::output;
 
 /// The protocol's number for "this resource is a broker".
 const BROKER_RESOURCE: i8 = 4;
+/// The protocol's number for "this resource is a consumer group".
+const GROUP_RESOURCE: i8 = 32;
 /// The name of the resource that is all brokers.
 const ALL_BROKERS: &str = "";
 /// The protocol's number for "nobody has set this".
@@ -20,22 +22,26 @@ const DEFAULT: i8 = 5;
 
 pub fn run(command: &ConfigCommand) -> anyhow::Result<()> {
     match command {
-        ConfigCommand::Get { names, all, broker_id, format, broker } => {
+        ConfigCommand::Get { names, all, broker_id, group, format, broker } => {
             client::run(broker, async |cluster| {
-                let id = match broker_id {
-                    Some(id) => *id,
-                    None => first_broker(&cluster).await?,
+                let (kind, resource) = match (group, broker_id) {
+                    (Some(group), _) => (GROUP_RESOURCE, group.clone()),
+                    (None, Some(id)) => (BROKER_RESOURCE, id.to_string()),
+                    (None, None) => (BROKER_RESOURCE, first_broker(&cluster).await?.to_string()),
                 };
-                get(&cluster, id, names, *all, *format).await
+                get(&cluster, kind, &resource, names, *all, *format).await
             })
         }
-        ConfigCommand::Set { set, unset, broker_id, broker } => {
+        ConfigCommand::Set { set, unset, broker_id, group, broker } => {
             let changes: Vec<AlterableConfig> = (set.iter())
                 .map(|(name, value)| change(name, Operation::Set, Some(value)))
                 .chain(unset.iter().map(|name| change(name, Operation::Delete, None)))
                 .collect();
-            let resource = broker_id.map_or(ALL_BROKERS.to_owned(), |id| id.to_string());
-            client::run(broker, async |cluster| alter(&cluster, &resource, changes).await)
+            let (kind, resource) = match group {
+                Some(group) => (GROUP_RESOURCE, group.clone()),
+                None => (BROKER_RESOURCE, broker_id.map_or(ALL_BROKERS.to_owned(), |id| id.to_string())),
+            };
+            client::run(broker, async |cluster| alter(&cluster, kind, &resource, changes).await)
         }
     }
 }
@@ -47,12 +53,13 @@ async fn first_broker(cluster: &Cluster) -> anyhow::Result<i32> {
 
 async fn get(
     cluster: &Cluster,
-    broker: i32,
+    kind: i8,
+    resource: &str,
     names: &[String],
     all: bool,
     format: Format,
 ) -> anyhow::Result<()> {
-    let settings = configs(cluster, BROKER_RESOURCE, &broker.to_string()).await?;
+    let settings = configs(cluster, kind, resource).await?;
     check_known(names.iter().map(String::as_str), &settings)?;
     let is_shown = |setting: &&DescribeConfigsResourceResult| match names.is_empty() {
         true => all || setting.config_source != DEFAULT,
@@ -80,17 +87,24 @@ fn source(code: i8) -> &'static str {
         2 => "set for this broker",
         3 => "set for all brokers",
         4 => "file, variable or flag",
+        8 => "set for this group",
         DEFAULT => "default",
         _ => "elsewhere",
     }
 }
 
-async fn alter(cluster: &Cluster, resource_name: &str, configs: Vec<AlterableConfig>) -> anyhow::Result<()> {
-    let answer = ask_to_alter(cluster, BROKER_RESOURCE, resource_name, configs).await?;
+async fn alter(
+    cluster: &Cluster,
+    kind: i8,
+    resource_name: &str,
+    configs: Vec<AlterableConfig>,
+) -> anyhow::Result<()> {
+    let answer = ask_to_alter(cluster, kind, resource_name, configs).await?;
     for result in answer.responses {
         check(result.error_code, result.error_message.as_deref()).context("cannot change the settings")?;
     }
     output::line(&match resource_name {
+        group if kind == GROUP_RESOURCE => format!("changed the settings of group {group}"),
         ALL_BROKERS => "changed the settings of all brokers".to_owned(),
         id => format!("changed the settings of broker {id}"),
     })

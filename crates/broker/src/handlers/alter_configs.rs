@@ -37,11 +37,14 @@ async fn alter(
     topics: &Topics,
     cluster: &Cluster,
 ) -> Result<(), Refusal> {
-    configs::check_not_default_topic(wanted.resource_type, &wanted.resource_name)?;
+    configs::check_not_default(wanted.resource_type, &wanted.resource_name)?;
     let settings = cluster.settings();
     let given = wanted.configs.iter().map(|config| (config.name.as_ref() as &str, config.value.as_deref()));
-    if given.clone().any(|(_, value)| value.is_none()) {
-        return Err(Refusal::new(ErrorCode::InvalidRequest, "a config cannot be set to nothing"));
+    let nothing = given.clone().filter(|(_, value)| value.is_none()).map(|(name, _)| name);
+    let nothing: Vec<&str> = nothing.collect();
+    if !nothing.is_empty() {
+        let why = format!("Null value not supported for : {}", nothing.join(","));
+        return Err(Refusal::new(ErrorCode::InvalidRequest, why));
     }
     if wanted.resource_type == configs::TOPIC {
         // Values are looked at before the topic is.
@@ -52,6 +55,13 @@ async fn alter(
             let changed = topic.overrides.replace(given, &settings).map_err(configs::refusal)?;
             if !validate_only {
                 cluster.set_topic_configs(&topic, &changed).await.map_err(of_cluster)?;
+            }
+        }
+        Resource::Group(name) => {
+            let present = cluster.groups().overrides(&name);
+            let changed = present.replace(given, &settings).map_err(configs::refusal)?;
+            if !validate_only {
+                cluster.set_group_configs(&name, &changed).await.map_err(of_cluster)?;
             }
         }
         Resource::Broker(scope) => {

@@ -19,6 +19,7 @@ pub const GROUP: i8 = 32;
 pub enum Resource {
     Topic(Arc<Topic>),
     Broker(Scope),
+    Group(Str),
 }
 
 /// The resource of a request, if it is one whose configs can be changed.
@@ -37,6 +38,8 @@ pub fn resource(kind: i8, name: &Str, node: &Node, topics: &Topics) -> Result<Re
             check_broker(name, node)?;
             Ok(Resource::Broker(Scope::Broker))
         }
+        // The group need not exist yet.
+        GROUP => Ok(Resource::Group(name.clone())),
         _ => Err(Refusal::new(
             ErrorCode::InvalidRequest,
             format!("resources of type {kind} have no such configs"),
@@ -44,14 +47,14 @@ pub fn resource(kind: i8, name: &Str, node: &Node, topics: &Topics) -> Result<Re
     }
 }
 
-/// Topics have no defaults of their own to change: those are the broker's.
-pub fn check_not_default_topic(kind: i8, name: &str) -> Result<(), Refusal> {
-    match kind {
-        TOPIC if name.is_empty() => {
-            Err(Refusal::new(ErrorCode::InvalidRequest, "Default topic resources are not allowed."))
-        }
-        _ => Ok(()),
-    }
+/// Topics and groups have no defaults of their own to change: those are the broker's.
+pub fn check_not_default(kind: i8, name: &str) -> Result<(), Refusal> {
+    let noun = match kind {
+        TOPIC if name.is_empty() => "topic",
+        GROUP if name.is_empty() => "group",
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(ErrorCode::InvalidRequest, format!("Default {noun} resources are not allowed.")))
 }
 
 pub fn check_broker(name: &Str, node: &Node) -> Result<(), Refusal> {

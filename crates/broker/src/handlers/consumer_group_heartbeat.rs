@@ -7,12 +7,13 @@ use coordinators::groups::consumer::{
 };
 use coordinators::groups::{Command, Reject, Reply};
 use env::Random;
-use settings::BrokerOptions;
+use settings::GroupConfig;
 use wire::consumer_group_heartbeat::{Assignment as Assigned, ResponseTopicPartitions};
 use wire::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, ErrorCode};
 
 use super::groups;
 use crate::error::{Refusal, of_host};
+use crate::hosting::Cluster;
 use crate::request::Caller;
 use crate::topics::Topics;
 
@@ -24,16 +25,17 @@ pub async fn handle(
     caller: &Caller,
     groups: &groups::Coordinator,
     topics: &Topics,
-    options: &BrokerOptions,
+    cluster: &Cluster,
     random: &dyn Random,
 ) -> ConsumerGroupHeartbeatResponse {
-    match beat(request, caller, groups, topics, options, random).await {
+    let config = cluster.groups().config(&request.group_id);
+    match beat(request, caller, groups, topics, &config, random).await {
         Ok(told) => ConsumerGroupHeartbeatResponse {
             member_id: Some(told.member.into()),
             member_epoch: told.epoch,
             heartbeat_interval_ms: match told.epoch {
                 ..=LEAVES => 0,
-                _ => options.group_consumer_heartbeat_interval.as_millis() as i32,
+                _ => config.consumer_heartbeat_interval.as_millis() as i32,
             },
             assignment: told.assignment.map(assigned),
             ..Default::default()
@@ -51,7 +53,7 @@ async fn beat(
     caller: &Caller,
     groups: &groups::Coordinator,
     topics: &Topics,
-    options: &BrokerOptions,
+    config: &GroupConfig,
     random: &dyn Random,
 ) -> Result<Beaten, Refusal> {
     check(&request, caller).map_err(|why| Refusal::new(ErrorCode::InvalidRequest, why))?;
@@ -82,7 +84,7 @@ async fn beat(
         assignor: text(request.server_assignor),
         owned: request.topic_partitions.map(owned),
         image: topics.image(),
-        session_timeout: options.group_consumer_session_timeout,
+        session_timeout: config.consumer_session_timeout,
     };
     let decided = match groups.of(&request.group_id).await {
         Ok(host) => host.decide(Command::ConsumerHeartbeat(command)).await,

@@ -7,7 +7,7 @@ use settings::broker::Scope;
 use wire::describe_configs::{
     DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use wire::{DescribeConfigsRequest, DescribeConfigsResponse};
+use wire::{DescribeConfigsRequest, DescribeConfigsResponse, ErrorCode};
 
 use crate::error::Refusal;
 use crate::handlers::configs::{self, Resource};
@@ -62,11 +62,15 @@ fn describe(
 ) -> Result<Vec<Described>, Refusal> {
     let name = &wanted.resource_name;
     match wanted.resource_type {
-        // Loggers are not set over the protocol, nobody collects client metrics, and groups have no configs yet.
+        // Loggers are not set over the protocol, and nobody collects client metrics.
         configs::BROKER_LOGGER => configs::check_broker(name, node).map(|()| Vec::new()),
-        configs::CLIENT_METRICS | configs::GROUP => Ok(Vec::new()),
+        configs::CLIENT_METRICS => Ok(Vec::new()),
+        configs::GROUP if name.is_empty() => {
+            Err(Refusal::new(ErrorCode::InvalidRequest, "Group name must not be empty"))
+        }
         kind => Ok(match configs::resource(kind, name, node, topics)? {
             Resource::Topic(topic) => topic.overrides.describe(&cluster.settings()),
+            Resource::Group(name) => cluster.groups().overrides(&name).describe(&cluster.settings()),
             Resource::Broker(Scope::Broker) => cluster.settings().describe(),
             Resource::Broker(Scope::ClusterDefault) => cluster.settings().describe_cluster_default(),
         }),

@@ -45,7 +45,7 @@ async fn alter(
         let operation = Operation::from_code(config.config_operation).ok_or_else(unknown)?;
         changes.push(Change { name: &config.name, operation, value: config.value.as_deref() });
     }
-    configs::check_not_default_topic(wanted.resource_type, &wanted.resource_name)?;
+    configs::check_not_default(wanted.resource_type, &wanted.resource_name)?;
     let settings = cluster.settings();
     let resource = configs::resource(wanted.resource_type, &wanted.resource_name, node, topics);
     if resource.is_err() && wanted.resource_type == configs::TOPIC {
@@ -57,6 +57,13 @@ async fn alter(
             let changed = topic.overrides.alter(&changes, &settings).map_err(configs::refusal)?;
             if !validate_only {
                 cluster.set_topic_configs(&topic, &changed).await.map_err(of_cluster)?;
+            }
+        }
+        Resource::Group(name) => {
+            let present = cluster.groups().overrides(&name);
+            let changed = present.alter(&changes, &settings).map_err(configs::refusal)?;
+            if !validate_only {
+                cluster.set_group_configs(&name, &changed).await.map_err(of_cluster)?;
             }
         }
         Resource::Broker(scope) => {

@@ -4,6 +4,7 @@ use wire::list_config_resources::ConfigResource;
 use wire::{ErrorCode, ListConfigResourcesRequest, ListConfigResourcesResponse, Str};
 
 use crate::handlers::configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::hosting::Cluster;
 use crate::node::Node;
 use crate::request::Caller;
 use crate::topics::Topics;
@@ -13,6 +14,7 @@ pub async fn handle(
     caller: &Caller,
     node: &Node,
     topics: &Topics,
+    cluster: &Cluster,
 ) -> ListConfigResourcesResponse {
     const ALL: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
     // Version 0 was ListClientMetricsResources.
@@ -35,6 +37,7 @@ pub async fn handle(
         match kind {
             TOPIC => topics.all().iter().for_each(|topic| list(TOPIC, topic.name.clone())),
             BROKER | BROKER_LOGGER => list(kind, node.id.to_string().into()),
+            GROUP => cluster.groups().names().into_iter().for_each(|name| list(GROUP, name.into())),
             _ => {}
         }
     }

@@ -9,10 +9,11 @@ use env::{Clock, Random};
 use model::{PartitionId, ProducerId, TopicId};
 use parking_lot::{Mutex, RwLock};
 use settings::broker::Scope;
-use settings::{BrokerSettings, Kind, TopicOverrides};
+use settings::{BrokerSettings, GroupOverrides, Kind, TopicOverrides};
 use storage::{CompactionOptions, LogConfig, Partition, Storage};
 use tracing::{error, info, warn};
 
+use super::group_configs::GroupConfigs;
 use super::host::{Effects, Host, HostError, LoadError};
 use super::orphans::{Orphans, RECOVERED_CONFIG, recovered_name, removed_topics};
 use crate::topics::{Topic, Topics, log_config};
@@ -30,6 +31,7 @@ struct Shared {
     storage: Storage,
     topics: Topics,
     settings: RwLock<Arc<BrokerSettings>>,
+    groups: GroupConfigs,
     random: Arc<dyn Random>,
     producer_ids: Mutex<ProducerIds>,
 }
@@ -79,6 +81,7 @@ impl Cluster {
         let shared = Arc::new(Shared {
             storage: storage.clone(),
             topics,
+            groups: GroupConfigs::new(&settings),
             settings: RwLock::new(Arc::new(settings)),
             random,
             producer_ids: Mutex::default(),
@@ -93,6 +96,11 @@ impl Cluster {
     /// What is set now, dynamic settings included.
     pub fn settings(&self) -> Arc<BrokerSettings> {
         self.shared.settings.read().clone()
+    }
+
+    /// What groups set themselves.
+    pub fn groups(&self) -> &GroupConfigs {
+        &self.shared.groups
     }
 
     /// Creates a topic; it is ready for use when this answers.
@@ -129,7 +137,9 @@ impl Cluster {
                 Reject::InvalidName(why) => CreateError::InvalidName(why),
                 Reject::NameCollides { with } => CreateError::Collides(with),
                 Reject::InvalidPartitions(why) => CreateError::InvalidPartitions(why),
-                Reject::TopicExists | Reject::UnknownTopic => CreateError::Exists,
+                Reject::TopicExists | Reject::UnknownTopic | Reject::TooManyConfiguredGroups => {
+                    CreateError::Exists
+                }
             }),
             Err(error) => Err(CreateError::Storage(error.to_string())),
         }
@@ -191,6 +201,12 @@ impl Cluster {
         self.set_configs(Resource::Broker(scope_name(scope, &settings)), changes).await
     }
 
+    /// Makes a group's own settings the given ones.
+    pub async fn set_group_configs(&self, group: &str, wanted: &GroupOverrides) -> Result<(), ClusterError> {
+        let changes = difference(self.groups().overrides(group).iter(), wanted.iter());
+        self.set_configs(Resource::Group(group.to_string()), changes).await
+    }
+
     async fn set_configs(
         &self,
         resource: Resource,
@@ -201,17 +217,19 @@ impl Cluster {
         }
         let command = Command::SetConfigs { resource: resource.clone(), changes: changes.clone() };
         self.host.decide(command).await?;
-        let (topic, broker) = match &resource {
-            Resource::Topic(name) => (Some(name.as_str()), None),
-            Resource::Broker(name) if name.is_empty() => (None, Some("all")),
-            Resource::Broker(name) => (None, Some(name.as_str())),
-        };
+        let (mut topic, mut broker, mut group) = (None, None, None);
+        match &resource {
+            Resource::Topic(name) => topic = Some(name.as_str()),
+            Resource::Broker(name) if name.is_empty() => broker = Some("all"),
+            Resource::Broker(name) => broker = Some(name.as_str()),
+            Resource::Group(name) => group = Some(name.as_str()),
+        }
         for (setting, value) in changes {
             let is_secret = settings::broker::find(&setting).is_some_and(|line| line.kind == Kind::Password);
             match value {
-                Some(_) if is_secret => info!(topic, broker, setting, "setting changed"),
-                Some(value) => info!(topic, broker, setting, value, "setting changed"),
-                None => info!(topic, broker, setting, "setting is back to what it is by default"),
+                Some(_) if is_secret => info!(topic, broker, group, setting, "setting changed"),
+                Some(value) => info!(topic, broker, group, setting, value, "setting changed"),
+                None => info!(topic, broker, group, setting, "setting is back to what it is by default"),
             }
         }
         Ok(())
@@ -297,6 +315,11 @@ fn metadata_log() -> LogConfig {
     LogConfig { delete: false, ..LogConfig::default() }
 }
 
+/// Kafka's "no limit" is the greatest number that there is.
+fn bytes_per_second(most: f64) -> Option<u64> {
+    (most < u64::MAX as f64).then_some(most.ceil() as u64)
+}
+
 /// Makes `config` keep at least what the one before it kept; says whether that changed it.
 fn keep_as_before(config: &mut LogConfig, before: &LogConfig) -> bool {
     // None is for ever.
@@ -343,6 +366,7 @@ struct Follower {
 impl Effects<Metadata> for Follower {
     async fn loaded(&mut self, state: &Metadata) {
         self.follow_settings(state);
+        self.shared.groups.follow_all(state, &self.shared.settings.read());
         for topic in state.topics() {
             self.follow_topic(topic, state.has_lost_records()).await;
         }
@@ -356,6 +380,7 @@ impl Effects<Metadata> for Follower {
     async fn committed(&mut self, state: &Metadata, records: &[Record]) {
         let mut touched = BTreeSet::new();
         let mut removed = BTreeSet::new();
+        let mut groups = BTreeSet::new();
         let mut settings = false;
         for record in records {
             match record {
@@ -366,12 +391,16 @@ impl Effects<Metadata> for Follower {
                     touched.extend(state.topic(name).map(|topic| topic.id));
                 }
                 Record::ConfigSet { resource: Resource::Broker(_), .. } => settings = true,
+                Record::ConfigSet { resource: Resource::Group(name), .. } => drop(groups.insert(name)),
                 Record::ProducerIdsAllocated { .. } => {}
             }
         }
         if settings {
             self.follow_settings(state);
             touched.extend(state.topics().map(|topic| topic.id));
+        }
+        for name in groups {
+            self.shared.groups.follow(name, state, &self.shared.settings.read());
         }
         for id in touched.difference(&removed) {
             if let Some(topic) = state.topic_by_id(*id) {
@@ -402,6 +431,7 @@ impl Follower {
         self.shared.storage.tune_compaction(&CompactionOptions {
             interval: options.log_cleaner_backoff,
             map_bytes_max: options.log_cleaner_dedupe_bytes_max as usize,
+            io_bytes_per_second_max: bytes_per_second(options.log_cleaner_io_bytes_per_second_max),
         });
         *self.shared.settings.write() = Arc::new(settings);
     }

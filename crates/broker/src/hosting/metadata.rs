@@ -19,6 +19,7 @@ use crate::topics::METADATA_TOPIC;
 /// Kafka's numbers of config resources.
 const RESOURCE_TOPIC: i8 = 2;
 const RESOURCE_BROKER: i8 = 4;
+const RESOURCE_GROUP: i8 = 32;
 
 impl Hosted for Metadata {
     fn encode(record: &Record) -> Option<Entry> {
@@ -41,6 +42,7 @@ impl Hosted for Metadata {
                 let (resource_type, resource_name) = match resource {
                     Resource::Topic(name) => (RESOURCE_TOPIC, name.as_str()),
                     Resource::Broker(name) => (RESOURCE_BROKER, name.as_str()),
+                    Resource::Group(name) => (RESOURCE_GROUP, name.as_str()),
                 };
                 encode(&ConfigRecord {
                     resource_type,
@@ -83,7 +85,9 @@ impl Hosted for Metadata {
                 let record = ConfigRecord::decode(reader, version)?;
                 let resource = match record.resource_type {
                     RESOURCE_TOPIC => Resource::Topic(record.resource_name.to_string()),
-                    _ => Resource::Broker(record.resource_name.to_string()),
+                    RESOURCE_BROKER => Resource::Broker(record.resource_name.to_string()),
+                    RESOURCE_GROUP => Resource::Group(record.resource_name.to_string()),
+                    _ => return Ok(None),
                 };
                 Some(Record::ConfigSet {
                     resource,

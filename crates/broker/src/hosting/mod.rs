@@ -10,6 +10,7 @@ mod waiters;
 
 mod cluster;
 mod coordinator;
+mod group_configs;
 mod orphans;
 
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use cluster::{Cluster, ClusterError, CreateError, PARTITIONS_MAX};
 pub use consumer_groups::assignment;
 pub use consumer_protocol::{share, share_bytes, subscription};
 pub use coordinator::Coordinator;
+pub use group_configs::GroupConfigs;
 pub use groups::GroupHost;
 pub use host::{HostError, LoadError};
 pub use metadata::{Fate, TopicNames};

@@ -38,6 +38,7 @@ fn every_record_comes_back_from_kafkas_formats() {
         metadata::Record::TopicRemoved { id },
         config(Resource::Topic("t".into()), Some("5")),
         config(Resource::Broker("0".into()), None),
+        config(Resource::Group("g".into()), Some("5")),
         metadata::Record::ProducerIdsAllocated { next: 2000 },
     ]);
     let partition = TopicPartition { topic: "t".into(), partition: 2 };

@@ -73,7 +73,7 @@ apis! {
     DescribeGroups 0..=6 => |r, c, b| describe_groups::handle(r, c, &b.groups);
     ListGroups 0..=5 => |r, _c, b| list_groups::handle(r, &b.groups);
     ConsumerGroupHeartbeat 0..=1 =>
-        |r, c, b| consumer_group_heartbeat::handle(r, c, &b.groups, &b.topics, &b.options, &*b.random);
+        |r, c, b| consumer_group_heartbeat::handle(r, c, &b.groups, &b.topics, &b.cluster, &*b.random);
     ConsumerGroupDescribe 0..=1 => |r, _c, b| consumer_group_describe::handle(r, &b.groups, &b.topics);
     DeleteGroups 0..=3 => |r, _c, b| delete_groups::handle(r, &b.groups);
     DescribeConfigs 1..=4 => |r, c, b| describe_configs::handle(r, c, &b.node, &b.topics, &b.cluster);
@@ -93,6 +93,6 @@ apis! {
     UpdateFeatures 0..=2 => |r, c, _b| update_features::handle(r, c);
     DescribeCluster 0..=2 => |r, c, b| describe_cluster::handle(r, c, &b.node);
     DescribeProducers 0..=0 => |r, _c, b| describe_producers::handle(r, &b.topics);
-    ListConfigResources 0..=1 => |r, c, b| list_config_resources::handle(r, c, &b.node, &b.topics);
+    ListConfigResources 0..=1 => |r, c, b| list_config_resources::handle(r, c, &b.node, &b.topics, &b.cluster);
     DescribeTopicPartitions 0..=0 => |r, _c, b| describe_topic_partitions::handle(r, &b.node, &b.topics);
 }

@@ -8,10 +8,6 @@ use wire::*;
 
 use crate::harness::*;
 
-fn error(code: i16) -> ErrorCode {
-    ErrorCode::try_from(code).unwrap()
-}
-
 fn metadata(name: &str) -> MetadataRequest {
     let topic = MetadataRequestTopic { name: Some(name.into()), ..Default::default() };
     MetadataRequest { topics: Some(vec![topic]), ..Default::default() }

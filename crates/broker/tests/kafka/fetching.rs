@@ -8,10 +8,6 @@ use wire::{ErrorCode, FetchRequest, OffsetForLeaderEpochRequest};
 
 use crate::harness::*;
 
-fn error(code: i16) -> ErrorCode {
-    ErrorCode::try_from(code).unwrap()
-}
-
 #[tokio::test(start_paused = true)]
 async fn kafka_4_special_timestamps_and_the_versions_that_know_them() {
     let server = Server::start().await;

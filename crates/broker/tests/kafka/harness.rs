@@ -15,9 +15,13 @@ use settings::BrokerSettings;
 use storage::Storage;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
-use wire::{Message, Request};
+use wire::{ErrorCode, Message, Request};
 
 pub const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+pub fn error(code: i16) -> ErrorCode {
+    ErrorCode::try_from(code).unwrap()
+}
 
 pub struct Server {
     pub broker: Broker,

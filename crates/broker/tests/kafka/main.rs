@@ -6,6 +6,7 @@ mod admin;
 mod bad_input;
 mod damaged;
 mod fetching;
+mod group_configs;
 mod groups;
 mod harness;
 mod metrics;

@@ -42,6 +42,8 @@ pub struct Options {
     pub consumer_members_max: usize,
     /// Which ways groups with members may go from one protocol to the other.
     pub migration: Migration,
+    /// The same for groups that have one of their own.
+    pub consumer_session_timeouts: Arc<BTreeMap<String, Duration>>,
     /// Offsets that nobody uses are forgotten after this.
     pub offsets_retention: Duration,
     /// How often they are looked for.
@@ -406,7 +408,9 @@ impl Groups {
                 records.push(Record::Classic { group: name.clone(), classic, is_durable: false });
             }
             if group.consumer.is_some() {
-                records.extend(consumer::started(self, name, self.options.consumer_session_timeout, now));
+                let own = self.options.consumer_session_timeouts.get(name);
+                let session_timeout = own.copied().unwrap_or(self.options.consumer_session_timeout);
+                records.extend(consumer::started(self, name, session_timeout, now));
             }
         }
         Decision::new(records, Reply::Done)

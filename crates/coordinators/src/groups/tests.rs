@@ -34,6 +34,7 @@ fn options() -> Options {
         consumer_session_timeout: Duration::from_secs(45),
         consumer_members_max: 1000,
         migration: Migration::Bidirectional,
+        consumer_session_timeouts: Arc::default(),
         offsets_retention: Duration::from_secs(7 * 24 * 3600),
         offsets_check_interval: Duration::from_secs(600),
     }

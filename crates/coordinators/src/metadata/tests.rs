@@ -162,3 +162,41 @@ fn a_topic_whose_name_went_to_another_is_gone_although_its_removal_is_lost() {
     assert_eq!(state.topic_by_id(TopicId([1; 16])), None);
     assert_eq!(state.topic_by_id(second).unwrap().partitions, 0);
 }
+
+fn group_config(name: &str, value: Option<&str>) -> Record {
+    let resource = Resource::Group("billing".into());
+    Record::ConfigSet { resource, name: name.into(), value: value.map(Into::into) }
+}
+
+#[test]
+fn a_group_has_configs_as_long_as_any_is_set() {
+    let mut state = Metadata::default();
+    let mut shown = |record: Record| {
+        state.apply(&record);
+        format!("{:?}", state.group_configs())
+    };
+    assert_eq!(shown(group_config("a", Some("1"))), r#"{"billing": {"a": "1"}}"#);
+    assert_eq!(shown(group_config("b", Some("2"))), r#"{"billing": {"a": "1", "b": "2"}}"#);
+    assert_eq!(shown(group_config("a", None)), r#"{"billing": {"b": "2"}}"#);
+    assert_eq!(shown(group_config("b", None)), "{}");
+}
+
+#[test]
+fn no_more_than_so_many_groups_have_configs() {
+    let mut state = Metadata::default();
+    let set = |group: usize| Record::ConfigSet {
+        resource: Resource::Group(group.to_string()),
+        name: "a".into(),
+        value: Some("1".into()),
+    };
+    (0..CONFIGURED_GROUPS_MAX).for_each(|group| state.apply(&set(group)));
+    let decide = |group: usize| {
+        let changes = vec![("a".to_string(), Some("2".to_string()))];
+        state.decide(
+            Command::SetConfigs { resource: Resource::Group(group.to_string()), changes },
+            Timestamp(0),
+        )
+    };
+    assert!(decide(CONFIGURED_GROUPS_MAX - 1).is_ok());
+    assert_eq!(decide(CONFIGURED_GROUPS_MAX).err(), Some(Reject::TooManyConfiguredGroups));
+}

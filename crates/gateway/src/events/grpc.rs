@@ -18,7 +18,7 @@ use tonic::{Code, Request, Response, Status};
 use api::events_server::{Events, EventsServer};
 use api::stream_append;
 
-#[expect(clippy::all, reason = "generated")]
+#[allow(clippy::all, reason = "generated")]
 mod api {
     tonic::include_proto!("levada.events.v1");
 }

@@ -2,11 +2,12 @@ use super::builder::write_record;
 use super::{
     Batch, BatchHeader, HEADER_BYTES, LENGTH_OFFSET_BYTES, NewRecord, Record, Records, TimestampType,
 };
-use crate::Timestamp;
+use crate::{Compression, Timestamp};
 
 impl Batch {
     /// The batch with only some of its records, as compaction leaves it: base and last offset, producer, sequence and
-    /// codec stay, so that whoever reads or deduplicates sees the same range; with no record left it is a header alone.
+    /// codec stay, so that whoever reads or deduplicates sees the same range; with no record left it is a header alone,
+    /// without a codec, as Kafka's.
     /// `delete_horizon` is put where the base timestamp was, and marked (KIP-534). `records` are the batch's own.
     pub fn retaining(
         &self,
@@ -30,14 +31,18 @@ impl Batch {
             record_count += 1;
             newest = newest.max(timestamp);
         }
-        let codec = old.attributes.compression().expect("its records were read");
-        // Nothing is not compressed: some readers do not expect it to be.
-        let section = if record_count == 0 { section } else { codec.compress(&section) };
+        // Nothing is not compressed, and does not say that it is: no codec makes anything of no bytes.
+        let codec = match record_count {
+            0 => Compression::None,
+            _ => old.attributes.compression().expect("its records were read"),
+        };
+        let section = codec.compress(&section);
         let is_appended = old.attributes.timestamp_type() == TimestampType::LogAppendTime;
         let header = BatchHeader {
             batch_length: (HEADER_BYTES - LENGTH_OFFSET_BYTES + section.len()) as i32,
             attributes: old
                 .attributes
+                .with_compression(codec)
                 .with_delete_horizon(delete_horizon.is_some() || old.attributes.has_delete_horizon()),
             base_timestamp,
             max_timestamp: if is_appended || record_count == 0 { old.max_timestamp } else { newest },

@@ -239,3 +239,21 @@ fn concatenated_batches_are_walked_through() {
     assert_eq!(results.len(), 2);
     assert!(matches!(results[1], Err(BatchError::Crc { .. })));
 }
+
+#[test]
+fn a_batch_of_which_no_record_is_left_can_be_read_whatever_its_codec_was() {
+    for codec in Compression::ALL {
+        let mut builder = BatchBuilder::new(codec).producer(ProducerId(7), ProducerEpoch(1), 3);
+        builder.push(NewRecord { key: Some(b"key"), value: Some(b"value"), ..NewRecord::default() });
+        let batch = builder.build();
+        let emptied = batch.retaining(&batch.records(1 << 20).unwrap(), |_| false, None);
+        assert_eq!(emptied.size_bytes(), HEADER_BYTES);
+        assert_eq!(emptied.header().attributes.compression().unwrap(), Compression::None, "was {codec:?}");
+        assert_eq!(records_of(&Batch::parse(emptied.into_bytes()).unwrap()), []);
+        // As earlier versions left it.
+        let header = BatchHeader { record_count: 0, batch_length: 49, ..*batch.header() };
+        let mut bytes = header.encode().to_vec();
+        seal(&mut bytes).unwrap();
+        assert_eq!(records_of(&Batch::parse(bytes.into()).unwrap()), []);
+    }
+}

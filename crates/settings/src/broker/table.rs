@@ -1,5 +1,5 @@
-//! The table of the process's settings, in three parts: those with a typed field, the defaults of topic settings (typed
-//! in [`crate::topic`]), and those that are accepted without effect.
+//! The table of the process's settings, in four parts: those with a typed field, the defaults of topic settings (typed
+//! in [`crate::topic`]), what is behind group settings (beside this file), and those that are accepted without effect.
 //!
 //! A setting that gains an effect loses its `not_yet`, or moves from the last part to the first and gets a field there. A
 //! test looks whether anything reads the field.
@@ -15,7 +15,10 @@ use crate::{Effect, Listener, Setting, Update};
 /// The whole table, sorted by name.
 pub(super) fn all() -> &'static [Setting] {
     static ALL: LazyLock<Vec<Setting>> = LazyLock::new(|| {
-        let mut all: Vec<Setting> = typed().into_iter().chain(topic_defaults()).chain(accepted()).collect();
+        let mut all = typed();
+        all.extend(topic_defaults());
+        all.extend(super::groups::lines());
+        all.extend(accepted());
         all.sort_by_key(|setting| setting.name);
         all
     });
@@ -134,15 +137,16 @@ broker_options! {
     /// Whether compacted topics are cleaned at all.
     log_cleaner: bool = "log.cleaner.enable", Kind::Boolean, "true", ReadOnly;
 
-    /// How long the cleaner rests when there is nothing to clean.
+    /// How long the cleaner rests when there is nothing to clean; 10 ms at the least.
     log_cleaner_backoff: Duration = "log.cleaner.backoff.ms", long(0), "15000", Dynamic;
 
     /// Memory for the cleaner's map from keys to offsets.
     log_cleaner_dedupe_bytes_max: u64 = "log.cleaner.dedupe.buffer.size", long(MIB), "134217728", Dynamic;
 
-    /// Most bytes a second that the cleaner reads and writes together.
+    /// Most bytes a second that the cleaner reads and writes together, on the average. It moves up to 1 MiB at once and
+    /// then rests as long as that may take, a day at the most.
     log_cleaner_io_bytes_per_second_max: f64 = "log.cleaner.io.max.bytes.per.second",
-        Kind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", Dynamic, not_yet;
+        Kind::Double { min: 0.0, max: f64::MAX }, "1.7976931348623157E308", Dynamic;
 
     // ---- Requests and connections ----------------------------------------------------------------------------------
 
@@ -177,12 +181,6 @@ broker_options! {
 
     /// How long an empty classic group waits for more members before its first rebalance. (Kafka: 3000.)
     group_initial_rebalance_delay: Duration = "group.initial.rebalance.delay.ms", int(0), "0", ReadOnly;
-
-    /// Session timeout of members under the newer group protocol (KIP-848).
-    group_consumer_session_timeout: Duration = "group.consumer.session.timeout.ms", int(1), "45000", ReadOnly;
-
-    /// Heartbeat interval that the broker gives to members under the newer group protocol.
-    group_consumer_heartbeat_interval: Duration = "group.consumer.heartbeat.interval.ms", int(1), "5000", ReadOnly;
 
     /// Most members of a group under the newer protocol.
     group_consumer_members_max: u32 = "group.consumer.max.size", int(1), "2147483647", ReadOnly;
@@ -563,14 +561,14 @@ fn accepted() -> Vec<Setting> {
             int(0),
             "524288",
             Dynamic,
-            "Size of the cleaner's buffers in Kafka.",
+            "Size of the cleaner's buffers in Kafka. Levada reads up to 1 MiB at once and writes batch by batch.",
         ),
         accepted(
             "log.cleaner.io.buffer.load.factor",
             Kind::Double { min: 0.0, max: 1.0 },
             "0.9",
             Dynamic,
-            "Fill level of the cleaner's map in Kafka.",
+            "Fill level of the cleaner's map in Kafka. Levada counts 64 bytes a key, the map's free places among them.",
         ),
         accepted(
             "log.flush.offset.checkpoint.interval.ms",
@@ -615,32 +613,11 @@ fn accepted() -> Vec<Setting> {
         accepted("replica.lag.time.max.ms", long(0), "30000", ReadOnly, ONE_COPY),
         accepted("controlled.shutdown.enable", Kind::Boolean, "true", ReadOnly, "Every ordered stop drains."),
         accepted(
-            "group.consumer.min.session.timeout.ms",
-            int(1),
-            "45000",
-            ReadOnly,
-            "Lower bound of a group's own `consumer.session.timeout.ms`.",
-        ),
-        accepted(
-            "group.consumer.max.session.timeout.ms",
-            int(1),
-            "60000",
-            ReadOnly,
-            "Upper bound of a group's own `consumer.session.timeout.ms`.",
-        ),
-        accepted(
-            "group.consumer.min.heartbeat.interval.ms",
-            int(1),
-            "5000",
-            ReadOnly,
-            "Lower bound of a group's own `consumer.heartbeat.interval.ms`.",
-        ),
-        accepted(
-            "group.consumer.max.heartbeat.interval.ms",
-            int(1),
-            "15000",
-            ReadOnly,
-            "Upper bound of a group's own `consumer.heartbeat.interval.ms`.",
+            "group.consumer.assignment.interval.ms",
+            int(0),
+            "1000",
+            Dynamic,
+            "Default of the group setting `consumer.assignment.interval.ms`.",
         ),
         accepted(
             "group.coordinator.rebalance.protocols",

@@ -1,6 +1,8 @@
 //! The tables beside Apache Kafka's own definitions.
 
 use super::*;
+use crate::group;
+use crate::overrides::{Overrides, Resource};
 
 /// Names whose default is not Kafka's, each with its reason.
 const OTHER_DEFAULT: &[(&str, &str)] = &[
@@ -28,6 +30,7 @@ const FIXED_HERE: &[&str] = &["listeners"];
 #[test]
 fn names_types_and_defaults_are_those_of_kafka() {
     let mut topics = 0;
+    let mut groups = 0;
     let mut brokers = 0;
     for fact in
         include_str!("kafka-4.4.txt").lines().filter(|line| !line.starts_with('#') && !line.is_empty())
@@ -36,11 +39,14 @@ fn names_types_and_defaults_are_those_of_kafka() {
         let [kind, name, config_type, default, last] = fact[..] else { panic!("{fact:?}") };
         let default = (default != "null" && default != "<none>").then_some(default.trim_matches('"'));
         let other_default = OTHER_DEFAULT.iter().any(|(other, _)| *other == name);
-        let ours = if kind == "topic" {
-            topics += 1;
-            let line = topic::find(name).unwrap_or_else(|| panic!("topic setting {name} is missing"));
+        let ours = if kind != "broker" {
+            let (line, ours) = match kind {
+                "topic" => (topic::find(name), effective::<topic::Topic>(name)),
+                _ => (group::Group::find(name), effective::<group::Group>(name)),
+            };
+            *if kind == "topic" { &mut topics } else { &mut groups } += 1;
+            let line = line.unwrap_or_else(|| panic!("{kind} setting {name} is missing"));
             assert_eq!(line.synonym, (last != "null").then_some(last), "{name}");
-            let ours = line.effective(&TopicOverrides::default(), &BrokerSettings::default());
             assert_eq!(Some(ours.as_str()) == default, !other_default, "{name}: {ours}");
             &line.setting
         } else {
@@ -53,7 +59,12 @@ fn names_types_and_defaults_are_those_of_kafka() {
         };
         assert_eq!(ours.kind.config_type().name(), config_type, "{name}");
     }
-    assert_eq!(topics, topic::table().len());
+    assert_eq!((topics, groups), (topic::table().len(), group::table().len()));
     let own = broker::table().iter().filter(|setting| setting.name.starts_with("levada.")).count();
     assert_eq!(brokers + own, broker::table().len());
+}
+
+fn effective<R: Resource>(name: &str) -> String {
+    let line = R::find(name).unwrap_or_else(|| panic!("{} setting {name} is missing", R::NOUN));
+    line.effective(&Overrides::<R>::default(), &BrokerSettings::default())
 }

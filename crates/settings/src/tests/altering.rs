@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::{GroupConfig, GroupOverrides};
 
 fn check(before: &[(&str, &str)], changes: &[(&str, Operation, Option<&str>)], after: Expect) {
     let changes: Vec<Change<'_>> = changes
@@ -220,4 +221,95 @@ fn brokers_refuse_what_cannot_change_while_they_run() {
         refusal(set("log.retention.ms", "0")),
         "log.retention.ms must be unlimited (-1) or, equal or greater than 1"
     );
+}
+
+fn check_group(broker: &[(&str, &str)], before: &[(&str, &str)], changes: &[(&str, &str)], after: Expect) {
+    let broker = BrokerSettings::new(broker.iter().copied()).expect("settings that exist");
+    let (before, refused) = GroupOverrides::restore(before.iter().copied());
+    assert_eq!(refused, Vec::<String>::new());
+    let set = changes.iter();
+    let set = set.map(|(name, value)| Change { name, operation: Operation::Set, value: Some(value) });
+    let changes: Vec<Change<'_>> = set.collect();
+    let outcome = match before.alter(&changes, &broker) {
+        Ok(group) => format!("{:?}", GroupConfig::new(&group, &broker)),
+        Err(why) => why.to_string(),
+    };
+    after.assert_eq(&outcome);
+}
+
+#[test]
+fn what_a_group_sets_lies_within_the_brokers_bounds() {
+    const SESSION: &str = "consumer.session.timeout.ms";
+    const HEARTBEAT: &str = "consumer.heartbeat.interval.ms";
+    let check = |name, value, after| check_group(&[], &[], &[(name, value)], after);
+    check(
+        SESSION,
+        "60000",
+        expect!["GroupConfig { consumer_session_timeout: 60s, consumer_heartbeat_interval: 5s }"],
+    );
+    check(
+        SESSION,
+        "44999",
+        expect![
+            "consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms"
+        ],
+    );
+    check(
+        SESSION,
+        "60001",
+        expect![
+            "consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms"
+        ],
+    );
+    check(
+        HEARTBEAT,
+        "4999",
+        expect![
+            "consumer.heartbeat.interval.ms must be greater than or equal to group.consumer.min.heartbeat.interval.ms"
+        ],
+    );
+    check(
+        HEARTBEAT,
+        "0",
+        expect!["Invalid value 0 for configuration consumer.heartbeat.interval.ms: Value must be at least 1"],
+    );
+    check(
+        "consumer.assignment.interval.ms",
+        "15001",
+        expect![
+            "consumer.assignment.interval.ms must be less than or equal to group.consumer.max.assignment.interval.ms"
+        ],
+    );
+    check(
+        "share.session.timeout.ms",
+        "50000",
+        expect!["Unknown group config name: share.session.timeout.ms"],
+    );
+    check_group(
+        &[("group.consumer.min.session.timeout.ms", "4000")],
+        &[],
+        &[(SESSION, "5000")],
+        expect!["consumer.session.timeout.ms must be greater than consumer.heartbeat.interval.ms"],
+    );
+}
+
+#[test]
+fn a_groups_value_that_the_broker_no_longer_allows_counts_as_the_nearest_that_it_does() {
+    let broker = &[("group.consumer.max.session.timeout.ms", "48000")];
+    let before = &[("consumer.session.timeout.ms", "50000")];
+    check_group(
+        broker,
+        before,
+        &[],
+        expect![
+            "consumer.session.timeout.ms must be less than or equal to group.consumer.max.session.timeout.ms"
+        ],
+    );
+    let (group, _) = GroupOverrides::restore(before.iter().copied());
+    let broker = BrokerSettings::new(broker.iter().copied()).expect("settings that exist");
+    assert_eq!(GroupConfig::new(&group, &broker).consumer_session_timeout.as_millis(), 48_000);
+    let described = group.describe(&broker);
+    let session =
+        described.iter().find(|one| one.name == "consumer.session.timeout.ms").expect("it is described");
+    assert_eq!((session.value.as_deref(), session.source), (Some("50000"), Source::Group));
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::Effect;
+use crate::{Effect, group};
 
 /// The code that could act on a setting, tests left out.
 fn code() -> String {
@@ -28,7 +28,7 @@ fn code() -> String {
 #[test]
 fn a_setting_is_said_to_have_an_effect_where_something_reads_it_and_only_there() {
     let code = code();
-    for (field, effect) in broker::FIELDS.iter().chain(topic::FIELDS) {
+    for (field, effect) in broker::FIELDS.iter().chain(topic::FIELDS).chain(group::FIELDS) {
         let is_read = code.match_indices(&format!(".{field}")).any(|(at, found)| {
             let next = code[at + found.len()..].chars().next();
             next.is_none_or(|next| !next.is_alphanumeric() && next != '_')
@@ -42,8 +42,8 @@ fn a_setting_is_said_to_have_an_effect_where_something_reads_it_and_only_there()
 }
 
 #[test]
-fn a_default_has_an_effect_where_its_topic_setting_has_one() {
-    for line in topic::table() {
+fn a_default_has_an_effect_where_the_setting_that_it_is_the_default_of_has_one() {
+    for line in topic::table().iter().chain(group::table()) {
         let Some(behind) = line.synonym.and_then(broker::find) else { continue };
         assert_eq!(behind.effect, line.setting.effect, "{} and {}", line.setting.name, behind.name);
     }

@@ -6,22 +6,14 @@ use std::time::Duration;
 use super::{Cleanup, Compression, TimestampType, TopicOverrides};
 use crate::broker::BrokerSettings;
 use crate::kind::{Kind, int, int_between, long};
+use crate::overrides::OwnSetting;
 use crate::typed::Typed;
 use crate::{Effect, Setting, Update};
 
-/// One line of the table.
-#[derive(Debug)]
-pub struct TopicSetting {
-    /// Its `default` is only given where no broker setting stands behind it.
-    pub setting: Setting,
-    /// The broker setting that gives the value where the topic does not.
-    pub synonym: Option<&'static str>,
-}
-
 /// The whole table, sorted by name.
-pub(super) fn all() -> &'static [TopicSetting] {
-    static ALL: LazyLock<Vec<TopicSetting>> = LazyLock::new(|| {
-        let mut all: Vec<TopicSetting> = typed().into_iter().chain(accepted()).collect();
+pub(super) fn all() -> &'static [OwnSetting] {
+    static ALL: LazyLock<Vec<OwnSetting>> = LazyLock::new(|| {
+        let mut all: Vec<OwnSetting> = typed().into_iter().chain(accepted()).collect();
         all.sort_by_key(|line| line.setting.name);
         all
     });
@@ -35,8 +27,8 @@ const fn line(
     default: Option<&'static str>,
     effect: Effect,
     doc: &'static str,
-) -> TopicSetting {
-    TopicSetting { setting: Setting { name, kind, default, update: Update::Dynamic, effect, doc }, synonym }
+) -> OwnSetting {
+    OwnSetting { setting: Setting { name, kind, default, update: Update::Dynamic, effect, doc }, synonym }
 }
 
 macro_rules! topic_config {
@@ -55,7 +47,7 @@ macro_rules! topic_config {
             }
         }
 
-        fn typed() -> Vec<TopicSetting> {
+        fn typed() -> Vec<OwnSetting> {
             vec![$(line($name, $kind, Some($synonym), None, effect!($($not_yet)?), concat!($($doc, "\n"),+)),)+]
         }
 
@@ -143,7 +135,7 @@ topic_config! {
     index_interval_bytes: u32 = "index.interval.bytes", int(0), "log.index.interval.bytes";
 }
 
-fn accepted() -> Vec<TopicSetting> {
+fn accepted() -> Vec<OwnSetting> {
     let behind = |name, kind, synonym, doc| line(name, kind, Some(synonym), None, Effect::Accepted, doc);
     let alone = |name, kind, default, doc| line(name, kind, None, Some(default), Effect::Accepted, doc);
     const TIERED: &str = "Tiered storage is not available.";

@@ -13,8 +13,10 @@ use crate::producers::{AbortedTransaction, Marker};
 pub(crate) struct Transactions {
     /// Not reached yet, by first offset.
     ahead: BTreeMap<(Offset, ProducerId), AbortedTransaction>,
-    /// Begun, and to be aborted by a marker further on; whether a batch of it was seen.
-    aborted: BTreeMap<ProducerId, bool>,
+    /// Begun, and to be aborted by a marker further on; whether records of it stay.
+    aborted: BTreeMap<ProducerId, (AbortedTransaction, bool)>,
+    /// Those that were aborted and of which nothing but the marker is left.
+    emptied: Vec<AbortedTransaction>,
     /// Batches of transactions that were committed, or are not aborted yet, were seen of these.
     committed: BTreeSet<ProducerId>,
 }
@@ -27,32 +29,47 @@ impl Transactions {
 
     fn reach(&mut self, offset: Offset) {
         let later = self.ahead.split_off(&(offset.plus(1), ProducerId(i64::MIN)));
-        for ((_, producer), _) in std::mem::replace(&mut self.ahead, later) {
-            self.aborted.entry(producer).or_insert(false);
+        for ((_, producer), transaction) in std::mem::replace(&mut self.ahead, later) {
+            self.aborted.insert(producer, (transaction, false));
         }
     }
 
+    /// A batch stays as it is, whatever it means.
+    fn stays(&mut self, header: &BatchHeader) -> Fate {
+        if let Some((_, stays)) = self.aborted.get_mut(&header.producer_id) {
+            *stays = true;
+        }
+        Fate::Stays
+    }
+
+    /// The transactions of which a pass has left nothing but the marker: readers need not know of them any more. As
+    /// long as they do they need the marker too.
+    pub fn take_emptied(&mut self) -> Vec<AbortedTransaction> {
+        std::mem::take(&mut self.emptied)
+    }
+
     /// Takes in a batch. Says whether it means nothing to anybody any more: it is of an aborted transaction, or the
-    /// marker of one of which no batch is left.
+    /// marker of one that nobody is told of.
     pub fn pass(&mut self, header: &BatchHeader, marker: Option<Marker>) -> bool {
         self.reach(header.last_offset());
         let producer = header.producer_id;
         match marker {
-            Some(Marker { committed: false, .. }) => self.aborted.remove(&producer) != Some(true),
+            Some(Marker { committed: false, .. }) => match self.aborted.remove(&producer) {
+                Some((transaction, stays)) => {
+                    self.emptied.extend((!stays).then_some(transaction));
+                    false
+                }
+                None => true,
+            },
             Some(Marker { committed: true, .. }) => !self.committed.remove(&producer),
             // A control record of another kind stays.
             None if header.attributes.is_control() => false,
             None if !header.attributes.is_transactional() => false,
-            None => match self.aborted.get_mut(&producer) {
-                Some(seen) => {
-                    *seen = true;
-                    true
-                }
-                None => {
-                    self.committed.insert(producer);
-                    false
-                }
-            },
+            None if self.aborted.contains_key(&producer) => true,
+            None => {
+                self.committed.insert(producer);
+                false
+            }
         }
     }
 }
@@ -94,9 +111,9 @@ impl Filter<'_> {
         if header.record_count == 0 {
             return if self.must_stay(header) { Fate::Stays } else { Fate::Goes };
         }
-        let Ok(records) = batch.records(bytes_max) else { return Fate::Stays };
+        let Ok(records) = batch.records(bytes_max) else { return transactions.stays(header) };
         if records.iter().any(|record| record.is_err()) {
-            return Fate::Stays;
+            return transactions.stays(header);
         }
         if header.attributes.is_control() {
             return match (means_nothing, horizon) {

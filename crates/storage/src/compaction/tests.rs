@@ -157,12 +157,19 @@ fn records_of_aborted_transactions_go_and_their_marker_only_after_them() {
     assert_eq!(shown(left[0].as_ref().unwrap()), [entry(0, "a", "old")], "what was aborted outdates nothing");
     assert!(left[1].is_none());
     assert_eq!(left[2].as_ref().unwrap().bytes(), log[2].bytes());
-    let second = pass(&[log[0].clone(), log[2].clone()], NOW, &[aborted]);
+    let left = [log[0].clone(), log[2].clone()];
+    let known = pass(&left, NOW, &[aborted])[1].clone().unwrap();
+    assert_eq!(
+        known.bytes(),
+        log[2].bytes(),
+        "as long as readers are told of the transaction, they need its end"
+    );
+    let second = pass(&left, NOW, &[]);
     let counted = second[1].clone().unwrap();
     assert!(counted.header().attributes.has_delete_horizon());
-    let third = pass(&[log[0].clone(), counted.clone()], Timestamp(NOW.0 + 100), &[aborted]);
+    let third = pass(&[log[0].clone(), counted.clone()], Timestamp(NOW.0 + 100), &[]);
     assert!(third[1].is_none());
-    let early = pass(&[log[0].clone(), counted], Timestamp(NOW.0 + 99), &[aborted]);
+    let early = pass(&[log[0].clone(), counted], Timestamp(NOW.0 + 99), &[]);
     assert!(early[1].is_some());
 }
 
@@ -204,4 +211,26 @@ fn the_map_is_bounded() {
     assert!(map.has_room_for(9) && !map.has_room_for(10));
     assert!(map.is_outdated(b"a", Offset(2)) && !map.is_outdated(b"a", Offset(3)));
     assert!(!map.is_outdated(b"b", Offset(0)));
+}
+
+#[test]
+fn an_aborted_transaction_is_told_of_as_long_as_a_batch_of_it_cannot_be_read() {
+    let aborted =
+        AbortedTransaction { producer: ProducerId(7), first_offset: Offset(0), last_offset: Offset(1) };
+    let (map, last) = (KeyMap::new(BYTES_MAX, [1, 2], Offset::ZERO), BTreeMap::new());
+    let filter = Filter {
+        map: &map,
+        now: NOW,
+        delete_retention: Duration::ZERO,
+        last_of_producers: &last,
+        up_to: Offset(100),
+    };
+    let emptied = |bytes_max: usize| {
+        let mut transactions = Transactions::new([aborted]);
+        filter.judge(&of_producer(0, 7, &[("a", Some("aborted"))]), &mut transactions, bytes_max);
+        filter.judge(&marker(1, 7, false), &mut transactions, BYTES_MAX);
+        transactions.take_emptied()
+    };
+    assert_eq!(emptied(BYTES_MAX), [aborted]);
+    assert_eq!(emptied(1), []);
 }

@@ -21,13 +21,16 @@ use model::{Batch, Compression, Offset, ProducerEpoch, ProducerId, Timestamp};
 use super::Keeper;
 use crate::compaction::{Fate, Filter, KeyMap, Transactions};
 use crate::options::LogConfig;
-use crate::partition::Partition;
+use crate::partition::{Partition, Synced};
 use crate::producers::Marker;
 use crate::segment::{Facts, Known, Segment, SegmentRead};
 use crate::site::Site;
 
 /// Bytes read in one step.
 const STEP_BYTES: usize = 1 << 20;
+
+/// Longest rest between two steps of a compaction, however few bytes a second it may move.
+const REST_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// A partition that is being compacted.
 pub(super) struct Compaction {
@@ -41,8 +44,12 @@ pub(super) struct Compaction {
     transactions: Transactions,
     last_of_producers: BTreeMap<ProducerId, (Option<Offset>, ProducerEpoch)>,
     phase: Phase,
+    /// Something that was to be replaced was gone already: what this has seen is not what there is.
+    is_outrun: bool,
     bytes_before: u64,
     bytes_after: u64,
+    /// Read and written since the last step was paid for.
+    moved: u64,
 }
 
 enum Phase {
@@ -95,7 +102,9 @@ impl Keeper {
     /// Goes on with it.
     pub(super) fn step_compaction(&mut self, now: Timestamp) {
         let Some(mut compaction) = self.compaction.take() else { return };
-        match compaction.step(now, &self.site, &mut self.replaced) {
+        let stepped = compaction.step(now, &self.site, &mut self.replaced);
+        self.rest_after(std::mem::take(&mut compaction.moved));
+        match stepped {
             Ok(ControlFlow::Continue(())) => self.compaction = Some(compaction),
             Ok(ControlFlow::Break(())) => {
                 self.site.news.store(true, std::sync::atomic::Ordering::Release);
@@ -112,6 +121,14 @@ impl Keeper {
                 compaction.discard();
             }
         }
+    }
+
+    /// So many bytes were moved: nothing more is as long as they may take.
+    fn rest_after(&mut self, moved: u64) {
+        let Some(most) = self.site.compaction.lock().io_bytes_per_second_max else { return };
+        let share = most as f64 / self.site.options.shards.max(1) as f64;
+        let rest = Duration::try_from_secs_f64(moved as f64 / share).unwrap_or(REST_MAX).min(REST_MAX);
+        self.compaction_resumes = self.site.clock.monotonic() + rest;
     }
 
     /// Removes what a published checkpoint does not speak of any more.
@@ -209,8 +226,10 @@ impl Compaction {
             sources,
             compacted_end: start,
             last_of_producers,
+            is_outrun: false,
             bytes_before: 0,
             bytes_after: 0,
+            moved: 0,
         }
     }
 
@@ -229,8 +248,7 @@ impl Compaction {
             Phase::Writing { first, output: None } => {
                 let first = *first;
                 if first == self.sources.len() || self.sources[first].base >= self.map.end() {
-                    let mut state = self.partition.state.lock();
-                    state.compacted_end = state.compacted_end.max(self.map.end());
+                    self.end();
                     return Ok(ControlFlow::Break(()));
                 }
                 let output = self.begin_output(first, site)?;
@@ -244,6 +262,17 @@ impl Compaction {
         }
     }
 
+    /// Everything is in its place.
+    fn end(&mut self) {
+        let emptied = self.transactions.take_emptied();
+        let mut state = self.partition.state.lock();
+        state.compacted_end = state.compacted_end.max(self.map.end());
+        if !emptied.is_empty() && !self.is_outrun {
+            state.producers.forget_aborted(&emptied);
+            state.aborted_forgotten += 1;
+        }
+    }
+
     /// Reads a piece of the sources; what is dirty goes into the map.
     fn read(&mut self, next: Offset, site: &Site) -> io::Result<()> {
         let Some(segment) = self.sources.iter().find(|segment| segment.facts().end > next) else {
@@ -252,6 +281,7 @@ impl Compaction {
         };
         // What was compacted before is only of interest for the transactions that reach into what was not.
         let bytes = read_batches(segment, next)?;
+        self.moved += bytes.len() as u64;
         for batch in batches(bytes) {
             let batch = batch.map_err(io::Error::other)?;
             let header = batch.header();
@@ -341,7 +371,9 @@ impl Compaction {
             up_to: self.map.end(),
         };
         let interval = self.config.index_interval_bytes;
-        for batch in batches(read_batches(source, output.next)?) {
+        let (bytes, written_before) = (read_batches(source, output.next)?, output.position);
+        self.moved += bytes.len() as u64;
+        for batch in batches(bytes) {
             let batch = batch.map_err(io::Error::other)?;
             output.next = batch.header().next_offset();
             match filter.judge(&batch, &mut self.transactions, site.options.compaction_batch_bytes_max) {
@@ -354,6 +386,7 @@ impl Compaction {
                 Fate::Goes => output.has_changed |= batch.header().record_count > 0,
             }
         }
+        self.moved += output.position - written_before;
         Ok(())
     }
 
@@ -393,7 +426,10 @@ impl Compaction {
                 Ok(())
             }
             // Retention was faster.
-            false => fresh.remove(),
+            false => {
+                self.is_outrun = true;
+                fresh.remove()
+            }
         }
     }
 
@@ -448,7 +484,7 @@ fn read_batches(segment: &Segment, next: Offset) -> io::Result<Bytes> {
 impl Partition {
     /// Puts a segment in the place of those that it was made of. Says no when they are not all there any more.
     fn replace(&self, old: &[Arc<Segment>], new: Arc<Segment>) -> bool {
-        let _writer = self.writer.lock();
+        let mut writer = self.writer.lock();
         let mut state = self.state.lock();
         let at = state.segments.iter().position(|segment| Arc::ptr_eq(segment, &old[0]));
         let Some(at) = at.filter(|_| !state.deleted) else { return false };
@@ -457,8 +493,13 @@ impl Partition {
         if are_there < old.len() {
             return false;
         }
+        let facts = new.facts();
+        // The last of them may be the last that is synced; checkpoints say so by its base and size.
+        if old.iter().any(|segment| segment.base == writer.synced.segment) {
+            writer.synced = Synced { end: facts.end, segment: new.base, size: facts.size };
+        }
         // Memory still has what was there before: readers shall see what is left.
-        let end = new.facts().end;
+        let end = facts.end;
         while state.tail.front().is_some_and(|batch| batch.last < end) {
             state.tail.pop_front();
         }

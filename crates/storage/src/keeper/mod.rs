@@ -32,12 +32,17 @@ use roll_up::RollUp;
 /// How often the disk's room is looked at while it matters.
 const TICK: Duration = Duration::from_secs(1);
 
+/// It is looked for something to compact no more often than this, though settings may ask for it.
+const COMPACTION_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 pub(crate) struct Keeper {
     pub site: Arc<Site>,
     partitions: Arc<Partitions>,
     roll_up: Option<RollUp>,
     compaction: Option<Compaction>,
     compaction_due: Duration,
+    /// The compaction that is under way has moved its share of bytes, and rests until then.
+    compaction_resumes: Duration,
     /// Segments that were compacted into others, which no published checkpoint speaks of yet.
     replaced: Vec<Arc<Segment>>,
     checkpoint: Option<Prepared>,
@@ -79,6 +84,7 @@ impl Keeper {
             roll_up: None,
             compaction: None,
             compaction_due: now,
+            compaction_resumes: now,
             replaced: Vec::new(),
             checkpoint: None,
             voids,
@@ -133,7 +139,9 @@ impl Keeper {
         if self.site.disk_full.load(Ordering::Relaxed) || self.is_busy() {
             due = due.min(self.tick_due);
         }
-        if self.site.options.compacts {
+        if self.compaction.is_some() {
+            due = due.min(self.compaction_resumes);
+        } else if self.site.options.compacts {
             due = due.min(self.compaction_due);
         }
         if let Some(until) = self.held_up_until {
@@ -179,15 +187,16 @@ impl Keeper {
             self.prepare_checkpoint(None);
             return Ok(true);
         }
-        if self.compaction.is_some() {
-            self.step_compaction(now);
-            return Ok(true);
-        }
         if self.site.compaction_wanted.swap(false, Ordering::AcqRel) {
-            self.compaction_due = clock;
+            (self.compaction_due, self.compaction_resumes) = (clock, clock);
         }
-        if self.site.options.compacts && clock >= self.compaction_due {
-            self.compaction_due = clock + self.site.compaction.lock().interval;
+        if self.compaction.is_some() {
+            if clock >= self.compaction_resumes {
+                self.step_compaction(now);
+                return Ok(true);
+            }
+        } else if self.site.options.compacts && clock >= self.compaction_due {
+            self.compaction_due = clock + self.site.compaction.lock().interval.max(COMPACTION_INTERVAL_MIN);
             if !self.site.disk_full.load(Ordering::Acquire) && self.begin_compaction(now) {
                 return Ok(true);
             }

@@ -195,6 +195,13 @@ impl Partition {
         described.collect()
     }
 
+    /// How often aborted transactions were forgotten because compaction has left nothing of them. Who reads records, and
+    /// asks for [`Partition::aborted_transactions`] after that, has all that concern these records if this number is
+    /// the same at the end as it was at the beginning.
+    pub fn aborted_forgotten(&self) -> u64 {
+        self.state.lock().aborted_forgotten
+    }
+
     /// Aborted transactions that overlap `from..up_to`, by first offset.
     pub fn aborted_transactions(&self, from: Offset, up_to: Offset) -> Vec<AbortedTransaction> {
         self.state.lock().producers.aborted(from, up_to)

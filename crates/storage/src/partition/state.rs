@@ -39,6 +39,8 @@ pub(crate) struct LogState {
     pub deleted: bool,
     /// Compacted up to here.
     pub compacted_end: Offset,
+    /// How often aborted transactions were forgotten because compaction has left nothing of them.
+    pub aborted_forgotten: u64,
 }
 
 /// A batch in the write-ahead log.
@@ -95,6 +97,7 @@ impl LogState {
             damage: Damage::default(),
             deleted: false,
             compacted_end: Offset::ZERO,
+            aborted_forgotten: 0,
         }
     }
 

@@ -17,7 +17,7 @@
 //! and never by record timestamps: back-dated producers would expire at once.
 //!
 //! Transactions: a transactional batch opens one at its base offset, a marker closes it; an abort is remembered
-//! for readers until the log's start has passed it.
+//! for readers until the log's start has passed it, or compaction has left none of its records.
 
 #[cfg(test)]
 mod tests;
@@ -244,6 +244,13 @@ impl Producers {
     pub fn truncate_start(&mut self, start: Offset) {
         let gone = self.aborted.partition_point(|aborted| aborted.last_offset < start);
         self.aborted.drain(..gone);
+    }
+
+    /// Forgets aborted transactions of which nothing is left that a reader would have to pass over.
+    pub fn forget_aborted(&mut self, gone: &[AbortedTransaction]) {
+        let gone: BTreeSet<(Offset, ProducerId)> =
+            gone.iter().map(|aborted| (aborted.last_offset, aborted.producer)).collect();
+        self.aborted.retain(|aborted| !gone.contains(&(aborted.last_offset, aborted.producer)));
     }
 
     /// Forgets those whose last append is too long ago.

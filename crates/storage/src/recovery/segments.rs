@@ -172,8 +172,12 @@ pub(super) fn resume(
     if !is_clean {
         trim(&state.segments, &on_disk, &directory, synced, site)?;
     }
-    let last =
-        state.segments.last().filter(|segment| segment.base == synced.segment && segment.facts().size > 0);
+    // One that was compacted is complete; and the log's frames name segments as they are first called.
+    let grows = |segment: &&Arc<Segment>| {
+        let facts = segment.facts();
+        segment.base == synced.segment && facts.size > 0 && facts.generation == 0
+    };
+    let last = state.segments.last().filter(grows);
     let mut writer = Writer::resume(last.cloned(), &state.config, synced);
     writer.has_directory |= !state.segments.is_empty();
     Ok(Partition::new(id, site.clone(), state, writer))

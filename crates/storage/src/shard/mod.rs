@@ -118,6 +118,12 @@ impl Shard {
         Ok(accepted)
     }
 
+    /// How long upkeep rests when nobody rings.
+    #[cfg(test)]
+    pub(crate) fn rests_for(&self) -> std::time::Duration {
+        self.keeper.wake_after()
+    }
+
     /// Whether everything that was asked for before closing is done.
     #[cfg(test)]
     pub(crate) fn finish_if_closing(self) -> Option<Shard> {

@@ -250,6 +250,60 @@ fn small_batches_are_brought_from_the_log_to_where_they_can_be_compacted() {
 }
 
 #[test]
+fn a_keeper_without_work_rests_although_settings_allow_it_no_rest() {
+    let mut bench = Bench::new(options());
+    let restless = CompactionOptions { interval: Duration::ZERO, ..options().compaction };
+    bench.storage.tune_compaction(&restless);
+    bench.create(P, config());
+    fill(&mut bench, 200);
+    passes(&mut bench, 20);
+    assert!(bench.storage.metrics().compactions.value() > 0);
+    assert!(bench.shards[0].rests_for() >= Duration::from_millis(10), "{:?}", bench.shards[0].rests_for());
+}
+
+/// The newest segment, brought from the log early, was never synced: a checkpoint knows the one before it as the last.
+#[test]
+fn a_crash_finds_what_a_compaction_made_of_the_last_segment_that_was_synced() {
+    for survival in [Survival::Nothing, Survival::Everything] {
+        let mut bench =
+            Bench::new(Options { wal_file_bytes: 1 << 20, wal_bytes_max: 4 << 20, ..small_options() });
+        // No entry of an index hides what stands between two batches.
+        let config = LogConfig { index_interval_bytes: 1 << 20, ..config() };
+        bench.create(P, config.clone());
+        let mut expected = fill(&mut bench, 60);
+        passes(&mut bench, 40);
+        {
+            let partition = bench.partition(P);
+            let segments = partition.state.lock().segments.clone();
+            let synced = partition.writer.lock().synced;
+            let before_last = segments[segments.len() - 2].clone();
+            assert_eq!(before_last.facts().generation, 1, "it was compacted");
+            assert_eq!((synced.segment, synced.end), (before_last.base, before_last.facts().end));
+        }
+        // Whoever goes on writing may do so where the other ends.
+        bench.wait(bench.storage.configure(P, LogConfig { segment_bytes: 1 << 20, ..config })).unwrap();
+        let found = read(&bench.partition(P));
+        bench.disk.crash(survival);
+        let mut bench = bench.open_again();
+        assert_eq!(read(&bench.partition(P)), found);
+        assert!(bench.partition(P).state.lock().damage.is_none());
+        // A large batch that goes straight into a segment is found again, too.
+        let at = bench.clock_now();
+        let large: Vec<(u64, Option<u64>)> = (0..50).map(|key| (key, Some(key))).collect();
+        bench.append(P, keyed(at, Compression::None, &large)).unwrap();
+        let found = read(&bench.partition(P));
+        bench.disk.crash(Survival::Nothing);
+        let bench = bench.open_again();
+        assert_eq!(read(&bench.partition(P)), found);
+        // So it is when nothing is left in the log and in memory.
+        let bench = bench.reopen();
+        assert_eq!(read(&bench.partition(P)), found);
+        expected.extend(large.iter().map(|(key, number)| (format!("key-{key}"), *number)));
+        assert_eq!(newest(&found), expected);
+    }
+}
+
+#[test]
 fn a_map_that_is_too_small_for_all_does_it_piece_by_piece() {
     let map_bytes_max = 16 * crate::compaction::ENTRY_BYTES;
     let mut bench = Bench::new(options());
@@ -265,6 +319,141 @@ fn a_map_that_is_too_small_for_all_does_it_piece_by_piece() {
     let found = read(&bench.partition(P));
     assert_eq!(newest(&found), expected);
     assert!(found.len() < 150, "{}", found.len());
+}
+
+#[test]
+fn it_takes_as_long_as_the_bytes_a_second_ask_and_goes_on_at_once_when_they_may_be_more() {
+    let mut bench = Bench::new(options());
+    bench.create(P, config());
+    let expected = fill(&mut bench, 200);
+    let complete = |bench: &Bench| {
+        let state = bench.partition(P).state.lock().segments.clone();
+        state[..state.len() - 1].iter().map(|segment| segment.facts().size).sum::<u64>()
+    };
+    // Read for the map, read again, and as much of it written as is left: at the most three times its size.
+    let bytes = complete(&bench);
+    let slow = |most| CompactionOptions { io_bytes_per_second_max: Some(most), ..options().compaction };
+    bench.storage.tune_compaction(&slow(bytes / 20));
+    let count = |bench: &Bench| bench.storage.metrics().compactions.value();
+    let mut seconds = 0;
+    while count(&bench) == 0 {
+        bench.advance(Duration::from_secs(1));
+        seconds += 1;
+        assert!(seconds <= 65, "it is slower than it should be");
+    }
+    assert!(seconds >= 38, "{seconds} s");
+    assert_eq!(newest(&read(&bench.partition(P))), expected);
+
+    let expected: BTreeMap<_, _> = expected.into_iter().chain(fill(&mut bench, 200)).collect();
+    bench.storage.tune_compaction(&slow(0));
+    passes(&mut bench, 3600);
+    assert_eq!(count(&bench), 1, "it rests");
+    bench.storage.tune_compaction(&options().compaction);
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(count(&bench), 2);
+    assert_eq!(newest(&read(&bench.partition(P))), expected);
+}
+
+/// Batches of producer 7 with records, and its markers, by base offset.
+fn of_producer_7(partition: &Partition) -> (Vec<Offset>, Vec<Offset>) {
+    let (mut data, mut markers) = (Vec::new(), Vec::new());
+    let offsets = partition.offsets();
+    let mut from = offsets.log_start;
+    while from < offsets.high_watermark {
+        let read = partition.read(from, 2000, offsets.high_watermark).expect("the partition is readable");
+        for batch in batches(read.chunks.concat().into()).map(Result::unwrap) {
+            let header = batch.header();
+            if header.producer_id == ProducerId(7) && header.record_count > 0 {
+                let found = if header.attributes.is_control() { &mut markers } else { &mut data };
+                found.push(header.base_offset);
+            }
+            from = header.next_offset();
+        }
+    }
+    (data, markers)
+}
+
+#[test]
+fn an_aborted_transaction_is_forgotten_when_its_records_are_gone_and_its_marker_later() {
+    let mut bench = Bench::new(options());
+    bench.create(P, config());
+    let at = bench.clock_now();
+    let of_7 = |sequence: i32| {
+        BatchBuilder::new(Compression::None)
+            .producer(ProducerId(7), ProducerEpoch(1), sequence)
+            .transactional()
+    };
+    for number in 0..3 {
+        let mut data = of_7(number);
+        let key = format!("aborted-{number}");
+        data.push(NewRecord {
+            timestamp: at,
+            key: Some(key.as_bytes()),
+            value: Some(&[b'0'; 100]),
+            headers: &[],
+        });
+        bench.append(P, data.build()).unwrap();
+        let mut marker = of_7(-1).control();
+        let (key, value) = ([0; 4], [0; 6]);
+        marker.push(NewRecord { timestamp: at, key: Some(&key), value: Some(&value), headers: &[] });
+        bench.append(P, marker.build()).unwrap();
+        fill(&mut bench, 40);
+    }
+    let told = |bench: &Bench| bench.partition(P).aborted_transactions(Offset::ZERO, Offset(i64::MAX)).len();
+    let (data, markers) = of_producer_7(&bench.partition(P));
+    assert_eq!((data.len(), markers.len(), told(&bench)), (3, 3, 3));
+    bench.advance(Duration::from_secs(5));
+    let forgotten = bench.partition(P).aborted_forgotten();
+    let (data, markers) = of_producer_7(&bench.partition(P));
+    assert_eq!((data.len(), markers.len(), told(&bench)), (0, 3, 0), "nobody need pass over anything");
+    assert!(forgotten > 0);
+    // Their days are counted from the next pass on.
+    for _ in 0..3 {
+        fill(&mut bench, 60);
+        passes(&mut bench, 61);
+    }
+    assert_eq!(of_producer_7(&bench.partition(P)).1.len(), 0);
+    bench.disk.crash(Survival::Nothing);
+    let bench = bench.open_again();
+    assert_eq!((of_producer_7(&bench.partition(P)), told(&bench)), ((vec![], vec![]), 0));
+}
+
+/// A crash gives back records and what readers must know of them together.
+#[test]
+fn wherever_it_crashes_who_reads_aborted_records_is_told_that_they_are() {
+    let run = |steps: usize| {
+        let mut bench = Bench::new(options());
+        bench.create(P, config());
+        let mut data =
+            BatchBuilder::new(Compression::None).producer(ProducerId(7), ProducerEpoch(1), 0).transactional();
+        data.push(NewRecord { key: Some(b"aborted"), value: Some(&[b'0'; 100]), ..NewRecord::default() });
+        bench.append(P, data.build()).unwrap();
+        let mut marker = BatchBuilder::new(Compression::None)
+            .producer(ProducerId(7), ProducerEpoch(1), -1)
+            .transactional()
+            .control();
+        marker.push(NewRecord { key: Some(&[0; 4]), value: Some(&[0; 6]), ..NewRecord::default() });
+        bench.append(P, marker.build()).unwrap();
+        fill(&mut bench, 80);
+        let told =
+            |bench: &Bench| !bench.partition(P).aborted_transactions(Offset::ZERO, Offset(9)).is_empty();
+        bench.clock.advance(Duration::from_secs(6));
+        for _ in 0..steps {
+            let now = bench.clock_now();
+            if !bench.shards[0].step(now) {
+                return false;
+            }
+            let is_there = !of_producer_7(&bench.partition(P)).0.is_empty();
+            assert!(!is_there || told(&bench), "after {steps} steps");
+        }
+        bench.disk.crash(Survival::Nothing);
+        let bench = bench.open_again();
+        let is_there = !of_producer_7(&bench.partition(P)).0.is_empty();
+        assert!(!is_there || told(&bench), "after {steps} steps and a crash");
+        true
+    };
+    let steps = (1..500).take_while(|steps| run(*steps)).count();
+    assert!((10..400).contains(&steps), "{steps}");
 }
 
 #[test]

@@ -324,11 +324,17 @@ async fn read(
     if wanted.offset >= up_to || room == 0 && before > 0 {
         return answer;
     }
+    let forgotten = partition.aborted_forgotten();
     match held.read(partition, wanted.offset, room, up_to, before).await {
         Ok(read) if read.bytes > room && before > 0 => {}
         Ok(read) => {
             if limits.read_committed {
-                answer.aborted = Some(partition.aborted_transactions(wanted.offset, read.next_offset));
+                let aborted = partition.aborted_transactions(wanted.offset, read.next_offset);
+                if partition.aborted_forgotten() != forgotten {
+                    // What was read may hold records of a transaction that is not told of any more: next time.
+                    return answer;
+                }
+                answer.aborted = Some(aborted);
             }
             answer.read = read;
         }

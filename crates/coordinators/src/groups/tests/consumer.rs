@@ -421,3 +421,24 @@ impl Clients {
         self.bench.groups.consumer("g").is_some_and(|group| group.members.contains_key(id))
     }
 }
+
+#[test]
+fn a_session_is_as_long_as_the_groups_last_heartbeat_says_and_after_a_restart_as_long_as_its_own() {
+    let long = Duration::from_secs(60);
+    let own = Arc::new(BTreeMap::from([("g".to_string(), long)]));
+    let mut clients = Clients::new(&[1]);
+    clients.bench = Bench::with(Options { consumer_session_timeouts: own, ..options() });
+    let is_member = |clients: &Clients| clients.group_has("m1");
+    clients.client("m1", &["a"]);
+    clients.beat("m1").unwrap();
+    let beat = Beat { session_timeout: long, ..clients.request("m1") };
+    clients.send(beat).unwrap();
+    clients.bench.pass(55);
+    assert!(is_member(&clients), "its session is 60 seconds long now");
+    clients.bench.restart();
+    clients.bench.pass(55);
+    assert!(is_member(&clients), "and still is");
+    clients.beat("m1").unwrap();
+    clients.bench.pass(50);
+    assert!(!is_member(&clients), "45 seconds again");
+}
