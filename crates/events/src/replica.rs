@@ -4,14 +4,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use client::{Cluster, Tail, Tailed};
 use model::batch::batches;
-use model::{Offset, PartitionId};
-use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use model::{Offset, PartitionId, TopicId};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{error, warn};
 
 use crate::index::{Applied, Halt, Index, State};
@@ -22,6 +23,11 @@ const BATCH_BYTES_MAX: usize = 256 << 20;
 
 /// Records that go into the index in one transaction, about.
 const RECORDS_AT_ONCE: usize = 20_000;
+
+/// How far behind an index may be that nobody waits for, in time and in bytes of the log: many small transactions cost
+/// more than one.
+const BEHIND_MAX: Duration = Duration::from_millis(20);
+const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// Between two tries to write an index.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -39,6 +45,34 @@ pub struct Replica {
     pub partition: PartitionId,
     pub index: Arc<Index>,
     seen: watch::Receiver<Seen>,
+    eager: Arc<Eager>,
+}
+
+/// Who waits for the index. Without anybody it may be a moment behind, so that it takes more at once.
+#[derive(Default)]
+struct Eager {
+    count: AtomicUsize,
+    came: Notify,
+}
+
+struct Waits<'a>(&'a Eager);
+
+impl Eager {
+    fn wait(&self) -> Waits<'_> {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.came.notify_one();
+        Waits(self)
+    }
+
+    fn anybody(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What was waited for did not come.
@@ -48,22 +82,43 @@ pub enum NotReached {
     Halted(String),
 }
 
-impl Replica {
-    /// Opens the index and reads on from where it is.
-    pub async fn start(
-        cluster: Cluster,
-        topic: String,
-        dir: PathBuf,
-        partition: PartitionId,
-    ) -> rusqlite::Result<Replica> {
-        let (index, state) = env::run_blocking(move || Index::open(&dir, partition)).await?;
-        let index = Arc::new(index);
+/// Opens the indexes of a topic's partitions, and reads on from where each is. In the order of the partitions.
+pub async fn start(
+    cluster: &Cluster,
+    topic: &str,
+    id: TopicId,
+    partitions: i32,
+    dir: PathBuf,
+) -> rusqlite::Result<Vec<Replica>> {
+    let open = move || -> rusqlite::Result<Vec<(i32, Index, State)>> {
+        let one =
+            |index| Index::open(&dir, PartitionId { topic: id, index }).map(|(it, state)| (index, it, state));
+        (0..partitions).map(one).collect()
+    };
+    let opened = env::run_blocking(open).await?;
+    // One fetch carries all partitions.
+    let from = opened.iter().map(|(index, _, state)| (*index, state.next));
+    let mut tails = Tail::start(cluster.clone(), topic, id, from);
+    let start = |(number, index, state): (i32, Index, State)| {
+        let partition = PartitionId { topic: id, index: number };
+        let (index, eager) = (Arc::new(index), Arc::<Eager>::default());
         let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None });
-        let following = Following { cluster, topic, partition, index: index.clone(), state, told };
-        env::spawn(following.run());
-        Ok(Replica { partition, index, seen })
-    }
+        let following = Following {
+            cluster: cluster.clone(),
+            topic: topic.to_owned(),
+            partition,
+            index: index.clone(),
+            state,
+            told,
+            eager: eager.clone(),
+        };
+        env::spawn(following.run(tails.remove(&number).expect("it was asked for")));
+        Replica { partition, index, seen, eager }
+    };
+    Ok(opened.into_iter().map(start).collect())
+}
 
+impl Replica {
     pub fn seen(&self) -> watch::Receiver<Seen> {
         self.seen.clone()
     }
@@ -77,6 +132,7 @@ impl Replica {
         if self.next() >= next {
             return Ok(());
         }
+        let _waits = self.eager.wait();
         let mut seen = self.seen.clone();
         let waiting = seen.wait_for(|seen| seen.state.next >= next || seen.halted.is_some());
         let Ok(Ok(seen)) = timeout(patience, waiting).await else {
@@ -86,6 +142,14 @@ impl Replica {
             Some(why) if seen.state.next < next => Err(NotReached::Halted(why.clone())),
             _ => Ok(()),
         }
+    }
+}
+
+impl Replica {
+    /// Waits until the index has something from this offset on. False: nothing will come any more.
+    pub async fn added(&self, from: Offset) -> bool {
+        let _waits = self.eager.wait();
+        self.seen.clone().wait_for(|seen| seen.state.next > from).await.is_ok()
     }
 }
 
@@ -105,15 +169,13 @@ struct Following {
     index: Arc<Index>,
     state: State,
     told: watch::Sender<Seen>,
+    eager: Arc<Eager>,
 }
 
 impl Following {
-    async fn run(mut self) {
+    async fn run(mut self, mut tail: mpsc::Receiver<Tailed>) {
         loop {
             let index = self.partition.index;
-            let from = [(index, self.state.next)];
-            let mut tails = Tail::start(self.cluster.clone(), &self.topic, self.partition.topic, from);
-            let tail = tails.remove(&index).expect("it was asked for");
             match self.follow(tail).await {
                 // Nobody looks at it any more.
                 End::Dropped => return,
@@ -134,35 +196,50 @@ impl Following {
                 }
                 End::Halted(halt) => return self.halt(halt),
             }
+            let from = [(self.partition.index, self.state.next)];
+            let mut tails = Tail::start(self.cluster.clone(), &self.topic, self.partition.topic, from);
+            tail = tails.remove(&self.partition.index).expect("it was asked for");
         }
     }
 
     async fn follow(&mut self, mut tail: mpsc::Receiver<Tailed>) -> End {
+        let (told, eager) = (self.told.clone(), self.eager.clone());
+        let mut held = Held::default();
         loop {
-            let told = self.told.clone();
-            let first = tokio::select! {
+            if held.bytes >= HELD_BYTES_MAX || (held.bytes > 0 && eager.anybody()) {
+                if let Some(halt) = self.take(&mut held).await {
+                    return End::Halted(halt);
+                }
+                continue;
+            }
+            let next = tokio::select! {
                 biased;
                 () = told.closed() => return End::Dropped,
-                first = tail.recv() => first,
+                next = tail.recv() => next,
+                () = eager.came.notified(), if held.bytes > 0 => continue,
+                () = sleep_until(held.since + BEHIND_MAX), if held.bytes > 0 => {
+                    match self.take(&mut held).await {
+                        Some(halt) => return End::Halted(halt),
+                        None => continue,
+                    }
+                }
             };
-            let (from, bytes) = match first {
-                Some(Tailed::Records { from, bytes }) => (from, bytes),
+            let why = match next {
+                Some(Tailed::Records { from, bytes }) => {
+                    held.push(from, bytes);
+                    continue;
+                }
                 Some(Tailed::OutOfRange { from, start }) if from >= start => return End::Ahead,
-                Some(Tailed::OutOfRange { from, start }) => {
-                    let why = format!(
-                        "events from offset {from} on were deleted, the log begins at {start}: an events topic needs \
-                         cleanup.policy=delete and retention.ms=-1"
-                    );
-                    return End::Halted(Halt { offset: from, why });
-                }
-                Some(Tailed::Gone) | None => {
-                    let why = "the topic was deleted, or is another one now".to_owned();
-                    return End::Halted(Halt { offset: self.state.next, why });
-                }
+                Some(Tailed::OutOfRange { from, start }) => format!(
+                    "events from offset {from} on were deleted, the log begins at {start}: an events topic needs \
+                     cleanup.policy=delete and retention.ms=-1"
+                ),
+                Some(Tailed::Gone) | None => "the topic was deleted, or is another one now".to_owned(),
             };
-            if let Some(halt) = self.take(from, bytes).await {
-                return End::Halted(halt);
-            }
+            return match self.take(&mut held).await {
+                Some(halt) => End::Halted(halt),
+                None => End::Halted(Halt { offset: self.state.next, why }),
+            };
         }
     }
 
@@ -172,10 +249,16 @@ impl Following {
         self.told.send_modify(|seen| seen.halted = Some(format!("at offset {offset}: {why}")));
     }
 
-    async fn take(&mut self, from: Offset, bytes: Bytes) -> Option<Halt> {
+    /// What is held goes into the index.
+    async fn take(&mut self, held: &mut Held) -> Option<Halt> {
+        let chunks = Arc::new(std::mem::take(&mut held.chunks));
+        held.bytes = 0;
+        if chunks.is_empty() {
+            return None;
+        }
         loop {
-            let (index, state, chunk) = (self.index.clone(), self.state.clone(), bytes.clone());
-            let applied = env::run_blocking(move || apply(&index, state, from, chunk)).await;
+            let (index, state, chunks) = (self.index.clone(), self.state.clone(), chunks.clone());
+            let applied = env::run_blocking(move || apply(&index, state, &chunks)).await;
             match applied {
                 Ok((state, halt)) => {
                     self.state = state.clone();
@@ -184,11 +267,37 @@ impl Following {
                 }
                 Err(Failed::Unreadable(halt)) => return Some(halt),
                 Err(Failed::Index(error)) => {
-                    warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be written");
+                    let partition = self.partition.index;
+                    warn!(topic = self.topic, partition, %error, "an index cannot be written");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
+    }
+}
+
+/// What was read and is not in the index yet.
+struct Held {
+    /// The offset that was asked for, and whole batches.
+    chunks: Vec<(Offset, Bytes)>,
+    bytes: usize,
+    /// When the first of them came.
+    since: Instant,
+}
+
+impl Default for Held {
+    fn default() -> Held {
+        Held { chunks: Vec::new(), bytes: 0, since: Instant::now() }
+    }
+}
+
+impl Held {
+    fn push(&mut self, from: Offset, bytes: Bytes) {
+        if self.bytes == 0 {
+            self.since = Instant::now();
+        }
+        self.bytes += bytes.len();
+        self.chunks.push((from, bytes));
     }
 }
 
@@ -200,17 +309,28 @@ enum Failed {
 fn apply(
     index: &Index,
     mut state: State,
-    from: Offset,
-    bytes: Bytes,
+    chunks: &[(Offset, Bytes)],
 ) -> Result<(State, Option<Halt>), Failed> {
     let mut records = Vec::new();
     let mut next = state.next;
-    let take = |state: &State, records: &mut Vec<Applied>, next: Offset| {
-        let applied = index.apply(state, records, next).map_err(Failed::Index);
-        records.clear();
-        applied
-    };
-    for batch in batches(bytes) {
+    for (from, bytes) in chunks {
+        next = next.max(read(*from, bytes, state.next, &mut records)?);
+        if records.len() >= RECORDS_AT_ONCE {
+            let (now, halt) = index.apply(&state, &records, next).map_err(Failed::Index)?;
+            if halt.is_some() {
+                return Ok((now, halt));
+            }
+            records.clear();
+            state = now;
+        }
+    }
+    index.apply(&state, &records, next).map_err(Failed::Index)
+}
+
+/// Adds the records of a chunk that are not known yet; the offset after it.
+fn read(from: Offset, bytes: &Bytes, known: Offset, records: &mut Vec<Applied>) -> Result<Offset, Failed> {
+    let mut next = from;
+    for batch in batches(bytes.clone()) {
         let unreadable = |error: model::BatchError| {
             let why = format!("a batch cannot be read: {error}");
             Failed::Unreadable(Halt { offset: from, why })
@@ -226,20 +346,13 @@ fn apply(
             for one in of_batch.iter() {
                 let one = one.map_err(unreadable)?;
                 let offset = of_batch.offset(&one);
-                if offset >= state.next {
+                if offset >= known.max(from) {
                     let entry = record::read(&one, Bytes::copy_from_slice);
                     records.push(Applied { offset, at: of_batch.timestamp(&one), entry });
                 }
             }
         }
         next = next.max(batch.header().next_offset());
-        if records.len() >= RECORDS_AT_ONCE {
-            let (now, halt) = take(&state, &mut records, next)?;
-            if halt.is_some() {
-                return Ok((now, halt));
-            }
-            state = now;
-        }
     }
-    take(&state, &mut records, next)
+    Ok(next)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{AskError, Ownership, TopicPartition, check};
-use model::{Offset, PartitionId};
+use model::Offset;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use super::catalog::CategoryInfo;
 use super::{Handle, OpenCategory, OpenPartition};
 use crate::category::Category;
 use crate::owner::{self, End, Job, Parts, QUEUE_MAX, Standing, is_set};
-use crate::replica::Replica;
+use crate::replica;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -101,13 +101,11 @@ async fn open(
     let indexes: Vec<i32> = (0..info.partitions).collect();
     let ends = shared.cluster.offsets(&topic, &indexes, -1, 0).await?;
     let mut partitions = Vec::new();
-    for index in 0..info.partitions {
-        let id = PartitionId { topic: topic.id, index };
-        let dir = shared.options.index_dir.clone();
-        let replica = Replica::start(shared.cluster.clone(), name.clone(), dir, id).await;
-        let replica =
-            replica.map_err(|error| Unopened::Later(format!("the index of {name}-{index}: {error}")))?;
-        let replica = Arc::new(replica);
+    let dir = shared.options.index_dir.clone();
+    let replicas = replica::start(&shared.cluster, &name, topic.id, info.partitions, dir).await;
+    let replicas = replicas.map_err(|error| Unopened::Later(format!("the index of {name}: {error}")))?;
+    for replica in replicas.into_iter().map(Arc::new) {
+        let index = replica.partition.index;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let (told, standing) = watch::channel(None);
         let parts = Parts {

@@ -155,8 +155,8 @@ impl Handle {
         let mut waiting = tokio::task::JoinSet::new();
         for partition in &open.partitions {
             let from = after.next(partition.id()).unwrap_or(Offset::ZERO);
-            let mut seen = partition.replica.seen();
-            waiting.spawn(async move { seen.wait_for(|seen| seen.state.next > from).await.is_ok() });
+            let replica = partition.replica.clone();
+            waiting.spawn(async move { replica.added(from).await });
         }
         match waiting.join_next().await {
             Some(Ok(true)) => Ok(()),
