@@ -30,7 +30,8 @@ pub const CLASSIC: &str = "classic";
 pub const CONSUMER: &str = "consumer";
 /// A group whose members come under one protocol or the other, as they like (KIP-848's online migration).
 pub const MIXED: &str = "mixed";
-pub const GROUPS: [&str; 3] = [CLASSIC, CONSUMER, MIXED];
+pub const OF_ONE_PROTOCOL: &[&str] = &[CLASSIC, CONSUMER];
+pub const ALL: &[&str] = &[CLASSIC, CONSUMER, MIXED];
 /// Of both kinds; also the shortest that the simulated broker allows.
 pub const SESSION: Duration = Duration::from_millis(200);
 const REBALANCE: Duration = Duration::from_millis(300);
@@ -44,6 +45,8 @@ pub struct World {
     pub network: Network,
     pub memory: Memory,
     pub clock: Arc<dyn Clock>,
+    /// Which groups there are.
+    pub groups: &'static [&'static str],
     /// A planted fault: members go on believing although their session is over.
     pub stubborn: bool,
 }
@@ -392,13 +395,14 @@ async fn topic_ids(connection: &mut Connection) -> Result<BTreeMap<String, Topic
 /// At the end: with members that only do what they should, every partition is somebody's soon, and nothing that was
 /// committed is gone.
 pub async fn judge(world: &World) {
-    let members: Vec<_> = GROUPS
-        .into_iter()
+    let members: Vec<_> = world
+        .groups
+        .iter()
         .flat_map(|group| (0..3).map(move |name| (group, name)))
         .map(|(group, name)| env::spawn(live(world.clone(), group, 100 + name)))
         .collect();
     let began = world.now();
-    for group in GROUPS {
+    for group in world.groups.iter().copied() {
         loop {
             let now = world.now();
             let owned = world.memory.known(|known| known.believed(group, now));

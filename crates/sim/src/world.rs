@@ -132,10 +132,13 @@ impl Life<'_> {
         let (stop, stopped) = watch::channel(false);
         let network = Network::new(broker, random.clone(), stopped);
         let stubborn = options.stubborn_members;
+        // What a lying disk loses must be seen soon: more groups would write and sync more in between.
+        let groups = if options.lying_disk { groups::OF_ONE_PROTOCOL } else { groups::ALL };
         let members = groups::World {
             network: network.clone(),
             memory: memory.clone(),
             clock: clock.clone(),
+            groups,
             stubborn,
         };
         let lived = |clean| Lived { clean, compactions: storage.metrics().compactions.value() };
@@ -224,7 +227,7 @@ impl Life<'_> {
             env::spawn(Writer::run(writer.clone(), network.clone(), memory.clone(), clock.clone()));
         }
         for name in 0..3 {
-            for group in groups::GROUPS {
+            for group in members.groups {
                 env::spawn(groups::live(members.clone(), group, name));
             }
         }
