@@ -180,22 +180,22 @@ async fn a_groups_configs_count_from_its_next_heartbeat_on_and_after_a_restart_f
     let server = Server::start().await;
     let mut client = server.connect();
     client.create_topic("t", 1, &[]).await;
-    assert_eq!(beat(&mut client, 0).await, (ErrorCode::None, 1, 5000));
+    assert_eq!(beat(&mut client, 0).await, (ErrorCode::None, 2, 5000));
     for (name, value) in [(SESSION, "60000"), (HEARTBEAT, "9000")] {
         assert_eq!(alter(&mut client, "g", (SET, name, Some(value)), false).await.0, ErrorCode::None);
     }
-    assert_eq!(beat(&mut client, 1).await, (ErrorCode::None, 1, 9000));
+    assert_eq!(beat(&mut client, 2).await, (ErrorCode::None, 2, 9000));
     tokio::time::sleep(Duration::from_secs(55)).await;
-    assert_eq!(beat(&mut client, 1).await.0, ErrorCode::None, "45 seconds would be over");
+    assert_eq!(beat(&mut client, 2).await.0, ErrorCode::None, "45 seconds would be over");
 
     let server = server.restart().await;
     server.broker.load_groups().await;
     let mut client = server.connect();
     tokio::time::sleep(Duration::from_secs(55)).await;
-    assert_eq!(beat(&mut client, 1).await, (ErrorCode::None, 1, 9000));
+    assert_eq!(beat(&mut client, 2).await, (ErrorCode::None, 2, 9000));
 
     assert_eq!(alter(&mut client, "g", (DELETE, SESSION, None), false).await.0, ErrorCode::None);
-    assert_eq!(beat(&mut client, 1).await.0, ErrorCode::None);
+    assert_eq!(beat(&mut client, 2).await.0, ErrorCode::None);
     tokio::time::sleep(Duration::from_secs(50)).await;
-    assert_eq!(beat(&mut client, 1).await.0, ErrorCode::UnknownMemberId, "back to 45 seconds");
+    assert_eq!(beat(&mut client, 2).await.0, ErrorCode::UnknownMemberId, "back to 45 seconds");
 }
