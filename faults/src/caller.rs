@@ -111,8 +111,9 @@ impl Caller {
         // Streams of a boundary are found without naming it, once they are there.
         let stream = match self.chance.percent() {
             0..4 => {
-                let within = self.versions.keys().filter(|(of, it)| *of == category && is_within(*it));
-                let known: Vec<Stream> = within.map(|(_, stream)| *stream).take(64).collect();
+                let of_category = self.versions.iter().filter(|((of, _), _)| *of == category);
+                let within = of_category.filter(|((_, it), version)| is_within(*it) && **version > 0);
+                let known: Vec<Stream> = within.map(|((_, stream), _)| *stream).take(64).collect();
                 self.chance.pick(&known).copied()
             }
             _ => None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use rustix::process::Signal;
 
 use crate::chance::Chance;
@@ -94,6 +95,8 @@ pub struct Injector {
     pub shared: Arc<Shared>,
     pub runtime: tokio::runtime::Handle,
     pub is_brief: bool,
+    /// Only faults whose name has this in it.
+    pub only: Option<String>,
     pub chance: Chance,
     pub incidents: Vec<Incident>,
     pub tell: fn(&str),
@@ -112,7 +115,7 @@ impl Injector {
             if deck.is_empty() {
                 deck = self.deck();
             }
-            let fault = deck.pop().expect("it was filled");
+            let fault = deck.pop().context("no fault has such a name")?;
             self.inject(fault)?;
         }
         Ok(())
@@ -122,7 +125,8 @@ impl Injector {
         if self.is_brief {
             return FEW.into_iter().rev().collect();
         }
-        let mut deck = ALL.to_vec();
+        let is_wanted = |fault: &Fault| self.only.as_ref().is_none_or(|only| fault.name().contains(only));
+        let mut deck: Vec<Fault> = ALL.into_iter().filter(is_wanted).collect();
         for end in (1..deck.len()).rev() {
             deck.swap(end, self.chance.below(end as u64 + 1) as usize);
         }

@@ -49,6 +49,9 @@ struct Arguments {
     planted: Option<String>,
     keep: Option<PathBuf>,
     page: Option<String>,
+    /// Only faults whose name has this in it.
+    only: Option<String>,
+    log_level: Option<String>,
 }
 
 /// Categories, and partitions of each.
@@ -86,6 +89,8 @@ fn arguments() -> anyhow::Result<Arguments> {
         planted: take("--planted"),
         keep: take("--keep").map(PathBuf::from),
         page: take("--page"),
+        only: take("--only"),
+        log_level: take("--log-level"),
     };
     match values.keys().next() {
         Some(name) => bail!("unknown option {name}"),
@@ -128,6 +133,7 @@ fn run(
         is_kafka: arguments.is_kafka,
         dir,
         planted: arguments.planted.clone(),
+        log_level: arguments.log_level.clone().unwrap_or_else(|| "info".to_owned()),
     };
     let system = System::start(options)?;
     tell(&format!("seed {}, logs in {}", arguments.seed, system.dir().display()));
@@ -150,6 +156,7 @@ fn run(
         shared: shared.clone(),
         runtime: runtime.handle().clone(),
         is_brief: arguments.is_brief,
+        only: arguments.only.clone(),
         chance: Chance::new(arguments.seed, u64::MAX),
         incidents: Vec::new(),
         tell,

@@ -81,9 +81,14 @@ impl Process {
         Ok(None)
     }
 
+    /// The id of what was started, be it a script.
+    pub fn child_id(&self) -> anyhow::Result<u32> {
+        Ok(self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id())
+    }
+
     /// The id of the process itself: the child, or the child's child where a script stands in between.
     pub fn id(&self) -> anyhow::Result<u32> {
-        let mut id = self.child.as_ref().with_context(|| format!("{} does not run", self.name))?.id();
+        let mut id = self.child_id()?;
         loop {
             let name = fs::read_to_string(format!("/proc/{id}/comm"))?;
             if matches!(name.trim(), "levada" | "java") {

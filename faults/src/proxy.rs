@@ -1,13 +1,15 @@
 //! Cuts processes off: everything that pattern processes say to the broker and to each other goes through here.
 //!
 //! ```text
-//! pattern process ──▶ proxy of the broker (its advertised address) ──▶ broker
-//! pattern process ──▶ proxy of each peer's door                    ──▶ peer
+//! pattern process ──▶ its own proxy of the broker ──▶ broker
+//! pattern process ──▶ proxy of a peer's door      ──▶ peer
 //! ```
 //!
-//! Who opened a connection is found by its port, in the list of open sockets of each process: so one address can be cut
-//! for one process and open for the others, which needs no privileges. What is held back while a way is blocked goes on
-//! when it is open again, late, as packets do that a network sends again.
+//! A broker tells its clients where it is to be reached; a proxy of it puts its own port there instead, so that nobody
+//! finds a way round. Who opened a connection to a peer's proxy is found by its port, in the list of open sockets of each
+//! process, when it matters. None of this needs privileges.
+//!
+//! What is held back while a way is blocked goes on when it is open again, late, as packets do that a network sends again.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -67,55 +69,93 @@ impl Switchboard {
         state.is_over = true;
         self.changed.notify_all();
     }
+}
 
-    fn cut_between(&self, from: Option<usize>, to: usize) -> Option<Cut> {
-        let state = self.state.lock();
-        from.and_then(|from| state.cuts.get(&(from, to)).copied())
+/// Where the connections of a proxy go; it may be known only later.
+pub type Target = Arc<Mutex<Option<SocketAddr>>>;
+
+/// Listens on a free port of this machine and passes on to the target, as which the switchboard knows `to`. `from`: the
+/// only process that uses it, where there is one.
+pub fn start(
+    board: Arc<Switchboard>,
+    from: Option<usize>,
+    to: usize,
+    target: Target,
+) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (board, target) = (board.clone(), target.clone());
+            std::thread::spawn(move || {
+                let _ = connect(board, from, to, stream, address.port(), &target);
+            });
+        }
+    });
+    Ok(address)
+}
+
+/// A connection, and between whom it is.
+struct Way {
+    board: Arc<Switchboard>,
+    /// None: not looked for yet; of none of the pattern processes where it was.
+    from: Mutex<Option<Option<usize>>>,
+    to: usize,
+    /// The client's port, and the proxy's.
+    ports: (u16, u16),
+}
+
+impl Way {
+    fn cut(&self) -> Option<Cut> {
+        let processes = {
+            let state = self.board.state.lock();
+            if !state.cuts.keys().any(|(_, to)| *to == self.to) {
+                return None;
+            }
+            state.processes.clone()
+        };
+        let from = *self.from.lock().get_or_insert_with(|| whose(&processes, self.ports));
+        self.board.state.lock().cuts.get(&(from?, self.to)).copied()
     }
 
     /// Waits until something may pass. False: the connection is to break.
-    fn pass(&self, from: Option<usize>, to: usize, is_answer: bool) -> bool {
-        let mut state = self.state.lock();
+    fn pass(&self, is_answer: bool) -> bool {
         loop {
-            match from.and_then(|from| state.cuts.get(&(from, to)).copied()) {
+            match self.cut() {
                 Some(Cut::Broken) => return false,
-                Some(Cut::Blocked) => self.changed.wait(&mut state),
-                Some(Cut::Deaf) if is_answer => self.changed.wait(&mut state),
-                _ => return !state.is_over,
+                Some(Cut::Blocked) => {}
+                Some(Cut::Deaf) if is_answer => {}
+                _ => return true,
             }
+            self.wait();
         }
     }
 
-    /// Breaks what is open when a way becomes [`Cut::Broken`].
-    fn wait_until_broken(&self, from: Option<usize>, to: usize, is_open: impl Fn() -> bool) -> bool {
-        let mut state = self.state.lock();
-        loop {
-            if state.is_over || from.and_then(|from| state.cuts.get(&(from, to))) == Some(&Cut::Broken) {
-                return true;
-            }
-            if !is_open() {
-                return false;
-            }
-            self.changed.wait_for(&mut state, Duration::from_millis(200));
-        }
+    /// Until something changes, or a while: a change just before is not missed for long.
+    fn wait(&self) {
+        let mut state = self.board.state.lock();
+        self.board.changed.wait_for(&mut state, Duration::from_millis(100));
     }
 
-    fn whose(&self, port: u16, to: u16) -> Option<usize> {
-        let socket = format!("socket:[{}]", inode(port, to)?);
-        let processes = self.state.lock().processes.clone();
-        processes.into_iter().find(|(_, process)| has(*process, &socket)).map(|(number, _)| number)
+    fn is_over(&self) -> bool {
+        self.board.state.lock().is_over
     }
 }
 
+fn whose(processes: &BTreeMap<usize, u32>, ports: (u16, u16)) -> Option<usize> {
+    let socket = format!("socket:[{}]", inode(ports)?);
+    processes.iter().find(|(_, process)| has(**process, &socket)).map(|(number, _)| *number)
+}
+
 /// The kernel's number of the socket that is connected from one local port to another.
-fn inode(from: u16, to: u16) -> Option<String> {
+fn inode((from, to): (u16, u16)) -> Option<String> {
     let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
     let local = u32::from_le_bytes(Ipv4Addr::LOCALHOST.octets());
     let (from, to) = (format!("{local:08X}:{from:04X}"), format!("{local:08X}:{to:04X}"));
     table.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&from.as_str()) && fields.get(2) == Some(&to.as_str()))
-            .then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
+        let is_it = fields.get(1) == Some(&from.as_str()) && fields.get(2) == Some(&to.as_str());
+        is_it.then(|| fields.get(9).map(|inode| (*inode).to_owned()))?
     })
 }
 
@@ -124,34 +164,17 @@ fn has(process: u32, socket: &str) -> bool {
     open.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|link| link.to_str() == Some(socket)))
 }
 
-/// Where the connections of a proxy go; it may be known only later.
-pub type Target = Arc<Mutex<Option<SocketAddr>>>;
-
-/// Listens on a free port of this machine and passes on to the target. `to`: as whom the switchboard knows it.
-pub fn start(board: Arc<Switchboard>, to: usize, target: Target) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let (board, target) = (board.clone(), target.clone());
-            std::thread::spawn(move || {
-                let _ = connect(&board, to, stream, address.port(), &target);
-            });
-        }
-    });
-    Ok(address)
-}
-
 fn connect(
-    board: &Arc<Switchboard>,
+    board: Arc<Switchboard>,
+    from: Option<usize>,
     to: usize,
     client: TcpStream,
     port: u16,
     target: &Target,
 ) -> std::io::Result<()> {
-    let from = board.whose(client.peer_addr()?.port(), port);
-    // Whoever cannot be reached does not accept, as far as a proxy can show that.
-    if board.cut_between(from, to) == Some(Cut::Broken) || !board.pass(from, to, false) {
+    let ports = (client.peer_addr()?.port(), port);
+    let way = Arc::new(Way { board, from: Mutex::new(from.map(Some)), to, ports });
+    if !way.pass(false) {
         return Ok(());
     }
     let address = *target.lock();
@@ -159,28 +182,32 @@ fn connect(
     let server = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (client_to, server_to) = (client.try_clone()?, server.try_clone()?);
-    let (board_there, board_back) = (board.clone(), board.clone());
-    let there = std::thread::spawn(move || pump(&board_there, from, to, client, server_to, false));
-    let back = {
-        let (client, server) = (client_to.try_clone()?, server.try_clone()?);
-        std::thread::spawn(move || pump(&board_back, from, to, server, client, true))
+    let rewriting = (to == BROKER).then(|| Rewriting::new(address.port(), port));
+    let there = {
+        let (way, client, server) = (way.clone(), client.try_clone()?, server.try_clone()?);
+        std::thread::spawn(move || pump(&way, client, server, false, None))
     };
-    let is_open = || !there.is_finished() || !back.is_finished();
-    if board.wait_until_broken(from, to, is_open) {
-        let _ = client_to.shutdown(Shutdown::Both);
-        let _ = server.shutdown(Shutdown::Both);
+    let back = {
+        let (way, client, server) = (way.clone(), client.try_clone()?, server.try_clone()?);
+        std::thread::spawn(move || pump(&way, server, client, true, rewriting))
+    };
+    while !there.is_finished() || !back.is_finished() {
+        if way.is_over() || way.cut() == Some(Cut::Broken) {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+            return Ok(());
+        }
+        way.wait();
     }
     Ok(())
 }
 
 fn pump(
-    board: &Switchboard,
-    from: Option<usize>,
-    to: usize,
+    way: &Way,
     mut source: TcpStream,
     mut sink: TcpStream,
     is_answer: bool,
+    mut rewriting: Option<Rewriting>,
 ) {
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -188,12 +215,62 @@ fn pump(
             Ok(0) | Err(_) => break,
             Ok(count) => count,
         };
-        if !board.pass(from, to, is_answer) || sink.write_all(&buffer[..count]).is_err() {
+        let bytes = match &mut rewriting {
+            Some(rewriting) => rewriting.pass(&buffer[..count]),
+            None => buffer[..count].to_vec(),
+        };
+        if !way.pass(is_answer) || sink.write_all(&bytes).is_err() {
             break;
         }
     }
     // A connection that is closed while its way is blocked is not seen to close either.
-    board.pass(from, to, is_answer);
+    way.pass(is_answer);
     let _ = sink.shutdown(Shutdown::Both);
     let _ = source.shutdown(Shutdown::Both);
+}
+
+/// Puts another port where a broker names its address: the host as text, and four bytes.
+struct Rewriting {
+    wanted: Vec<u8>,
+    instead: Vec<u8>,
+    /// What may be the beginning of it.
+    held: Vec<u8>,
+}
+
+impl Rewriting {
+    fn new(port: u16, instead: u16) -> Rewriting {
+        let address = |port: u16| [b"127.0.0.1".as_slice(), &i32::from(port).to_be_bytes()].concat();
+        Rewriting { wanted: address(port), instead: address(instead), held: Vec::new() }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut all = std::mem::take(&mut self.held);
+        all.extend_from_slice(bytes);
+        let length = self.wanted.len();
+        let mut at = 0;
+        while let Some(found) = all[at..].windows(length).position(|window| window == self.wanted) {
+            all[at + found..at + found + length].copy_from_slice(&self.instead);
+            at += found + length;
+        }
+        let longest = (1..length).rev().find(|held| all.ends_with(&self.wanted[..*held]));
+        self.held = all.split_off(all.len() - longest.unwrap_or(0));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_broker_is_replaced_wherever_the_answer_is_cut() {
+        let answer = |port: i32| [b"xx127.0.0.1".as_slice(), &port.to_be_bytes(), b"127.0.0.1yy"].concat();
+        let (before, after) = (answer(40_000), answer(50_000));
+        for cut in 0..=before.len() {
+            let mut rewriting = Rewriting::new(40_000, 50_000);
+            let mut passed = rewriting.pass(&before[..cut]);
+            passed.extend(rewriting.pass(&before[cut..]));
+            assert_eq!(passed, after, "cut at {cut}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// For LEVADA_PLANTED.
     pub planted: Option<String>,
+    /// Of Levada's processes.
+    pub log_level: String,
 }
 
 pub struct System {
@@ -29,7 +31,6 @@ pub struct System {
     pub board: Arc<Switchboard>,
     broker: Process,
     broker_address: SocketAddr,
-    broker_proxy: SocketAddr,
     broker_target: Target,
     patterns: Vec<Pattern>,
 }
@@ -39,6 +40,8 @@ struct Pattern {
     dir: PathBuf,
     /// 127.0.0.1:0 until it has one: it keeps it.
     address: SocketAddr,
+    /// Its way to the broker, and the others' way to it.
+    broker: SocketAddr,
     proxy: SocketAddr,
     target: Target,
 }
@@ -49,7 +52,6 @@ impl System {
     pub fn start(options: Options) -> anyhow::Result<System> {
         let board = Arc::new(Switchboard::default());
         let broker_target: Target = Arc::new(Mutex::new(None));
-        let broker_proxy = proxy::start(board.clone(), BROKER, broker_target.clone())?;
         let mut patterns = Vec::new();
         for number in 0..PATTERNS {
             let name = format!("pattern-{number}");
@@ -58,14 +60,14 @@ impl System {
                 process: Process::new(&name, &options.dir),
                 dir: options.dir.join(&name),
                 address: ANY_PORT,
-                proxy: proxy::start(board.clone(), number, target.clone())?,
+                broker: proxy::start(board.clone(), Some(number), BROKER, broker_target.clone())?,
+                proxy: proxy::start(board.clone(), None, number, target.clone())?,
                 target,
             });
         }
         let broker = Process::new("broker", &options.dir);
         let broker_address = ANY_PORT;
-        let mut system =
-            System { options, board, broker, broker_address, broker_proxy, broker_target, patterns };
+        let mut system = System { options, board, broker, broker_address, broker_target, patterns };
         system.start_broker()?;
         for number in 0..PATTERNS {
             system.start_pattern(number)?;
@@ -92,7 +94,6 @@ impl System {
     }
 
     pub fn start_broker(&mut self) -> anyhow::Result<()> {
-        let advertised = format!("PLAINTEXT://{}", self.broker_proxy);
         if self.options.is_kafka {
             if self.broker_address.port() == 0 {
                 self.broker_address = TcpListener::bind(ANY_PORT)?.local_addr()?;
@@ -102,14 +103,14 @@ impl System {
             let mut command = Command::new("scripts/kafka-reference");
             command.args(["--port", &self.broker_address.port().to_string(), "--data-dir"]);
             command.arg(self.options.dir.join("broker"));
-            command.args(["--set", &format!("advertised.listeners={advertised}"), "--ready"]).arg(&ready);
+            command.arg("--ready").arg(&ready);
             self.broker.start(command)?;
             self.broker.ready(&Ready::File(&ready))?;
         } else {
             let mut command = Command::new(&self.options.levada);
             command.args(["serve", "--http-addr", "", "--kafka-addr", &self.broker_address.to_string()]);
-            command.args(["--advertised", &advertised, "--log-format", "json", "--data-dir"]);
-            command.arg(self.options.dir.join("broker"));
+            command.args(["--log-format", "json", "--log-level", &self.options.log_level]);
+            command.arg("--data-dir").arg(self.options.dir.join("broker"));
             self.broker.start(command)?;
             let address = self.broker.ready(&Ready::Line("kafka"))?;
             self.broker_address = address.context("the broker has no address")?;
@@ -133,8 +134,9 @@ impl System {
     pub fn start_pattern(&mut self, number: usize) -> anyhow::Result<()> {
         let pattern = &mut self.patterns[number];
         let mut command = Command::new(&self.options.levada);
-        command.args(["serve", "--kafka", &self.broker_proxy.to_string()]);
-        command.args(["--http-addr", &pattern.address.to_string(), "--log-format", "json", "--data-dir"]);
+        command.args(["serve", "--kafka", &pattern.broker.to_string()]);
+        command.args(["--log-format", "json", "--log-level", &self.options.log_level]);
+        command.args(["--http-addr", &pattern.address.to_string(), "--data-dir"]);
         command.arg(&pattern.dir);
         command.args(["--set", &format!("levada.http.advertised.url=http://{}", pattern.proxy)]);
         if let Some(planted) = &self.options.planted {
@@ -142,7 +144,7 @@ impl System {
         }
         pattern.process.start(command)?;
         // Before its first connection to anybody, as far as that can be.
-        self.board.register(number, pattern.process.id()?);
+        self.board.register(number, pattern.process.child_id()?);
         let address = pattern.process.ready(&Ready::Line("http"))?;
         pattern.address = address.context("a pattern process has no address")?;
         *pattern.target.lock() = Some(pattern.address);

@@ -245,7 +245,7 @@ fn half_an_append() {
     case.records()[2].what = What::Claim;
     case.records()[4].what = What::Claim;
     case.history.appends.truncate(2);
-    case.finds(&[Kind::Torn, Kind::ClaimOrder].map(|kind| kind).into_iter().rev().collect::<Vec<_>>());
+    case.finds(&[Kind::ClaimOrder, Kind::Torn]);
 }
 
 #[test]
@@ -398,12 +398,11 @@ fn a_read_of_an_event_that_is_not_in_the_log() {
 
 #[test]
 fn a_read_that_leaves_events_out() {
-    let mut case = Case::with_three();
-    case.read(3, |read| drop(read.events.remove(1)));
-    case.finds(&[Kind::ReadWrong]);
-    let mut case = Case::with_three();
-    case.read(3, |read| drop(read.events.pop()));
-    case.finds(&[Kind::ReadWrong]);
+    for left in [[1, 3].as_slice(), &[1, 2]] {
+        let mut case = Case::with_three();
+        case.read(3, |read| read.events.retain(|(version, _)| left.contains(version)));
+        case.finds(&[Kind::ReadWrong]);
+    }
 }
 
 #[test]
@@ -417,7 +416,7 @@ fn a_read_that_shows_more_than_it_says() {
 fn a_read_of_what_nobody_had_asked_for_yet() {
     let mut case = Case::with_three();
     case.read(3, |read| (read.begin, read.end) = (40, 49));
-    case.finds(&[Kind::ReadAhead, Kind::TimeOrder].into_iter().rev().collect::<Vec<_>>());
+    case.finds(&[Kind::TimeOrder, Kind::ReadAhead]);
 }
 
 #[test]
