@@ -261,7 +261,7 @@ impl Streams {
 
     /// The answer of an append all of whose events are there already.
     fn repeated(&self, append: &Append, looked: &Looked) -> Result<Option<Reply>, Reject> {
-        let (mut versions, mut last) = (BTreeMap::new(), Some(Offset::ZERO));
+        let (mut versions, mut last) = (Vec::<(String, u64)>::new(), Some(Offset::ZERO));
         let (mut is_all, mut taken, mut seen) = (true, None, BTreeSet::new());
         for part in &append.streams {
             for event in &part.events {
@@ -272,7 +272,10 @@ impl Streams {
                         return Err(Reject::IdTaken { id: event.id.clone(), stream: part.stream.clone() });
                     }
                     Some(known) if known.stream == part.stream => {
-                        versions.insert(part.stream.clone(), known.version);
+                        match versions.iter_mut().find(|(stream, _)| *stream == part.stream) {
+                            Some((_, version)) => *version = known.version,
+                            None => versions.push((part.stream.clone(), known.version)),
+                        }
                         last = last.zip(known.offset).map(|(last, offset)| last.max(offset));
                         taken.get_or_insert((event, known));
                     }
@@ -288,7 +291,7 @@ impl Streams {
             Some((event, known)) if !is_all => {
                 Err(Reject::IdTaken { id: event.id.clone(), stream: known.stream.clone() })
             }
-            Some(_) => Ok(Some(Reply::Repeated { versions: versions.into_iter().collect(), last })),
+            Some(_) => Ok(Some(Reply::Repeated { versions, last })),
         }
     }
 

@@ -119,6 +119,18 @@ fn the_same_append_again_has_the_same_answer() {
 }
 
 #[test]
+fn the_same_append_again_names_its_streams_in_the_same_order() {
+    let append = || Append {
+        boundary: Some("b".to_owned()),
+        streams: vec![part("z", Expected::None, &["1"]), part("a", Expected::None, &["2"])],
+        ..Append::default()
+    };
+    let streams = taken(vec![append()]);
+    let repeated = expect![[r#"Repeated { versions: [("z", 1), ("a", 1)], last: None } []"#]];
+    check(&streams, append(), Looked::default(), repeated);
+}
+
+#[test]
 fn an_id_is_used_once() {
     let streams = taken(vec![one("s", Expected::None, &["a"])]);
     let taken = expect![[r#"IdTaken { id: "a", stream: "s" }"#]];
