@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::append::{Append, AppendError, Appended};
 use crate::category::Category;
-use crate::machine::{Command, Reject, Reply, Streams, Taken};
+use crate::machine::{Command, Found, Reject, Reply, Streams, Taken};
 use crate::record::{self, Placed};
 use crate::replica::{NotReached, Replica};
 
@@ -218,7 +218,11 @@ enum Verdict {
         versions: Vec<(String, u64)>,
         last: Option<Offset>,
     },
-    Rejected(Reject),
+    /// All that was taken before it ends so many records into the batch.
+    Rejected {
+        reject: Reject,
+        end: i64,
+    },
     TooLarge(usize),
     Failed(String),
 }
@@ -323,7 +327,7 @@ impl Owner<'_> {
             let verdict = match looked {
                 Err(error) => Verdict::Failed(format!("the index cannot be read: {error}")),
                 Ok(looked) => match self.streams.decide(Command { append, looked }, now) {
-                    Err(reject) => Verdict::Rejected(reject),
+                    Err(reject) => Verdict::Rejected { reject, end: i64::from(batch.record_count()) },
                     Ok(decision) => {
                         for taken in &decision.records {
                             self.streams.apply(taken);
@@ -445,19 +449,21 @@ impl Completing {
                 let position = at(last.map_or(self.next, |last| last.plus(1)));
                 Ok(Appended { versions, position, is_repeated: true })
             }
-            Verdict::Rejected(Reject::Version { stream, expected, current }) => {
-                Err(AppendError::Version { stream, expected, current })
-            }
-            Verdict::Rejected(Reject::Condition { at }) => {
-                Err(AppendError::Condition { at: at.unwrap_or(self.next.plus(-1)) })
-            }
-            Verdict::Rejected(Reject::Boundary { stream, boundary }) => {
-                Err(AppendError::Boundary { stream, boundary })
-            }
-            Verdict::Rejected(Reject::IdTaken { id, stream }) => Err(AppendError::IdTaken { id, stream }),
+            Verdict::Rejected { reject, end } => Err(refusal(reject, base.plus(end))),
             Verdict::TooLarge(bytes) => Err(AppendError::TooLarge { bytes, max: self.bytes }),
             Verdict::Failed(why) => Err(AppendError::Unavailable(why)),
         }
+    }
+}
+
+/// `end`: after all that was taken before it.
+fn refusal(reject: Reject, end: Offset) -> AppendError {
+    match reject {
+        Reject::Version { stream, expected, current } => AppendError::Version { stream, expected, current },
+        Reject::Condition { at: Found::At(at) } => AppendError::Condition { at },
+        Reject::Condition { at: Found::Back(records) } => AppendError::Condition { at: end.plus(-records) },
+        Reject::Boundary { stream, boundary } => AppendError::Boundary { stream, boundary },
+        Reject::IdTaken { id, stream } => AppendError::IdTaken { id, stream },
     }
 }
 
