@@ -281,9 +281,8 @@ impl Owner<'_> {
                 };
             }
         };
-        // What is under way is answered before the end.
+        // What is under way is answered before the end, and the writer lives until then.
         drop(self.flights);
-        drop(self.writer);
         match end.await {
             Ok(End::Stopped) | Err(_) => why,
             Ok(other) => other,
@@ -429,7 +428,15 @@ impl Completing {
                 },
             };
             self.next = base.plus(flight.records);
-            self.standing.send_replace(Some(Standing { acknowledged: self.next }));
+            let next = self.next;
+            // Nobody waits for it any more where the owner is gone.
+            self.standing.send_if_modified(|standing| match standing {
+                Some(standing) if standing.acknowledged < next => {
+                    standing.acknowledged = next;
+                    true
+                }
+                _ => false,
+            });
             for Waiting { answer, verdict } in flight.waiting {
                 let _ = answer.send(self.answer(verdict, base));
             }
