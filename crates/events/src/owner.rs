@@ -9,7 +9,9 @@
 //! take back; who waits for an answer then is told that it is in doubt, and asks the next owner, who finds the event ids
 //! in the log or does not.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use client::{AskError, ClaimedWriter, Cluster, Position, WriteError, Written};
@@ -103,8 +105,12 @@ pub async fn own(
     let (flights, to_complete) = mpsc::channel(8);
     let (landed, landings) = mpsc::unbounded_channel();
     let (ended, end) = oneshot::channel();
+    let sent = Arc::new(AtomicI64::new(next.0));
     standing.send_replace(Some(Standing { acknowledged: next }));
     let completing = Completing {
+        log_end: log_end(parts),
+        sent: sent.clone(),
+        unproven: Vec::new(),
         partition: parts.replica.partition,
         next,
         landed,
@@ -115,7 +121,7 @@ pub async fn own(
         let _ = ended.send(completing.run(to_complete).await);
     });
     let name = record::writer(writer.producer_id(), writer.epoch());
-    let owner = Owner { parts, writer, name, streams: Streams::default(), flights, landings };
+    let owner = Owner { parts, writer, name, streams: Streams::default(), sent, flights, landings };
     let ended = owner.run(jobs, stop, end).await;
     standing.send_replace(None);
     info!(category = %parts.category, partition = parts.replica.partition.index, ?ended, "not the owner any more");
@@ -227,6 +233,13 @@ enum Verdict {
     Failed(String),
 }
 
+impl Verdict {
+    /// Whether it is true only as long as nobody else appends. What is in the log already remains so.
+    fn is_of_now(&self) -> bool {
+        matches!(self, Verdict::Rejected { reject: Reject::Version { .. }, .. })
+    }
+}
+
 /// What the machine is to know of a batch in the log: number of an append, offset of its last event.
 type Landing = (u64, Offset);
 
@@ -235,6 +248,7 @@ struct Owner<'a> {
     writer: ClaimedWriter,
     name: String,
     streams: Streams,
+    sent: Arc<AtomicI64>,
     flights: mpsc::Sender<Flight>,
     landings: mpsc::UnboundedReceiver<Landing>,
 }
@@ -364,6 +378,7 @@ impl Owner<'_> {
 
     async fn send(&mut self, batch: BatchBuilder, waiting: Vec<Waiting>) -> Result<(), String> {
         let records = i64::from(batch.record_count());
+        self.sent.fetch_add(records, Ordering::SeqCst);
         let written = match records {
             0 => None,
             _ => match self.writer.write(batch).await {
@@ -386,8 +401,29 @@ impl Owner<'_> {
     }
 }
 
+/// Asks the broker where the partition ends.
+type LogEnd = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Offset, AskError>> + Send>> + Send + Sync>;
+
+fn log_end(parts: &Parts) -> LogEnd {
+    let (cluster, topic, index) =
+        (parts.cluster.clone(), parts.category.topic(), parts.replica.partition.index);
+    Box::new(move || {
+        let (cluster, topic) = (cluster.clone(), topic.clone());
+        Box::pin(async move {
+            let topic = cluster.topic(&topic, false).await?;
+            let ends = cluster.offsets(&topic, &[index], -1, 0).await?;
+            Ok(ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset))
+        })
+    })
+}
+
 /// Answers in the order of the batches.
 struct Completing {
+    log_end: LogEnd,
+    /// The offset after all that was handed to the writer.
+    sent: Arc<AtomicI64>,
+    /// Waits for the next batch to prove it.
+    unproven: Vec<Waiting>,
     partition: PartitionId,
     /// The offset that the next batch must get: nobody else writes.
     next: Offset,
@@ -400,48 +436,99 @@ impl Completing {
     async fn run(mut self, mut flights: mpsc::Receiver<Flight>) -> End {
         let mut end = None;
         while let Some(flight) = flights.recv().await {
-            if end.is_some() {
-                flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, "the owner has ended"));
-                continue;
-            }
-            let base = match flight.written {
-                None => self.next,
-                Some(written) => match written.await.unwrap_or(Err(WriteError::Gone)) {
-                    Ok(base) if base == self.next => base,
-                    Ok(base) => {
-                        let why = format!(
-                            "somebody else writes to the topic: a batch got offset {base} instead of {}",
-                            self.next
-                        );
-                        flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
-                        end = Some(End::Failed(why));
-                        flights.close();
-                        continue;
-                    }
-                    Err(error) => {
-                        let why = error.to_string();
-                        flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
-                        end = Some(over(error));
-                        flights.close();
-                        continue;
-                    }
-                },
-            };
-            self.next = base.plus(flight.records);
-            let next = self.next;
-            // Nobody waits for it any more where the owner is gone.
-            self.standing.send_if_modified(|standing| match standing {
-                Some(standing) if standing.acknowledged < next => {
-                    standing.acknowledged = next;
-                    true
+            let landed = match &end {
+                None => self.land(flight).await,
+                Some(_) => {
+                    flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, "the owner has ended"));
+                    continue;
                 }
-                _ => false,
-            });
-            for Waiting { answer, verdict } in flight.waiting {
-                let _ = answer.send(self.answer(verdict, base));
+            };
+            if let Err(why) = landed {
+                end = Some(why);
+                flights.close();
             }
         }
+        self.unproven.drain(..).for_each(|it| not_tried(it.answer));
         end.unwrap_or(End::Stopped)
+    }
+
+    /// Waits for a batch and answers. Err: nothing more is written.
+    async fn land(&mut self, flight: Flight) -> Result<(), End> {
+        let Flight { written, records, waiting } = flight;
+        let Some(written) = written else {
+            let (of_now, of_the_log) = waiting.into_iter().partition(|it| it.verdict.is_of_now());
+            self.answer_all(of_the_log, self.next);
+            return self.prove(of_now).await;
+        };
+        let (why, end) = match written.await.unwrap_or(Err(WriteError::Gone)) {
+            Ok(base) if base == self.next => {
+                self.next = base.plus(records);
+                self.tell();
+                let unproven = std::mem::take(&mut self.unproven);
+                self.answer_all(unproven, base);
+                self.answer_all(waiting, base);
+                return Ok(());
+            }
+            Ok(base) => {
+                let next = self.next;
+                let why =
+                    format!("somebody else writes to the topic: a batch got offset {base} instead of {next}");
+                (why.clone(), End::Failed(why))
+            }
+            Err(error) => (error.to_string(), over(error)),
+        };
+        waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
+        Err(end)
+    }
+
+    /// Answers what is true only if nobody else has claimed the partition meanwhile, and knows more: where nothing is
+    /// under way the end of the log tells, otherwise the next batch does, by getting in where it must.
+    async fn prove(&mut self, waiting: Vec<Waiting>) -> Result<(), End> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if self.is_all_landed() {
+            match (self.log_end)().await {
+                Ok(end) if end <= self.next => {
+                    self.answer_all(waiting, self.next);
+                    return Ok(());
+                }
+                Ok(_) if self.is_all_landed() => {
+                    waiting.into_iter().for_each(|it| not_tried(it.answer));
+                    return Err(End::Fenced);
+                }
+                // Its own batches, perhaps.
+                Ok(_) => {}
+                Err(_) => {
+                    waiting.into_iter().for_each(|it| not_tried(it.answer));
+                    return Ok(());
+                }
+            }
+        }
+        self.unproven.extend(waiting);
+        Ok(())
+    }
+
+    fn is_all_landed(&self) -> bool {
+        self.sent.load(Ordering::SeqCst) <= self.next.0
+    }
+
+    fn tell(&self) {
+        let next = self.next;
+        // Nobody waits for it any more where the owner is gone.
+        self.standing.send_if_modified(|standing| match standing {
+            Some(standing) if standing.acknowledged < next => {
+                standing.acknowledged = next;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    fn answer_all(&self, waiting: Vec<Waiting>, base: Offset) {
+        for Waiting { answer, verdict } in waiting {
+            let _ = answer.send(self.answer(verdict, base));
+        }
     }
 
     fn answer(&self, verdict: Verdict, base: Offset) -> Result<Appended, AppendError> {
@@ -504,3 +591,6 @@ fn size(append: &Append) -> usize {
     };
     append.streams.iter().flat_map(|part| part.events.iter().map(|it| event(&part.stream, it))).sum()
 }
+
+#[cfg(test)]
+mod tests;
