@@ -25,7 +25,9 @@ use tracing::{info, warn};
 
 use crate::append::{Append, AppendError, Appended};
 use crate::category::Category;
-use crate::machine::{Command, Found, Reject, Reply, Streams, Taken};
+use crate::index::Index;
+use crate::machine::{Command, Found, Looked, Reject, Reply, Streams, Taken};
+use crate::planted::{self, Planted};
 use crate::record::{self, Placed};
 use crate::replica::{NotReached, Replica};
 
@@ -148,11 +150,13 @@ async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
     let id = category.transactional_id(index);
     let writer = ClaimedWriter::open(cluster, &id, (&name, topic), index).await.map_err(failed)?;
     let own_name = record::writer(writer.producer_id(), writer.epoch());
-    let at = parts.clock.now();
-    let batch = record::claim(category.name(), &format!("claim-{own_name}"), &own_name, at);
-    let written = writer.write(batch).await.map_err(over)?.await;
-    let offset = written.unwrap_or(Err(WriteError::Gone)).map_err(over)?;
-    let mut next = offset.plus(1);
+    let mut next = match planted::is(Planted::NoClaim) {
+        false => write_claim(parts, &writer, &own_name).await?,
+        true => Offset::ZERO,
+    };
+    if planted::is(Planted::ClaimNotAwaited) {
+        return Ok((writer, next));
+    }
     reach(replica, next).await?;
     // A claim fences older epochs of its own producer id only.
     let strays = before
@@ -173,8 +177,17 @@ async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
     let claim = replica.seen().borrow().state.claim.clone();
     match claim {
         Some(claim) if claim.writer == own_name => Ok((writer, next)),
+        _ if planted::is(Planted::NoClaim) => Ok((writer, next)),
         _ => Err(End::Fenced),
     }
+}
+
+/// The offset after the claim.
+async fn write_claim(parts: &Parts, writer: &ClaimedWriter, own_name: &str) -> Result<Offset, End> {
+    let at = parts.clock.now();
+    let batch = record::claim(parts.category.name(), &format!("claim-{own_name}"), own_name, at);
+    let written = writer.write(batch).await.map_err(over)?.await;
+    Ok(written.unwrap_or(Err(WriteError::Gone)).map_err(over)?.plus(1))
 }
 
 async fn reach(replica: &Replica, next: Offset) -> Result<(), End> {
@@ -310,7 +323,10 @@ impl Owner<'_> {
             while let Ok((number, last)) = self.landings.try_recv() {
                 self.streams.written(number, last);
             }
-            self.streams.forget(seen.borrow_and_update().state.next);
+            let indexed = seen.borrow_and_update().state.next;
+            if !planted::is(Planted::HeadsNotRebuilt) {
+                self.streams.forget(indexed);
+            }
             if self.streams.pending() < PENDING_MAX || seen.changed().await.is_err() {
                 return;
             }
@@ -321,7 +337,7 @@ impl Owner<'_> {
     async fn decide(&mut self, group: Vec<Job>) -> Result<(), String> {
         let (index, partition) = (self.parts.replica.index.clone(), self.parts.replica.partition);
         let looked = env::run_blocking(move || {
-            group.into_iter().map(|job| (index.look(&job.append, partition), job)).collect::<Vec<_>>()
+            group.into_iter().map(|job| (look(&index, &job.append, partition), job)).collect::<Vec<_>>()
         });
         let now = self.parts.clock.now();
         let bytes_max = self.parts.batch_bytes_max;
@@ -399,6 +415,14 @@ impl Owner<'_> {
             }
         }
     }
+}
+
+fn look(index: &Index, append: &Append, partition: PartitionId) -> rusqlite::Result<Looked> {
+    let mut looked = index.look(append, partition)?;
+    if planted::is(Planted::HeadsNotRebuilt) {
+        looked.heads.clear();
+    }
+    Ok(looked)
 }
 
 /// Asks the broker where the partition ends.
