@@ -14,8 +14,11 @@ use crate::http::Door;
 use crate::load::Shared;
 
 /// Streams of a category that many append to, and all others.
-const HOT: u64 = 12;
+const HOT: u64 = 16;
 const COLD: u64 = 8_000;
+
+/// A client's own streams among the others: it mostly knows their versions, and finds conflicts with itself only.
+const OWN: u64 = 150;
 
 /// Boundaries of a category, and streams within each.
 const BOUNDARIES: u64 = 200;
@@ -32,6 +35,7 @@ const AVOIDANCE: Duration = Duration::from_secs(1);
 
 pub struct Caller {
     shared: Arc<Shared>,
+    number: u64,
     chance: Chance,
     doors: Vec<Door>,
     avoided_until: Vec<Instant>,
@@ -45,6 +49,7 @@ impl Caller {
     pub fn new(shared: Arc<Shared>, number: u64) -> Caller {
         let doors: Vec<Door> = shared.doors.iter().map(|address| Door::new(*address, PATIENCE)).collect();
         Caller {
+            number,
             chance: Chance::new(shared.seed, number),
             avoided_until: vec![Instant::now(); doors.len()],
             doors,
@@ -82,8 +87,9 @@ impl Caller {
 
     fn stream(&mut self) -> Stream {
         Stream::Alone(match self.chance.percent() {
-            0..30 => self.chance.below(HOT),
-            _ => HOT + self.chance.below(COLD),
+            0..20 => self.chance.below(HOT),
+            20..40 => HOT + self.chance.below(COLD),
+            _ => HOT + (self.number * OWN + self.chance.below(OWN)) % COLD,
         } as u32)
     }
 

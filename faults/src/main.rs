@@ -176,8 +176,7 @@ fn run(
     let began = Instant::now();
     let violations = check::run(&history, &log);
     let checked = began.elapsed();
-    let Injector { incidents, system, .. } = injector;
-    system.board.end();
+    let incidents = injector.incidents;
     let broker = if arguments.is_kafka { "Apache Kafka 4.3.1" } else { "Levada" };
     let summary = Summary::of(
         &history,

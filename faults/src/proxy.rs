@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -35,6 +35,7 @@ pub enum Cut {
 pub struct Switchboard {
     state: Mutex<State>,
     changed: Condvar,
+    open: Mutex<Vec<Weak<Way>>>,
 }
 
 #[derive(Default)]
@@ -43,7 +44,6 @@ struct State {
     processes: BTreeMap<usize, u32>,
     /// By the number of the process and of whom it is cut off from; [`BROKER`] for the broker.
     cuts: BTreeMap<(usize, usize), Cut>,
-    is_over: bool,
 }
 
 pub const BROKER: usize = usize::MAX;
@@ -60,14 +60,17 @@ impl Switchboard {
             None => state.cuts.remove(&(from, to)),
         };
         self.changed.notify_all();
+        drop(state);
+        if cut == Some(Cut::Broken) {
+            let open: Vec<Arc<Way>> = self.open.lock().iter().filter_map(Weak::upgrade).collect();
+            open.iter().filter(|way| way.cut() == Some(Cut::Broken)).for_each(|way| way.close());
+        }
     }
 
-    /// Nothing is held back any more.
-    pub fn end(&self) {
-        let mut state = self.state.lock();
-        state.cuts.clear();
-        state.is_over = true;
-        self.changed.notify_all();
+    fn remember(&self, way: &Arc<Way>) {
+        let mut open = self.open.lock();
+        open.retain(|way| way.strong_count() > 0);
+        open.push(Arc::downgrade(way));
     }
 }
 
@@ -103,6 +106,9 @@ struct Way {
     to: usize,
     /// The client's port, and the proxy's.
     ports: (u16, u16),
+    client: TcpStream,
+    /// Once it is connected.
+    server: OnceLock<TcpStream>,
 }
 
 impl Way {
@@ -134,11 +140,14 @@ impl Way {
     /// Until something changes, or a while: a change just before is not missed for long.
     fn wait(&self) {
         let mut state = self.board.state.lock();
-        self.board.changed.wait_for(&mut state, Duration::from_millis(100));
+        self.board.changed.wait_for(&mut state, Duration::from_millis(250));
     }
 
-    fn is_over(&self) -> bool {
-        self.board.state.lock().is_over
+    fn close(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        if let Some(server) = self.server.get() {
+            let _ = server.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -172,33 +181,25 @@ fn connect(
     port: u16,
     target: &Target,
 ) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
     let ports = (client.peer_addr()?.port(), port);
-    let way = Arc::new(Way { board, from: Mutex::new(from.map(Some)), to, ports });
+    let (from, server) = (Mutex::new(from.map(Some)), OnceLock::new());
+    let way = Arc::new(Way { board, from, to, ports, client, server });
+    way.board.remember(&way);
     if !way.pass(false) {
         return Ok(());
     }
     let address = *target.lock();
     let address = address.ok_or(std::io::ErrorKind::NotConnected)?;
     let server = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    let server = way.server.get_or_init(|| server);
     let rewriting = (to == BROKER).then(|| Rewriting::new(address.port(), port));
-    let there = {
-        let (way, client, server) = (way.clone(), client.try_clone()?, server.try_clone()?);
-        std::thread::spawn(move || pump(&way, client, server, false, None))
-    };
-    let back = {
-        let (way, client, server) = (way.clone(), client.try_clone()?, server.try_clone()?);
-        std::thread::spawn(move || pump(&way, server, client, true, rewriting))
-    };
-    while !there.is_finished() || !back.is_finished() {
-        if way.is_over() || way.cut() == Some(Cut::Broken) {
-            let _ = client.shutdown(Shutdown::Both);
-            let _ = server.shutdown(Shutdown::Both);
-            return Ok(());
-        }
-        way.wait();
-    }
+    let (source, sink) = (way.client.try_clone()?, server.try_clone()?);
+    let there = way.clone();
+    std::thread::spawn(move || pump(&there, source, sink, false, None));
+    let (source, sink) = (server.try_clone()?, way.client.try_clone()?);
+    pump(&way, source, sink, true, rewriting);
     Ok(())
 }
 
@@ -215,18 +216,15 @@ fn pump(
             Ok(0) | Err(_) => break,
             Ok(count) => count,
         };
-        let bytes = match &mut rewriting {
-            Some(rewriting) => rewriting.pass(&buffer[..count]),
-            None => buffer[..count].to_vec(),
-        };
-        if !way.pass(is_answer) || sink.write_all(&bytes).is_err() {
+        let rewritten = rewriting.as_mut().map(|rewriting| rewriting.pass(&buffer[..count]));
+        let bytes = rewritten.as_deref().unwrap_or(&buffer[..count]);
+        if !way.pass(is_answer) || sink.write_all(bytes).is_err() {
             break;
         }
     }
     // A connection that is closed while its way is blocked is not seen to close either.
     way.pass(is_answer);
-    let _ = sink.shutdown(Shutdown::Both);
-    let _ = source.shutdown(Shutdown::Both);
+    way.close();
 }
 
 /// Puts another port where a broker names its address: the host as text, and four bytes.
