@@ -14,15 +14,6 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum NoAnswer {
-    /// The request was not sent.
-    Unsent,
-    /// It may have been done, or not.
-    Unknown,
-}
-
 /// Keeps its connection for as long as it works.
 pub struct Door {
     address: SocketAddr,
@@ -35,13 +26,14 @@ impl Door {
         Door { address, patience, stream: None }
     }
 
+    /// Err: there is no answer, and it may have been done.
     pub fn ask(
         &mut self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Result<Answer, NoAnswer> {
+    ) -> std::io::Result<Answer> {
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -53,18 +45,14 @@ impl Door {
         text.push_str(body);
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
-            None => self.open().map_err(|_| NoAnswer::Unsent)?,
+            None => self.open()?,
         };
-        let asked = stream.get_mut().write_all(text.as_bytes()).and_then(|()| read(&mut stream));
-        match asked {
-            Ok((answer, is_kept)) => {
-                if is_kept {
-                    self.stream = Some(stream);
-                }
-                Ok(answer)
-            }
-            Err(_) => Err(NoAnswer::Unknown),
+        stream.get_mut().write_all(text.as_bytes())?;
+        let (answer, is_kept) = read(&mut stream)?;
+        if is_kept {
+            self.stream = Some(stream);
         }
+        Ok(answer)
     }
 
     fn open(&self) -> std::io::Result<BufReader<TcpStream>> {
