@@ -143,10 +143,15 @@ async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
     let PartitionId { topic, index } = replica.partition;
     let failed = |error: AskError| End::Failed(error.to_string());
     let name = category.topic();
-    let before = replica.seen().borrow().clone();
-    if let Some(why) = before.halted {
+    if let Some(why) = replica.seen().borrow().halted.clone() {
         return Err(End::Halted(why));
     }
+    let log_end = log_end(parts);
+    if !planted::is(Planted::ClaimNotAwaited) {
+        // Whose the last claim was is known only to whoever has read it.
+        reach(replica, log_end().await.map_err(failed)?).await?;
+    }
+    let before = replica.seen().borrow().state.claim.clone();
     let id = category.transactional_id(index);
     let writer = ClaimedWriter::open(cluster, &id, (&name, topic), index).await.map_err(failed)?;
     let own_name = record::writer(writer.producer_id(), writer.epoch());
@@ -159,17 +164,13 @@ async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
     }
     reach(replica, next).await?;
     // A claim fences older epochs of its own producer id only.
-    let strays = before
-        .state
-        .claim
-        .is_some_and(|claim| claim.writer.split(':').next() != Some(&writer.producer_id().to_string()));
+    let strays =
+        before.is_some_and(|claim| claim.writer.split(':').next() != Some(&writer.producer_id().to_string()));
     if strays {
         warn!(%category, partition = index, "the producer id is a new one: waiting for what the old one may still write");
         sleep(parts.stray_writes_max).await;
     }
-    let found = cluster.topic(&name, false).await.map_err(failed)?;
-    let ends = cluster.offsets(&found, &[index], -1, 0).await.map_err(failed)?;
-    let end = ends.get(&index).copied().flatten().map_or(next, Offset);
+    let end = log_end().await.map_err(failed)?;
     if end > next {
         reach(replica, end).await?;
         next = end;
