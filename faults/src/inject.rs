@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::Signal;
@@ -16,6 +16,9 @@ use crate::topics;
 
 /// The event store's session timeout (levada.events.session.timeout.ms).
 pub const SESSION: Duration = Duration::from_secs(6);
+
+/// How long the next fault waits until every partition has an owner.
+const SETTLED_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -103,10 +106,15 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// Until the load is over; at least so many. Everything is healed at the end.
-    pub fn run(&mut self, at_least: usize, is_enough: impl Fn() -> bool) -> anyhow::Result<()> {
+    /// Until the load is enough and so many faults were made, or it is late. Everything is healed at the end.
+    pub fn run(
+        &mut self,
+        at_least: usize,
+        is_enough: impl Fn() -> bool,
+        is_late: impl Fn() -> bool,
+    ) -> anyhow::Result<()> {
         let mut deck: Vec<Fault> = Vec::new();
-        while self.incidents.len() < at_least || !is_enough() {
+        while !is_late() && (self.incidents.len() < at_least || !is_enough()) {
             let pause = match self.is_brief {
                 true => Duration::from_millis(1500),
                 false => Duration::from_millis(3000 + self.chance.below(5000)),
@@ -244,11 +252,20 @@ impl Injector {
             return (0..categories).flat_map(of).collect();
         }
         let address = self.system.broker_address().to_string();
-        let asked = self.runtime.block_on(async {
-            let cluster = topics::connect(&address).await?;
-            topics::owners(&cluster, categories).await
-        });
-        let owners: BTreeMap<String, Vec<Place>> = asked.unwrap_or_default();
+        let began = Instant::now();
+        let owners = loop {
+            let asked = self.runtime.block_on(async {
+                let cluster = topics::connect(&address).await?;
+                topics::owners(&cluster, categories).await
+            });
+            let owners: BTreeMap<String, Vec<Place>> = asked.unwrap_or_default();
+            let shared_out: usize = owners.values().map(Vec::len).sum();
+            let is_settled = shared_out == usize::from(categories) * self.shared.partitions;
+            if is_settled || began.elapsed() > SETTLED_MAX {
+                break owners;
+            }
+            self.pause(Duration::from_millis(100));
+        };
         owners.get(&self.system.url(process)).cloned().unwrap_or_default()
     }
 }

@@ -62,6 +62,9 @@ const PARTITIONS: usize = 8;
 const GIVE_UP: Duration = Duration::from_secs(150);
 const GIVE_UP_PLANTED: Duration = Duration::from_secs(15);
 
+/// The load's end with a planted fault, after which nothing may get on any more.
+const SECONDS_PLANTED: u64 = 180;
+
 /// Violations of a kind that are shown.
 const SHOWN: usize = 5;
 
@@ -92,10 +95,11 @@ fn arguments() -> anyhow::Result<Arguments> {
         only: take("--only"),
         log_level: take("--log-level"),
     };
-    match values.keys().next() {
-        Some(name) => bail!("unknown option {name}"),
-        None => Ok(arguments),
+    if let Some(name) = values.keys().next() {
+        bail!("unknown option {name}");
     }
+    let late = arguments.planted.as_ref().map(|_| SECONDS_PLANTED);
+    Ok(Arguments { seconds: arguments.seconds.or(late), ..arguments })
 }
 
 #[expect(clippy::print_stdout, reason = "a command line tool")]
@@ -162,7 +166,7 @@ fn run(
         tell,
     };
     let is_late = || arguments.seconds.is_some_and(|max| shared.now() > max * 1_000_000);
-    injector.run(arguments.faults, || shared.acknowledged_so_far() >= arguments.appends || is_late())?;
+    injector.run(arguments.faults, || shared.acknowledged_so_far() >= arguments.appends, is_late)?;
     shared.end();
     let took = shared.now();
     tell("healed; asking for what is in doubt");

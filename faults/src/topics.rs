@@ -130,7 +130,7 @@ fn event<'a>(
     Ok(What::Event { stream, version, id })
 }
 
-/// Which partitions each member of the event store's group has, by its URL.
+/// Which partitions each member of the event store's group has, by its URL. While it rebalances, nobody has any.
 pub async fn owners(cluster: &Cluster, categories: u8) -> anyhow::Result<BTreeMap<String, Vec<Place>>> {
     let request = DescribeGroupsRequest { groups: vec![GROUP.into()], ..DescribeGroupsRequest::default() };
     let answer = cluster.coordinator(GROUP).await?.ask(&request).await?;
