@@ -306,6 +306,8 @@ impl Member {
                 Ok(found) => {
                     partitions.extend(found.partitions.iter().map(|it| (topic.clone(), it.index)));
                 }
+                // A group that shares out what its leader just happens to see leaves the rest without an owner.
+                Err(error) if !is_missing(&error) => return Err(error),
                 Err(error) => warn!(topic, %error, "a topic cannot be shared out"),
             }
         }
@@ -443,6 +445,10 @@ impl Member {
             self.lapse("its session is over");
         }
     }
+}
+
+fn is_missing(error: &AskError) -> bool {
+    error.refused().is_some_and(|refused| refused.is(ErrorCode::UnknownTopicOrPartition))
 }
 
 fn millis(duration: Duration) -> i32 {

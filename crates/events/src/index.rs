@@ -116,7 +116,7 @@ impl Index {
         Ok(state)
     }
 
-    /// Runs something on a connection of its own. Blocks.
+    /// Runs something on a connection of its own, all of which sees the same state of the index. Blocks.
     fn reading<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
         let kept = self.readers.lock().pop();
         let connection = match kept {
@@ -129,7 +129,7 @@ impl Index {
                 connection
             }
         };
-        let result = body(&connection);
+        let result = connection.unchecked_transaction().and_then(|transaction| body(&transaction));
         let mut readers = self.readers.lock();
         if readers.len() < READERS_KEPT {
             readers.push(connection);

@@ -17,6 +17,7 @@ mod index;
 mod machine;
 mod options;
 mod owner;
+mod planted;
 mod query;
 mod record;
 mod replica;

@@ -80,23 +80,18 @@ pub enum Reply {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reject {
-    Version {
-        stream: String,
-        expected: Expected,
-        current: u64,
-    },
-    /// Where the event is that matches; None: under way.
-    Condition {
-        at: Option<Offset>,
-    },
-    Boundary {
-        stream: String,
-        boundary: String,
-    },
-    IdTaken {
-        id: String,
-        stream: String,
-    },
+    Version { stream: String, expected: Expected, current: u64 },
+    Condition { at: Found },
+    Boundary { stream: String, boundary: String },
+    IdTaken { id: String, stream: String },
+}
+
+/// Where an event is that matches a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    At(Offset),
+    /// Under way: it is so many records before the end of all that was taken.
+    Back(i64),
 }
 
 /// Events that the index does not have yet.
@@ -261,7 +256,7 @@ impl Streams {
 
     /// The answer of an append all of whose events are there already.
     fn repeated(&self, append: &Append, looked: &Looked) -> Result<Option<Reply>, Reject> {
-        let (mut versions, mut last) = (BTreeMap::new(), Some(Offset::ZERO));
+        let (mut versions, mut last) = (Vec::<(String, u64)>::new(), Some(Offset::ZERO));
         let (mut is_all, mut taken, mut seen) = (true, None, BTreeSet::new());
         for part in &append.streams {
             for event in &part.events {
@@ -272,7 +267,10 @@ impl Streams {
                         return Err(Reject::IdTaken { id: event.id.clone(), stream: part.stream.clone() });
                     }
                     Some(known) if known.stream == part.stream => {
-                        versions.insert(part.stream.clone(), known.version);
+                        match versions.iter_mut().find(|(stream, _)| *stream == part.stream) {
+                            Some((_, version)) => *version = known.version,
+                            None => versions.push((part.stream.clone(), known.version)),
+                        }
                         last = last.zip(known.offset).map(|(last, offset)| last.max(offset));
                         taken.get_or_insert((event, known));
                     }
@@ -288,29 +286,29 @@ impl Streams {
             Some((event, known)) if !is_all => {
                 Err(Reject::IdTaken { id: event.id.clone(), stream: known.stream.clone() })
             }
-            Some(_) => Ok(Some(Reply::Repeated { versions: versions.into_iter().collect(), last })),
+            Some(_) => Ok(Some(Reply::Repeated { versions, last })),
         }
     }
 
     fn check_conditions(&self, append: &Append, looked: &Looked) -> Result<(), Reject> {
         for (number, condition) in append.conditions.iter().enumerate() {
             if let Some(at) = looked.matches.get(number).copied().flatten() {
-                return Err(Reject::Condition { at: Some(at) });
+                return Err(Reject::Condition { at: Found::At(at) });
             }
             let after = looked.after.get(number).copied().unwrap_or(Offset::ZERO);
+            let mut back = self.pending() as i64;
             for queued in &self.taken {
-                let is_seen = |back: usize| {
-                    let offset = queued.last.map(|last| last.0 - back as i64);
-                    offset.is_some_and(|offset| offset < after.0)
-                };
-                let count = queued.events.len();
-                let matching = queued.events.iter().enumerate().find(|(at, brief)| {
+                let mut left = queued.events.len() as i64;
+                for brief in &queued.events {
+                    let offset = queued.last.map(|last| last.plus(1 - left));
+                    let is_seen = offset.is_some_and(|offset| offset < after);
                     let matches = |selector: &Selector| selector.matches(&brief.kind, &brief.tags);
-                    !is_seen(count - 1 - at) && condition.any_of.iter().any(matches)
-                });
-                if let Some((at, _)) = matching {
-                    let offset = queued.last.map(|last| Offset(last.0 - (count - 1 - at) as i64));
-                    return Err(Reject::Condition { at: offset });
+                    if !is_seen && condition.any_of.iter().any(matches) {
+                        let at = offset.map_or(Found::Back(back), Found::At);
+                        return Err(Reject::Condition { at });
+                    }
+                    left -= 1;
+                    back -= 1;
                 }
             }
         }

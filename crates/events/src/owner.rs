@@ -9,7 +9,9 @@
 //! take back; who waits for an answer then is told that it is in doubt, and asks the next owner, who finds the event ids
 //! in the log or does not.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use client::{AskError, ClaimedWriter, Cluster, Position, WriteError, Written};
@@ -23,7 +25,9 @@ use tracing::{info, warn};
 
 use crate::append::{Append, AppendError, Appended};
 use crate::category::Category;
-use crate::machine::{Command, Reject, Reply, Streams, Taken};
+use crate::index::Index;
+use crate::machine::{Command, Found, Looked, Reject, Reply, Streams, Taken};
+use crate::planted::{self, Planted};
 use crate::record::{self, Placed};
 use crate::replica::{NotReached, Replica};
 
@@ -103,8 +107,12 @@ pub async fn own(
     let (flights, to_complete) = mpsc::channel(8);
     let (landed, landings) = mpsc::unbounded_channel();
     let (ended, end) = oneshot::channel();
+    let sent = Arc::new(AtomicI64::new(next.0));
     standing.send_replace(Some(Standing { acknowledged: next }));
     let completing = Completing {
+        log_end: log_end(parts),
+        sent: sent.clone(),
+        unproven: Vec::new(),
         partition: parts.replica.partition,
         next,
         landed,
@@ -115,7 +123,7 @@ pub async fn own(
         let _ = ended.send(completing.run(to_complete).await);
     });
     let name = record::writer(writer.producer_id(), writer.epoch());
-    let owner = Owner { parts, writer, name, streams: Streams::default(), flights, landings };
+    let owner = Owner { parts, writer, name, streams: Streams::default(), sent, flights, landings };
     let ended = owner.run(jobs, stop, end).await;
     standing.send_replace(None);
     info!(category = %parts.category, partition = parts.replica.partition.index, ?ended, "not the owner any more");
@@ -135,31 +143,34 @@ async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
     let PartitionId { topic, index } = replica.partition;
     let failed = |error: AskError| End::Failed(error.to_string());
     let name = category.topic();
-    let before = replica.seen().borrow().clone();
-    if let Some(why) = before.halted {
+    if let Some(why) = replica.seen().borrow().halted.clone() {
         return Err(End::Halted(why));
     }
+    let log_end = log_end(parts);
+    if !planted::is(Planted::ClaimNotAwaited) {
+        // Whose the last claim was is known only to whoever has read it.
+        reach(replica, log_end().await.map_err(failed)?).await?;
+    }
+    let before = replica.seen().borrow().state.claim.clone();
     let id = category.transactional_id(index);
     let writer = ClaimedWriter::open(cluster, &id, (&name, topic), index).await.map_err(failed)?;
     let own_name = record::writer(writer.producer_id(), writer.epoch());
-    let at = parts.clock.now();
-    let batch = record::claim(category.name(), &format!("claim-{own_name}"), &own_name, at);
-    let written = writer.write(batch).await.map_err(over)?.await;
-    let offset = written.unwrap_or(Err(WriteError::Gone)).map_err(over)?;
-    let mut next = offset.plus(1);
+    let mut next = match planted::is(Planted::NoClaim) {
+        false => write_claim(parts, &writer, &own_name).await?,
+        true => Offset::ZERO,
+    };
+    if planted::is(Planted::ClaimNotAwaited) {
+        return Ok((writer, next));
+    }
     reach(replica, next).await?;
     // A claim fences older epochs of its own producer id only.
-    let strays = before
-        .state
-        .claim
-        .is_some_and(|claim| claim.writer.split(':').next() != Some(&writer.producer_id().to_string()));
+    let strays =
+        before.is_some_and(|claim| claim.writer.split(':').next() != Some(&writer.producer_id().to_string()));
     if strays {
         warn!(%category, partition = index, "the producer id is a new one: waiting for what the old one may still write");
         sleep(parts.stray_writes_max).await;
     }
-    let found = cluster.topic(&name, false).await.map_err(failed)?;
-    let ends = cluster.offsets(&found, &[index], -1, 0).await.map_err(failed)?;
-    let end = ends.get(&index).copied().flatten().map_or(next, Offset);
+    let end = log_end().await.map_err(failed)?;
     if end > next {
         reach(replica, end).await?;
         next = end;
@@ -167,8 +178,17 @@ async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
     let claim = replica.seen().borrow().state.claim.clone();
     match claim {
         Some(claim) if claim.writer == own_name => Ok((writer, next)),
+        _ if planted::is(Planted::NoClaim) => Ok((writer, next)),
         _ => Err(End::Fenced),
     }
+}
+
+/// The offset after the claim.
+async fn write_claim(parts: &Parts, writer: &ClaimedWriter, own_name: &str) -> Result<Offset, End> {
+    let at = parts.clock.now();
+    let batch = record::claim(parts.category.name(), &format!("claim-{own_name}"), own_name, at);
+    let written = writer.write(batch).await.map_err(over)?.await;
+    Ok(written.unwrap_or(Err(WriteError::Gone)).map_err(over)?.plus(1))
 }
 
 async fn reach(replica: &Replica, next: Offset) -> Result<(), End> {
@@ -218,9 +238,20 @@ enum Verdict {
         versions: Vec<(String, u64)>,
         last: Option<Offset>,
     },
-    Rejected(Reject),
+    /// All that was taken before it ends so many records into the batch.
+    Rejected {
+        reject: Reject,
+        end: i64,
+    },
     TooLarge(usize),
     Failed(String),
+}
+
+impl Verdict {
+    /// Whether it is true only as long as nobody else appends. What is in the log already remains so.
+    fn is_of_now(&self) -> bool {
+        matches!(self, Verdict::Rejected { reject: Reject::Version { .. }, .. })
+    }
 }
 
 /// What the machine is to know of a batch in the log: number of an append, offset of its last event.
@@ -231,6 +262,7 @@ struct Owner<'a> {
     writer: ClaimedWriter,
     name: String,
     streams: Streams,
+    sent: Arc<AtomicI64>,
     flights: mpsc::Sender<Flight>,
     landings: mpsc::UnboundedReceiver<Landing>,
 }
@@ -277,9 +309,8 @@ impl Owner<'_> {
                 };
             }
         };
-        // What is under way is answered before the end.
+        // What is under way is answered before the end, and the writer lives until then.
         drop(self.flights);
-        drop(self.writer);
         match end.await {
             Ok(End::Stopped) | Err(_) => why,
             Ok(other) => other,
@@ -293,7 +324,10 @@ impl Owner<'_> {
             while let Ok((number, last)) = self.landings.try_recv() {
                 self.streams.written(number, last);
             }
-            self.streams.forget(seen.borrow_and_update().state.next);
+            let indexed = seen.borrow_and_update().state.next;
+            if !planted::is(Planted::HeadsNotRebuilt) {
+                self.streams.forget(indexed);
+            }
             if self.streams.pending() < PENDING_MAX || seen.changed().await.is_err() {
                 return;
             }
@@ -304,7 +338,7 @@ impl Owner<'_> {
     async fn decide(&mut self, group: Vec<Job>) -> Result<(), String> {
         let (index, partition) = (self.parts.replica.index.clone(), self.parts.replica.partition);
         let looked = env::run_blocking(move || {
-            group.into_iter().map(|job| (index.look(&job.append, partition), job)).collect::<Vec<_>>()
+            group.into_iter().map(|job| (look(&index, &job.append, partition), job)).collect::<Vec<_>>()
         });
         let now = self.parts.clock.now();
         let bytes_max = self.parts.batch_bytes_max;
@@ -323,7 +357,7 @@ impl Owner<'_> {
             let verdict = match looked {
                 Err(error) => Verdict::Failed(format!("the index cannot be read: {error}")),
                 Ok(looked) => match self.streams.decide(Command { append, looked }, now) {
-                    Err(reject) => Verdict::Rejected(reject),
+                    Err(reject) => Verdict::Rejected { reject, end: i64::from(batch.record_count()) },
                     Ok(decision) => {
                         for taken in &decision.records {
                             self.streams.apply(taken);
@@ -361,6 +395,7 @@ impl Owner<'_> {
 
     async fn send(&mut self, batch: BatchBuilder, waiting: Vec<Waiting>) -> Result<(), String> {
         let records = i64::from(batch.record_count());
+        self.sent.fetch_add(records, Ordering::SeqCst);
         let written = match records {
             0 => None,
             _ => match self.writer.write(batch).await {
@@ -383,8 +418,37 @@ impl Owner<'_> {
     }
 }
 
+fn look(index: &Index, append: &Append, partition: PartitionId) -> rusqlite::Result<Looked> {
+    let mut looked = index.look(append, partition)?;
+    if planted::is(Planted::HeadsNotRebuilt) {
+        looked.heads.clear();
+    }
+    Ok(looked)
+}
+
+/// Asks the broker where the partition ends.
+type LogEnd = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Offset, AskError>> + Send>> + Send + Sync>;
+
+fn log_end(parts: &Parts) -> LogEnd {
+    let (cluster, topic, index) =
+        (parts.cluster.clone(), parts.category.topic(), parts.replica.partition.index);
+    Box::new(move || {
+        let (cluster, topic) = (cluster.clone(), topic.clone());
+        Box::pin(async move {
+            let topic = cluster.topic(&topic, false).await?;
+            let ends = cluster.offsets(&topic, &[index], -1, 0).await?;
+            Ok(ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset))
+        })
+    })
+}
+
 /// Answers in the order of the batches.
 struct Completing {
+    log_end: LogEnd,
+    /// The offset after all that was handed to the writer.
+    sent: Arc<AtomicI64>,
+    /// Waits for the next batch to prove it.
+    unproven: Vec<Waiting>,
     partition: PartitionId,
     /// The offset that the next batch must get: nobody else writes.
     next: Offset,
@@ -397,40 +461,99 @@ impl Completing {
     async fn run(mut self, mut flights: mpsc::Receiver<Flight>) -> End {
         let mut end = None;
         while let Some(flight) = flights.recv().await {
-            if end.is_some() {
-                flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, "the owner has ended"));
-                continue;
-            }
-            let base = match flight.written {
-                None => self.next,
-                Some(written) => match written.await.unwrap_or(Err(WriteError::Gone)) {
-                    Ok(base) if base == self.next => base,
-                    Ok(base) => {
-                        let why = format!(
-                            "somebody else writes to the topic: a batch got offset {base} instead of {}",
-                            self.next
-                        );
-                        flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
-                        end = Some(End::Failed(why));
-                        flights.close();
-                        continue;
-                    }
-                    Err(error) => {
-                        let why = error.to_string();
-                        flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
-                        end = Some(over(error));
-                        flights.close();
-                        continue;
-                    }
-                },
+            let landed = match &end {
+                None => self.land(flight).await,
+                Some(_) => {
+                    flight.waiting.into_iter().for_each(|it| in_doubt(it.answer, "the owner has ended"));
+                    continue;
+                }
             };
-            self.next = base.plus(flight.records);
-            self.standing.send_replace(Some(Standing { acknowledged: self.next }));
-            for Waiting { answer, verdict } in flight.waiting {
-                let _ = answer.send(self.answer(verdict, base));
+            if let Err(why) = landed {
+                end = Some(why);
+                flights.close();
             }
         }
+        self.unproven.drain(..).for_each(|it| not_tried(it.answer));
         end.unwrap_or(End::Stopped)
+    }
+
+    /// Waits for a batch and answers. Err: nothing more is written.
+    async fn land(&mut self, flight: Flight) -> Result<(), End> {
+        let Flight { written, records, waiting } = flight;
+        let Some(written) = written else {
+            let (of_now, of_the_log) = waiting.into_iter().partition(|it| it.verdict.is_of_now());
+            self.answer_all(of_the_log, self.next);
+            return self.prove(of_now).await;
+        };
+        let (why, end) = match written.await.unwrap_or(Err(WriteError::Gone)) {
+            Ok(base) if base == self.next => {
+                self.next = base.plus(records);
+                self.tell();
+                let unproven = std::mem::take(&mut self.unproven);
+                self.answer_all(unproven, base);
+                self.answer_all(waiting, base);
+                return Ok(());
+            }
+            Ok(base) => {
+                let next = self.next;
+                let why =
+                    format!("somebody else writes to the topic: a batch got offset {base} instead of {next}");
+                (why.clone(), End::Failed(why))
+            }
+            Err(error) => (error.to_string(), over(error)),
+        };
+        waiting.into_iter().for_each(|it| in_doubt(it.answer, &why));
+        Err(end)
+    }
+
+    /// Answers what is true only if nobody else has claimed the partition meanwhile, and knows more: where nothing is
+    /// under way the end of the log tells, otherwise the next batch does, by getting in where it must.
+    async fn prove(&mut self, waiting: Vec<Waiting>) -> Result<(), End> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        if self.is_all_landed() {
+            match (self.log_end)().await {
+                Ok(end) if end <= self.next => {
+                    self.answer_all(waiting, self.next);
+                    return Ok(());
+                }
+                Ok(_) if self.is_all_landed() => {
+                    waiting.into_iter().for_each(|it| not_tried(it.answer));
+                    return Err(End::Fenced);
+                }
+                // Its own batches, perhaps.
+                Ok(_) => {}
+                Err(_) => {
+                    waiting.into_iter().for_each(|it| not_tried(it.answer));
+                    return Ok(());
+                }
+            }
+        }
+        self.unproven.extend(waiting);
+        Ok(())
+    }
+
+    fn is_all_landed(&self) -> bool {
+        self.sent.load(Ordering::SeqCst) <= self.next.0
+    }
+
+    fn tell(&self) {
+        let next = self.next;
+        // Nobody waits for it any more where the owner is gone.
+        self.standing.send_if_modified(|standing| match standing {
+            Some(standing) if standing.acknowledged < next => {
+                standing.acknowledged = next;
+                true
+            }
+            _ => false,
+        });
+    }
+
+    fn answer_all(&self, waiting: Vec<Waiting>, base: Offset) {
+        for Waiting { answer, verdict } in waiting {
+            let _ = answer.send(self.answer(verdict, base));
+        }
     }
 
     fn answer(&self, verdict: Verdict, base: Offset) -> Result<Appended, AppendError> {
@@ -445,19 +568,21 @@ impl Completing {
                 let position = at(last.map_or(self.next, |last| last.plus(1)));
                 Ok(Appended { versions, position, is_repeated: true })
             }
-            Verdict::Rejected(Reject::Version { stream, expected, current }) => {
-                Err(AppendError::Version { stream, expected, current })
-            }
-            Verdict::Rejected(Reject::Condition { at }) => {
-                Err(AppendError::Condition { at: at.unwrap_or(self.next.plus(-1)) })
-            }
-            Verdict::Rejected(Reject::Boundary { stream, boundary }) => {
-                Err(AppendError::Boundary { stream, boundary })
-            }
-            Verdict::Rejected(Reject::IdTaken { id, stream }) => Err(AppendError::IdTaken { id, stream }),
+            Verdict::Rejected { reject, end } => Err(refusal(reject, base.plus(end))),
             Verdict::TooLarge(bytes) => Err(AppendError::TooLarge { bytes, max: self.bytes }),
             Verdict::Failed(why) => Err(AppendError::Unavailable(why)),
         }
+    }
+}
+
+/// `end`: after all that was taken before it.
+fn refusal(reject: Reject, end: Offset) -> AppendError {
+    match reject {
+        Reject::Version { stream, expected, current } => AppendError::Version { stream, expected, current },
+        Reject::Condition { at: Found::At(at) } => AppendError::Condition { at },
+        Reject::Condition { at: Found::Back(records) } => AppendError::Condition { at: end.plus(-records) },
+        Reject::Boundary { stream, boundary } => AppendError::Boundary { stream, boundary },
+        Reject::IdTaken { id, stream } => AppendError::IdTaken { id, stream },
     }
 }
 
@@ -491,3 +616,6 @@ fn size(append: &Append) -> usize {
     };
     append.streams.iter().flat_map(|part| part.events.iter().map(|it| event(&part.stream, it))).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,3 +182,19 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+#[test]
+fn one_question_sees_one_state_of_the_index() {
+    let mut opened = opened();
+    opened.take(&[plain(0, "s", 1)]);
+    let Opened { index, state, .. } = &opened;
+    let count = |connection: &Connection| {
+        connection.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))
+    };
+    let counts = index.reading(|connection| {
+        let before = count(connection)?;
+        index.apply(state, &[plain(1, "s", 2)], Offset(2))?;
+        Ok((before, count(connection)?))
+    });
+    assert_eq!(counts.unwrap(), (1, 1));
+}

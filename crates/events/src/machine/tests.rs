@@ -119,6 +119,18 @@ fn the_same_append_again_has_the_same_answer() {
 }
 
 #[test]
+fn the_same_append_again_names_its_streams_in_the_same_order() {
+    let append = || Append {
+        boundary: Some("b".to_owned()),
+        streams: vec![part("z", Expected::None, &["1"]), part("a", Expected::None, &["2"])],
+        ..Append::default()
+    };
+    let streams = taken(vec![append()]);
+    let repeated = expect![[r#"Repeated { versions: [("z", 1), ("a", 1)], last: None } []"#]];
+    check(&streams, append(), Looked::default(), repeated);
+}
+
+#[test]
 fn an_id_is_used_once() {
     let streams = taken(vec![one("s", Expected::None, &["a"])]);
     let taken = expect![[r#"IdTaken { id: "a", stream: "s" }"#]];
@@ -193,9 +205,9 @@ fn tagged() -> Streams {
 #[test]
 fn a_condition_sees_what_is_under_way() {
     let mut streams = tagged();
-    let failed = expect!["Condition { at: None }"];
+    let failed = expect!["Condition { at: Back(2) }"];
     check(&streams, conditional(&[], &["x"], Position::default()), Looked::default(), failed);
-    let failed = expect!["Condition { at: None }"];
+    let failed = expect!["Condition { at: Back(1) }"];
     check(&streams, conditional(&["T"], &["x", "y"], after(5)), Looked::default(), failed);
     let appended = || expect![[r#"Appended([("new", 1)]) [n new=1]"#]];
     check(&streams, conditional(&["U"], &["x"], Position::default()), Looked::default(), appended());
@@ -205,13 +217,13 @@ fn a_condition_sees_what_is_under_way() {
     streams.written(2, Offset(11));
     let looked = |offset| Looked { after: vec![Offset(offset)], ..Looked::default() };
     check(&streams, conditional(&[], &["x"], after(12)), looked(12), appended());
-    let failed = expect!["Condition { at: Some(11) }"];
+    let failed = expect!["Condition { at: At(11) }"];
     check(&streams, conditional(&[], &["x"], after(11)), looked(11), failed);
 }
 
 #[test]
 fn a_condition_sees_what_the_index_has() {
     let looked = Looked { matches: vec![Some(Offset(3))], ..Looked::default() };
-    let failed = expect!["Condition { at: Some(3) }"];
+    let failed = expect!["Condition { at: At(3) }"];
     check(&Streams::default(), conditional(&[], &["x"], Position::default()), looked, failed);
 }

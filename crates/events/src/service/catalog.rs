@@ -70,15 +70,8 @@ impl Catalog {
             }
             Err(error) => return Err(error),
         };
-        let ends = ends(cluster, &topic, &[0]).await?;
-        let end = ends.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
         env::spawn(follow(cluster.clone(), topic.id, told));
-        let late = |_| AskError::Lost(format!("{TOPIC} could not be read in time"));
-        let mut known = catalog.known.clone();
-        timeout(cluster.patience(), known.wait_for(|(next, _)| *next >= end))
-            .await
-            .map_err(late)?
-            .map_err(|_| AskError::Lost(format!("{TOPIC} was deleted")))?;
+        catalog.catch_up().await?;
         Ok(catalog)
     }
 
@@ -105,7 +98,12 @@ impl Catalog {
         let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
         if self.find(category).is_none() {
             let ends = ends(&self.cluster, &topic, &indexes).await?;
-            if ends.values().flatten().any(|end| *end > 0) && self.find(category).is_none() {
+            let has_records = ends.values().flatten().any(|end| *end > 0);
+            if has_records {
+                // Whoever writes there has entered it before: perhaps that is not read yet.
+                self.catch_up().await?;
+            }
+            if has_records && self.find(category).is_none() {
                 let message = format!(
                     "topic {name} exists, has records, and is no category of this event store: choose another name"
                 );
@@ -128,6 +126,25 @@ impl Catalog {
             Ok(Ok(known)) => Ok(known.1[category].clone()),
             _ => Err(AskError::Lost(format!("{TOPIC} could not be read in time"))),
         }
+    }
+
+    /// Reads what was entered by now.
+    async fn catch_up(&self) -> Result<(), AskError> {
+        let topic = match self.cluster.topic(TOPIC, false).await {
+            Ok(topic) => topic,
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.created.notify_one();
+        let ends = ends(&self.cluster, &topic, &[0]).await?;
+        let end = ends.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
+        let mut known = self.known.clone();
+        let late = |_| AskError::Lost(format!("{TOPIC} could not be read in time"));
+        timeout(self.cluster.patience(), known.wait_for(|(next, _)| *next >= end))
+            .await
+            .map_err(late)?
+            .map_err(|_| AskError::Lost(format!("{TOPIC} was deleted")))?;
+        Ok(())
     }
 
     async fn enter(&self, category: &Category, info: &CategoryInfo) -> Result<(), AskError> {

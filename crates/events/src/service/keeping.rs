@@ -8,7 +8,7 @@ use client::{AskError, Ownership, TopicPartition, check};
 use model::Offset;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 use wire::DescribeConfigsRequest;
 use wire::describe_configs::DescribeConfigsResource;
@@ -24,6 +24,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// When nothing can be learnt about new categories any more.
 const CATALOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long an owner that is to stop may take to answer what is under way.
+const HANDOVER_MAX: Duration = Duration::from_secs(5);
 
 /// Kafka's number for "the resource is a topic".
 const TOPIC_RESOURCE: i8 = 2;
@@ -232,5 +235,12 @@ async fn own_while_given(
         end = &mut owning => return end,
     }
     stop_owning.send_replace(true);
-    owning.await
+    match timeout(HANDOVER_MAX, owning).await {
+        Ok(end) => end,
+        Err(_) => {
+            // Who waits for it learns that it is in doubt.
+            told.send_replace(None);
+            End::Stopped
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{AskError, partition_of_key};
-use tokio::sync::oneshot;
+use client::{AskError, Ownership, TopicPartition, partition_of_key};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{CategoryInfo, Handle, OpenCategory};
@@ -144,13 +144,16 @@ impl Handle {
         let url = ownership.borrow().owners.get(&part).cloned();
         match url {
             Some(url) if url != self.0.options.url && may_forward => {
-                let asking = self.0.peer.append(&url, &open.category, append);
-                match timeout_at(deadline, asking).await {
-                    Ok(Err(AppendError::Elsewhere { .. })) => {
+                let asking = timeout_at(deadline, self.0.peer.append(&url, &open.category, append));
+                match unless_moved(asking, ownership, &part, &url).await {
+                    Some(Ok(Err(AppendError::Elsewhere { .. }))) => {
                         Err(AppendError::Unavailable(format!("partition {index} changes its owner")))
                     }
-                    Ok(outcome) => outcome,
-                    Err(_) => Err(AppendError::InDoubt(format!("{url} did not answer in time"))),
+                    Some(Ok(outcome)) => outcome,
+                    Some(Err(_)) => Err(AppendError::InDoubt(format!("{url} did not answer in time"))),
+                    None => {
+                        Err(AppendError::InDoubt(format!("{url} did not answer, and is the owner no more")))
+                    }
                 }
             }
             Some(url) if url != self.0.options.url => {
@@ -220,6 +223,21 @@ impl Handle {
     }
 }
 
+/// Asks an owner for as long as it is one: whoever is stopped or cut off does not answer, and another takes over. None:
+/// it is none any more.
+async fn unless_moved<T>(
+    asking: impl Future<Output = T>,
+    mut ownership: watch::Receiver<Ownership>,
+    part: &TopicPartition,
+    url: &str,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        outcome = asking => Some(outcome),
+        Ok(_) = ownership.wait_for(|now| now.owners.get(part).is_none_or(|owner| owner != url)) => None,
+    }
+}
+
 async fn here(
     partition: &super::OpenPartition,
     append: &Append,
@@ -241,5 +259,36 @@ fn refuse(error: &AskError) -> AppendError {
     match error.refused() {
         Some(refused) if !refused.is_passing() => AppendError::Invalid(error.to_string()),
         _ => AppendError::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn owned_by(url: &str) -> Ownership {
+        let owners = BTreeMap::from([(("orders.events".to_owned(), 3), url.to_owned())]);
+        Ownership { owners, ..Ownership::default() }
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_an_owner_that_is_none_any_more() {
+        let part = ("orders.events".to_owned(), 3);
+        let (told, ownership) = watch::channel(owned_by("http://a"));
+        let answered = unless_moved(ready(7), ownership.clone(), &part, "http://a").await;
+        assert_eq!(answered, Some(7));
+        let waiting = env::spawn({
+            let part = part.clone();
+            async move { unless_moved(pending::<()>(), ownership, &part, "http://a").await }
+        });
+        // The same owner as before.
+        told.send_replace(owned_by("http://a"));
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        told.send_replace(owned_by("http://b"));
+        assert_eq!(waiting.await.unwrap(), None);
     }
 }
