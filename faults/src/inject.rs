@@ -89,6 +89,7 @@ impl Fault {
 pub struct Incident {
     pub fault: Fault,
     pub begin: Micros,
+    pub healed: Micros,
     /// Partitions that the process had; all of them where it is the broker.
     pub owned: Vec<Place>,
 }
@@ -98,6 +99,8 @@ pub struct Injector {
     pub shared: Arc<Shared>,
     pub runtime: tokio::runtime::Handle,
     pub is_brief: bool,
+    /// Between two faults, about.
+    pub pause: Duration,
     /// Only faults whose name has this in it.
     pub only: Option<String>,
     pub chance: Chance,
@@ -117,9 +120,10 @@ impl Injector {
         while !is_late() && (self.incidents.len() < at_least || !is_enough()) {
             let pause = match self.is_brief {
                 true => Duration::from_millis(1500),
-                false => Duration::from_millis(3000 + self.chance.below(5000)),
+                // From half to one and a half.
+                false => self.pause.mul_f64(0.5 + self.chance.percent() as f64 / 100.0),
             };
-            self.pause(pause);
+            self.sleep(pause);
             if deck.is_empty() {
                 deck = self.deck();
             }
@@ -141,7 +145,7 @@ impl Injector {
         deck
     }
 
-    fn pause(&self, duration: Duration) {
+    fn sleep(&self, duration: Duration) {
         std::thread::sleep(duration);
     }
 
@@ -210,7 +214,7 @@ impl Injector {
             }
             Fault::StopBroker => {
                 self.system.signal_broker(Signal::STOP)?;
-                self.pause(hold);
+                self.sleep(hold);
                 self.system.signal_broker(Signal::CONT)?;
             }
             Fault::TerminateBroker => {
@@ -218,18 +222,19 @@ impl Injector {
                 self.system.start_broker()?;
             }
         }
-        self.incidents.push(Incident { fault, begin, owned });
+        let healed = self.shared.now();
+        self.incidents.push(Incident { fault, begin, healed, owned });
         Ok(())
     }
 
     /// While one process is away something else may happen, too.
     fn meanwhile(&mut self, process: usize, hold: Duration) -> anyhow::Result<()> {
         if self.is_brief || self.chance.percent() >= 30 {
-            self.pause(hold);
+            self.sleep(hold);
             return Ok(());
         }
         let before = hold.mul_f64(self.chance.percent() as f64 / 100.0);
-        self.pause(before);
+        self.sleep(before);
         if self.chance.percent() < 50 {
             (self.tell)("        meanwhile: broker killed, started at once");
             self.system.kill_broker()?;
@@ -240,7 +245,7 @@ impl Injector {
             self.system.kill_pattern(other)?;
             self.system.start_pattern(other)?;
         }
-        self.pause(hold.saturating_sub(before));
+        self.sleep(hold.saturating_sub(before));
         Ok(())
     }
 
@@ -264,7 +269,7 @@ impl Injector {
             if is_settled || began.elapsed() > SETTLED_MAX {
                 break owners;
             }
-            self.pause(Duration::from_millis(100));
+            self.sleep(Duration::from_millis(100));
         };
         owners.get(&self.system.url(process)).cloned().unwrap_or_default()
     }

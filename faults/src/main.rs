@@ -51,6 +51,8 @@ struct Arguments {
     page: Option<String>,
     /// Only faults whose name has this in it.
     only: Option<String>,
+    /// Seconds between two faults, about.
+    pause: u64,
     log_level: Option<String>,
 }
 
@@ -93,6 +95,7 @@ fn arguments() -> anyhow::Result<Arguments> {
         keep: take("--keep").map(PathBuf::from),
         page: take("--page"),
         only: take("--only"),
+        pause: take("--pause").map_or(Ok(5), number)?,
         log_level: take("--log-level"),
     };
     if let Some(name) = values.keys().next() {
@@ -161,6 +164,7 @@ fn run(
         runtime: runtime.handle().clone(),
         is_brief: arguments.is_brief,
         only: arguments.only.clone(),
+        pause: Duration::from_secs(arguments.pause),
         chance: Chance::new(arguments.seed, u64::MAX),
         incidents: Vec::new(),
         tell,

@@ -9,7 +9,7 @@ use crate::inject::{Fault, Incident};
 pub type Outages = BTreeMap<Fault, Vec<Micros>>;
 
 /// From each fault until the first append that was acknowledged by the next owner of each partition; where the broker
-/// was away, until the first that was asked for since.
+/// was away, the longest time without one from then on until the first that was asked for when it was back.
 pub fn outages(incidents: &[Incident], history: &History, log: &Log) -> Outages {
     let mut acknowledged: HashMap<EventId, (Micros, Micros)> = HashMap::new();
     for append in history.appends.iter().filter(|append| !append.repeats) {
@@ -28,8 +28,10 @@ pub fn outages(incidents: &[Incident], history: &History, log: &Log) -> Outages 
                 _ => None,
             };
             let first = if incident.fault.is_of_broker() {
-                let asked_since = |times: &(Micros, Micros)| times.0 >= incident.begin;
-                records.iter().filter_map(|it| times(&it.what)).filter(asked_since).map(|(_, end)| end).min()
+                let mut all: Vec<(Micros, Micros)> =
+                    records.iter().filter_map(|it| times(&it.what)).collect();
+                all.sort_unstable_by_key(|(_, end)| *end);
+                longest_gap(incident, &all).map(|gap| incident.begin + gap)
             } else {
                 let is_before = |what: &What| times(what).is_some_and(|(_, end)| end <= incident.begin);
                 let from = records.iter().rposition(|it| is_before(&it.what)).unwrap_or(0);
@@ -47,6 +49,19 @@ pub fn outages(incidents: &[Incident], history: &History, log: &Log) -> Outages 
         times.sort_unstable();
     }
     outages
+}
+
+/// `acknowledged`: when appends were asked for and acknowledged, in the order of the latter.
+fn longest_gap(incident: &Incident, acknowledged: &[(Micros, Micros)]) -> Option<Micros> {
+    let (mut last, mut longest) = (incident.begin, 0);
+    for (asked, end) in acknowledged.iter().filter(|(_, end)| *end > incident.begin) {
+        longest = longest.max(end - last);
+        last = *end;
+        if *asked >= incident.healed {
+            return Some(longest);
+        }
+    }
+    None
 }
 
 /// How many times, the middle one and the longest one, in seconds.

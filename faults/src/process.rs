@@ -135,8 +135,11 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.child.is_some() {
-            let _ = self.signal(Signal::KILL);
+            let is_killed = self.signal(Signal::KILL).is_ok();
             if let Some(mut child) = self.child.take() {
+                if !is_killed {
+                    let _ = child.kill();
+                }
                 let _ = child.wait();
             }
         }
