@@ -78,3 +78,67 @@ pub fn counts(incidents: &[Incident]) -> BTreeMap<Fault, usize> {
     }
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Append, Expected, Part, Place, Record, Stream, Writer};
+
+    const HERE: Place = Place { category: 0, partition: 0 };
+
+    /// Appends 1, 2, 3, … to one partition with a claim before each of some, acknowledged at these times.
+    fn run(ends: &[Micros], claimed: &[usize]) -> (History, Log) {
+        let (mut history, mut records) = (History::default(), Vec::new());
+        let writer = Writer { id: 1, epoch: 0 };
+        for (number, end) in (1..).zip(ends) {
+            let (stream, id) = (Stream::Alone(1), EventId::new(number, 0));
+            let claim = claimed.contains(&(number as usize)).then_some(What::Claim);
+            for what in claim.into_iter().chain([What::Event { stream, version: number, id }]) {
+                records.push(Record { offset: records.len() as i64, batch: writer, writer, what });
+            }
+            history.appends.push(Append {
+                category: 0,
+                parts: vec![Part { stream, expected: Expected::Any, events: vec![id] }],
+                condition: None,
+                repeats: false,
+                begin: end - 5,
+                last_begin: end - 5,
+                end: *end,
+                tries: 1,
+                was_in_doubt: false,
+                outcome: Outcome::Appended {
+                    versions: Vec::new(),
+                    partition: 0,
+                    next: 0,
+                    is_repeated: false,
+                },
+            });
+        }
+        (history, Log::from([(HERE, records)]))
+    }
+
+    fn outage(
+        fault: Fault,
+        (begin, healed): (Micros, Micros),
+        ends: &[Micros],
+        claimed: &[usize],
+    ) -> Vec<Micros> {
+        let (history, log) = run(ends, claimed);
+        let incident = Incident { fault, begin, healed, owned: vec![HERE] };
+        outages(&[incident], &history, &log).remove(&fault).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_owner_is_away_until_the_next_one_acknowledges() {
+        // The old owner's last append was answered after the fault began.
+        assert_eq!(outage(Fault::Kill, (100, 110), &[50, 90, 105, 180, 190], &[1, 4]), [80]);
+        assert!(outage(Fault::Kill, (100, 110), &[50, 90, 105], &[1]).is_empty(), "nobody came");
+    }
+
+    #[test]
+    fn a_broker_is_away_for_the_longest_time_without_an_answer() {
+        // It goes on answering for a while when it is told to stop.
+        let ends = [50, 104, 108, 150, 160, 300];
+        assert_eq!(outage(Fault::TerminateBroker, (100, 140), &ends, &[1]), [42]);
+    }
+}
