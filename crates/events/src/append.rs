@@ -119,6 +119,9 @@ pub enum AppendError {
     /// Nothing was appended; asking again later may help.
     #[error("{0}")]
     Unavailable(String),
+    /// Nothing was appended, and asking again does not help: somebody has to look at the partition.
+    #[error("{0}")]
+    Halted(String),
     /// It may have been appended or not. The same append again (with the same event ids) tells, and does nothing twice.
     #[error("it is not known whether the events were appended ({0}): ask again with the same event ids")]
     InDoubt(String),

@@ -17,7 +17,7 @@ mod write;
 use std::path::{Path, PathBuf};
 
 use model::{Offset, PartitionId};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags};
 
 pub use read::Window;
@@ -26,8 +26,9 @@ pub use write::{Applied, Halt};
 /// Another number when the tables change: then the index is made anew.
 const FORMAT: i64 = 1;
 
-/// Connections for readers that are kept.
-const READERS_KEPT: usize = 4;
+/// Connections for readers of one index; whoever comes when all are taken waits. More would not only need files: SQLite
+/// closes none of a database's as long as anybody in the process has it open.
+const READERS_MAX: usize = 4;
 
 /// SQLite's page cache of each connection.
 const CACHE_KIB: i64 = 4096;
@@ -52,7 +53,14 @@ const TABLES: &str = "
 pub struct Index {
     path: PathBuf,
     writer: Mutex<Connection>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
+    given_back: Condvar,
+}
+
+#[derive(Default)]
+struct Readers {
+    free: Vec<Connection>,
+    open: usize,
 }
 
 /// How far an index is, and who claimed the partition last.
@@ -92,7 +100,12 @@ impl Index {
             create(&path, partition)
         });
         let (connection, state) = opened?;
-        let index = Index { path, writer: Mutex::new(connection), readers: Mutex::default() };
+        let index = Index {
+            path,
+            writer: Mutex::new(connection),
+            readers: Mutex::default(),
+            given_back: Condvar::new(),
+        };
         Ok((index, state))
     }
 
@@ -100,7 +113,12 @@ impl Index {
     pub fn open_existing(dir: &Path, partition: PartitionId) -> Option<(Index, Offset)> {
         let path = dir.join(partition.topic.to_string()).join(format!("{}.sqlite", partition.index));
         let (connection, state) = open(&path, partition).ok()?;
-        let index = Index { path, writer: Mutex::new(connection), readers: Mutex::default() };
+        let index = Index {
+            path,
+            writer: Mutex::new(connection),
+            readers: Mutex::default(),
+            given_back: Condvar::new(),
+        };
         Some((index, state.next))
     }
 
@@ -118,23 +136,36 @@ impl Index {
 
     /// Runs something on a connection of its own, all of which sees the same state of the index. Blocks.
     fn reading<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        let kept = self.readers.lock().pop();
-        let connection = match kept {
-            Some(connection) => connection,
-            None => {
-                let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-                let connection = Connection::open_with_flags(&self.path, flags)?;
-                connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-                connection.set_prepared_statement_cache_capacity(32);
-                connection
-            }
-        };
+        let connection = self.reader()?;
         let result = connection.unchecked_transaction().and_then(|transaction| body(&transaction));
-        let mut readers = self.readers.lock();
-        if readers.len() < READERS_KEPT {
-            readers.push(connection);
-        }
+        self.readers.lock().free.push(connection);
+        self.given_back.notify_one();
         result
+    }
+
+    /// A connection for reading, waiting for one if need be.
+    fn reader(&self) -> rusqlite::Result<Connection> {
+        let mut readers = self.readers.lock();
+        while readers.free.is_empty() && readers.open == READERS_MAX {
+            self.given_back.wait(&mut readers);
+        }
+        if let Some(free) = readers.free.pop() {
+            return Ok(free);
+        }
+        readers.open += 1;
+        drop(readers);
+        let opened = (|| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = Connection::open_with_flags(&self.path, flags)?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            connection.set_prepared_statement_cache_capacity(32);
+            Ok(connection)
+        })();
+        if opened.is_err() {
+            self.readers.lock().open -= 1;
+            self.given_back.notify_one();
+        }
+        opened
     }
 }
 

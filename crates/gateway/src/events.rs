@@ -19,8 +19,10 @@ mod read;
 mod shapes;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
 use events::{AppendError, Category, Handle, ReadError};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -43,8 +45,29 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(read::query))
         .with_state(handle.clone())
         .split_for_parts();
-    let grpc = tonic::service::Routes::new(grpc::service(handle)).into_axum_router();
-    router.merge(docs::routes(&document)).merge(grpc).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    router
+        .merge(docs::routes(&document))
+        .route_service(grpc::PATH, grpc::service(handle))
+        .fallback(|uri: Uri| async move { Problem::not_found(format!("there is nothing at {}", uri.path())) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            let detail = format!("{method} is not for {}: see /openapi.json", uri.path());
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not this method", detail)
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(refuse_large))
+}
+
+/// What is announced too large is refused before it is sent.
+async fn refuse_large(request: Request, next: Next) -> Response {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    let length = length.and_then(|length| length.parse::<u64>().ok());
+    match length.filter(|length| *length > BODY_BYTES_MAX as u64) {
+        None => next.run(request).await,
+        Some(length) => {
+            let detail = format!("{length} bytes are more than {BODY_BYTES_MAX}, which a request may have");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", detail).into_response()
+        }
+    }
 }
 
 fn category(name: &str) -> Result<Category, Problem> {
@@ -88,6 +111,12 @@ impl From<AppendError> for Problem {
             }
             AppendError::NoCategory(_) => Problem::not_found(detail),
             AppendError::Unavailable(_) => Problem::unavailable(detail),
+            AppendError::Halted(_) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "halted",
+                "The partition takes no appends",
+                detail,
+            ),
             AppendError::InDoubt(_) => {
                 let title = "It is not known whether the events were appended";
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "in-doubt", title, detail)

@@ -29,6 +29,9 @@ pub const CONFIG_FILE_VARIABLE: &str = "LEVADA_CONFIG";
 /// No setting: which broker the commands talk to.
 pub const BOOTSTRAP_VARIABLE: &str = "LEVADA_BOOTSTRAP";
 
+/// No setting: which instance of the event store the commands talk to.
+pub const URL_VARIABLE: &str = "LEVADA_URL";
+
 /// Flags of `levada serve` that are called otherwise than their settings: variable and setting.
 const FLAG_VARIABLES: &[(&str, &str)] = &[
     ("LEVADA_DATA_DIR", "log.dirs"),
@@ -122,7 +125,7 @@ pub fn variable_of_setting(name: &str) -> String {
 
 fn is_ours(variable: &str) -> bool {
     variable.starts_with(ENVIRONMENT_PREFIX)
-        && ![CONFIG_FILE_VARIABLE, BOOTSTRAP_VARIABLE].contains(&variable)
+        && ![CONFIG_FILE_VARIABLE, BOOTSTRAP_VARIABLE, URL_VARIABLE].contains(&variable)
 }
 
 enum Meaning {

@@ -10,7 +10,7 @@ use super::{BrokerArgs, Format};
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
     /// The HTTP door of any instance
-    #[arg(long, value_name = "URL", env = "LEVADA_URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(long, value_name = "URL", env = settings::load::URL_VARIABLE, default_value = "http://127.0.0.1:8080")]
     pub url: String,
     /// How long an answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=86_400))]

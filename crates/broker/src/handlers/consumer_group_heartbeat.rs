@@ -141,10 +141,8 @@ fn check(request: &ConsumerGroupHeartbeatRequest, caller: &Caller) -> Result<(),
             if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) {
                 return Err("TopicPartitions must be empty when (re-)joining.".into());
             }
-            let names = request.subscribed_topic_names.as_ref().is_some_and(|names| !names.is_empty());
-            let expression =
-                request.subscribed_topic_regex.as_ref().is_some_and(|expression| !expression.is_empty());
-            if !names && !expression {
+            // Empty is enough: the Java client sends no names where its own pattern matches nothing yet.
+            if request.subscribed_topic_names.is_none() && request.subscribed_topic_regex.is_none() {
                 return Err("Either SubscribedTopicNames or SubscribedTopicRegex must be non-null when \
                             (re-)joining."
                     .into());

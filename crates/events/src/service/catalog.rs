@@ -28,7 +28,7 @@ const FORMAT: u32 = 1;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the topic is looked for while there is none.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is known for ever about a category.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -276,9 +276,13 @@ async fn wait_for_topic(
             () = created.notified() => {}
             () = sleep(LOOK_INTERVAL) => {}
         }
-        match cluster.topic(TOPIC, false).await {
-            Ok(topic) => return Some(topic),
-            Err(error) if is_missing(&error) => {}
+        // All topics: asking for one that is missing counts as an error at the broker.
+        match cluster.topics().await {
+            Ok(topics) => {
+                if let Some(topic) = topics.into_iter().find(|topic| topic.name == TOPIC) {
+                    return Some(topic);
+                }
+            }
             Err(error) => debug!(topic = TOPIC, %error, "it cannot be looked for"),
         }
     }

@@ -1,6 +1,6 @@
 //! Opens categories as they come, and owns what the group gives this process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
     let mut known = handle.0.catalog.known();
     let mut owners = JoinSet::new();
+    // Why categories cannot be opened, as far as it was told.
+    let mut told: BTreeMap<Category, String> = BTreeMap::new();
     loop {
         let all = known.borrow_and_update().1.clone();
         let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
@@ -49,10 +51,18 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
             match open(&handle, category, info, &stop, &mut owners).await {
                 Ok(()) => {}
                 Err(Unopened::Later(why)) => {
-                    warn!(%category, why, "a category cannot be opened yet");
                     is_done = false;
+                    if told.get(category) != Some(&why) {
+                        warn!(%category, why, "a category cannot be opened yet");
+                        told.insert(category.clone(), why);
+                    }
                 }
-                Err(Unopened::Never(why)) => error!(%category, why, "a category cannot be opened"),
+                Err(Unopened::Never(why)) => {
+                    if told.get(category) != Some(&why) {
+                        error!(%category, why, "a category cannot be opened");
+                        told.insert(category.clone(), why);
+                    }
+                }
             }
         }
         tokio::select! {
@@ -209,7 +219,7 @@ async fn keep_owning(
                     };
                     let Some(job) = job else { return };
                     let why = format!("partition {index} of {topic} takes no appends: {why}");
-                    let _ = job.answer.send(Err(crate::AppendError::Unavailable(why)));
+                    let _ = job.answer.send(Err(crate::AppendError::Halted(why)));
                 }
             }
         }

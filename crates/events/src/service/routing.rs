@@ -118,6 +118,12 @@ impl Handle {
             match outcome {
                 Err(AppendError::Unavailable(_)) if Instant::now() < deadline => {}
                 Err(AppendError::InDoubt(why)) if Instant::now() < deadline => doubt = Some(why),
+                Err(AppendError::Halted(why)) => {
+                    return Err(match doubt {
+                        Some(doubt) => AppendError::InDoubt(format!("{doubt}; {why}")),
+                        None => AppendError::Halted(why),
+                    });
+                }
                 // What was in doubt once is so until somebody knows.
                 Err(AppendError::Unavailable(why)) => {
                     return Err(match doubt {

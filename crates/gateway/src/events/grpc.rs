@@ -37,6 +37,9 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(2);
 /// The largest request. A topic's max.message.bytes is the limit of what it may hold.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 
+/// Where gRPC clients ask.
+pub const PATH: &str = "/levada.events.v1.Events/{method}";
+
 pub fn service(handle: Handle) -> EventsServer<Store> {
     EventsServer::new(Store(handle)).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
@@ -298,6 +301,7 @@ fn append_status(error: AppendError) -> Status {
         AppendError::TooLarge { .. } => (Code::ResourceExhausted, "too-large"),
         AppendError::NoCategory(_) => (Code::NotFound, "not-found"),
         AppendError::Unavailable(_) | AppendError::Elsewhere { .. } => (Code::Unavailable, "unavailable"),
+        AppendError::Halted(_) => (Code::Unavailable, "halted"),
         AppendError::InDoubt(_) => (Code::Aborted, "in-doubt"),
     };
     let mut status = Status::new(code, detail);

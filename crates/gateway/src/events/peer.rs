@@ -111,6 +111,7 @@ fn read(url: &str, status: StatusCode, body: &[u8]) -> Result<Appended, AppendEr
         "invalid-request" => AppendError::Invalid(told.detail),
         "not-found" => AppendError::NoCategory(told.detail),
         "elsewhere" => AppendError::Elsewhere { partition: told.partition, url: told.url },
+        "halted" => AppendError::Halted(told.detail),
         "in-doubt" => AppendError::InDoubt(told.detail),
         "unavailable" => AppendError::Unavailable(told.detail),
         _ => AppendError::InDoubt(format!("{url} answered {status}")),

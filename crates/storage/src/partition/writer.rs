@@ -42,16 +42,17 @@ struct Active {
     /// Bytes written; beyond the segment's size they belong to a group that is not committed yet.
     written: u64,
     allocated: u64,
-    roll_after: Duration,
+    /// So much earlier than the topic says, that not all segments end at once.
+    jitter: Duration,
 }
 
 impl Writer {
     /// The writer of a partition that was recovered; the last segment goes on growing.
-    pub fn resume(last: Option<Arc<Segment>>, config: &LogConfig, synced: Synced) -> Writer {
+    pub fn resume(last: Option<Arc<Segment>>, synced: Synced) -> Writer {
         let has_directory = last.is_some();
         let active = last.map(|segment| {
             let size = segment.facts().size;
-            Active { segment, written: size, allocated: size, roll_after: config.roll_after() }
+            Active { segment, written: size, allocated: size, jitter: Duration::ZERO }
         });
         Writer { active, synced, has_directory }
     }
@@ -91,10 +92,12 @@ impl Writer {
         } else {
             header.max_timestamp.0.saturating_sub(facts.first_timestamp.0)
         };
+        // The topic's setting as it is now, and not as it was when the segment was begun.
+        let roll_after = config.roll_after().saturating_sub(active.jitter);
         active.written + header.size_bytes() as u64 > config.segment_bytes
             || header.last_offset().0 - active.segment.base.0 > i64::from(i32::MAX)
             || active.segment.index_bytes() + 8 > u64::from(config.segment_index_bytes)
-            || age > active.roll_after.as_millis().min(i64::MAX as u128) as i64
+            || age > roll_after.as_millis().min(i64::MAX as u128) as i64
     }
 }
 
@@ -294,8 +297,7 @@ impl Partition {
         let segment = Arc::new(Segment::create(disk.clone(), &self.directory, base, now)?);
         self.state.lock().segments.push(segment.clone());
         let jitter = self.site.random.below(config.segment_jitter.as_millis() as u64 + 1);
-        let roll_after = config.roll_after().saturating_sub(Duration::from_millis(jitter));
-        Ok(Active { segment, written: 0, allocated: 0, roll_after })
+        Ok(Active { segment, written: 0, allocated: 0, jitter: Duration::from_millis(jitter) })
     }
 
     /// Completes the active segment: whatever follows lies in another one, so this one must be safe before.

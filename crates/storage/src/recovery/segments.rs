@@ -178,7 +178,7 @@ pub(super) fn resume(
         segment.base == synced.segment && facts.size > 0 && facts.generation == 0
     };
     let last = state.segments.last().filter(grows);
-    let mut writer = Writer::resume(last.cloned(), &state.config, synced);
+    let mut writer = Writer::resume(last.cloned(), synced);
     writer.has_directory |= !state.segments.is_empty();
     Ok(Partition::new(id, site.clone(), state, writer))
 }
