@@ -258,13 +258,11 @@ impl Following {
         }
         loop {
             let (index, state, chunks) = (self.index.clone(), self.state.clone(), chunks.clone());
-            let applied = env::run_blocking(move || apply(&index, state, &chunks)).await;
+            let (state, applied) = env::run_blocking(move || apply(&index, state, &chunks)).await;
+            self.state = state.clone();
+            self.told.send_modify(|seen| seen.state = state);
             match applied {
-                Ok((state, halt)) => {
-                    self.state = state.clone();
-                    self.told.send_modify(|seen| seen.state = state);
-                    return halt;
-                }
+                Ok(halt) => return halt,
                 Err(Failed::Unreadable(halt)) => return Some(halt),
                 Err(Failed::Index(error)) => {
                     let partition = self.partition.index;
@@ -306,25 +304,33 @@ enum Failed {
     Index(rusqlite::Error),
 }
 
+/// How far it got, also where it failed: what is in the index is not to come a second time.
 fn apply(
     index: &Index,
     mut state: State,
     chunks: &[(Offset, Bytes)],
-) -> Result<(State, Option<Halt>), Failed> {
-    let mut records = Vec::new();
-    let mut next = state.next;
-    for (from, bytes) in chunks {
-        next = next.max(read(*from, bytes, state.next, &mut records)?);
-        if records.len() >= RECORDS_AT_ONCE {
-            let (now, halt) = index.apply(&state, &records, next).map_err(Failed::Index)?;
+) -> (State, Result<Option<Halt>, Failed>) {
+    let (mut records, mut next) = (Vec::new(), state.next);
+    for (number, (from, bytes)) in (1..).zip(chunks) {
+        match read(*from, bytes, state.next, &mut records) {
+            Ok(end) => next = next.max(end),
+            Err(failed) => return (state, Err(failed)),
+        }
+        if records.len() >= RECORDS_AT_ONCE || number == chunks.len() {
+            let halt = match index.apply(&state, &records, next) {
+                Ok((now, halt)) => {
+                    state = now;
+                    halt
+                }
+                Err(error) => return (state, Err(Failed::Index(error))),
+            };
             if halt.is_some() {
-                return Ok((now, halt));
+                return (state, Ok(halt));
             }
             records.clear();
-            state = now;
         }
     }
-    index.apply(&state, &records, next).map_err(Failed::Index)
+    (state, Ok(None))
 }
 
 /// Adds the records of a chunk that are not known yet; the offset after it.
@@ -355,4 +361,58 @@ fn read(from: Offset, bytes: &Bytes, known: Offset, records: &mut Vec<Applied>) 
         next = next.max(batch.header().next_offset());
     }
     Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::batch::BatchBuilder;
+    use model::{Compression, Timestamp};
+
+    use super::*;
+    use crate::event::{Facts, NewEvent};
+    use crate::record::{Placed, push};
+
+    const PARTITION: PartitionId = PartitionId { topic: TopicId([7; 16]), index: 0 };
+
+    /// So many events of one stream from an offset on.
+    fn chunk(from: i64, count: i64) -> (Offset, Bytes) {
+        let mut batch = BatchBuilder::new(Compression::None).base_offset(Offset(from));
+        for offset in from..from + count {
+            let facts = Facts { kind: "T".to_owned(), ..Facts::default() };
+            let event = NewEvent { id: format!("id-{offset}"), facts, data: Bytes::new() };
+            let placed = Placed {
+                category: "c",
+                stream: "s",
+                version: offset as u64 + 1,
+                event: &event,
+                boundary: None,
+                writer: "1:0",
+                at: Timestamp(0),
+            };
+            push(&mut batch, &placed);
+        }
+        (Offset(from), batch.build().into_bytes())
+    }
+
+    #[test]
+    fn what_is_in_the_index_when_it_fails_does_not_come_a_second_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (index, state) = Index::open(dir.path(), PARTITION).unwrap();
+        let many = RECORDS_AT_ONCE as i64;
+        let chunks = [chunk(0, many), chunk(many, 2)];
+        let path = dir.path().join(PARTITION.topic.to_string()).join("0.sqlite");
+        let disk = rusqlite::Connection::open(path).unwrap();
+        let full = format!(
+            "CREATE TRIGGER full BEFORE INSERT ON events WHEN NEW.off >= {many}
+             BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        );
+        disk.execute_batch(&full).unwrap();
+        let (state, applied) = apply(&index, state, &chunks);
+        assert!(matches!(applied, Err(Failed::Index(_))));
+        assert_eq!(state.next, Offset(many));
+        disk.execute_batch("DROP TRIGGER full").unwrap();
+        let (state, applied) = apply(&index, state, &chunks);
+        assert!(matches!(applied, Ok(None)), "{:?}", applied.ok());
+        assert_eq!(state.next, Offset(many + 2));
+    }
 }

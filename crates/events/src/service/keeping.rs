@@ -17,13 +17,16 @@ use super::catalog::CategoryInfo;
 use super::{Handle, OpenCategory, OpenPartition};
 use crate::category::Category;
 use crate::owner::{self, End, Job, Parts, QUEUE_MAX, Standing, is_set};
-use crate::replica;
+use crate::replica::{self, NotReached};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// When nothing can be learnt about new categories any more.
 const CATALOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether an index is still being read.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an owner that is to stop may take to answer what is under way.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
@@ -46,10 +49,10 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
     loop {
         let all = known.borrow_and_update().1.clone();
         let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
-        let mut is_done = true;
+        let (mut is_done, mut new) = (true, Vec::new());
         for (category, info) in all.iter().filter(|(category, _)| !opened.contains(category)) {
             match open(&handle, category, info, &stop, &mut owners).await {
-                Ok(()) => {}
+                Ok(opened) => new.push(opened),
                 Err(Unopened::Later(why)) => {
                     is_done = false;
                     if told.get(category) != Some(&why) {
@@ -64,6 +67,9 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
                     }
                 }
             }
+        }
+        if !new.is_empty() {
+            env::spawn(own_when_read(handle.clone(), new, stop.clone()));
         }
         tokio::select! {
             biased;
@@ -95,7 +101,7 @@ async fn open(
     info: &CategoryInfo,
     stop: &watch::Receiver<bool>,
     owners: &mut JoinSet<()>,
-) -> Result<(), Unopened> {
+) -> Result<Arc<OpenCategory>, Unopened> {
     let shared = &handle.0;
     let name = category.topic();
     let topic = shared.cluster.topic(&name, false).await?;
@@ -133,10 +139,30 @@ async fn open(
         let floor = ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset);
         partitions.push(OpenPartition { replica, jobs, floor, standing });
     }
-    let opened = OpenCategory { category: category.clone(), partitions };
-    shared.open.lock().insert(category.clone(), Arc::new(opened));
-    shared.membership.add_topics([name]);
-    Ok(())
+    let opened = Arc::new(OpenCategory { category: category.clone(), partitions });
+    shared.open.lock().insert(category.clone(), opened.clone());
+    Ok(opened)
+}
+
+/// Takes part in the group when it has read what is in the categories: an owner that has yet to build its index takes no
+/// appends for as long as that takes, and another process may have it already.
+async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut stop: watch::Receiver<bool>) {
+    for partition in categories.iter().flat_map(|category| &category.partitions) {
+        loop {
+            let reached = partition.replica.reached(partition.floor, READ_PATIENCE);
+            let reached = tokio::select! {
+                biased;
+                () = is_set(&mut stop) => return,
+                reached = reached => reached,
+            };
+            match reached {
+                Err(NotReached::Late { .. }) => {}
+                // Who owns it says why it takes nothing.
+                Ok(()) | Err(NotReached::Halted(_)) => break,
+            }
+        }
+    }
+    handle.0.membership.add_topics(categories.iter().map(|category| category.category.topic()));
 }
 
 async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {
