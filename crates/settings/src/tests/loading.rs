@@ -140,10 +140,11 @@ fn what_kubernetes_injects_for_a_service_named_levada_is_passed_over() {
 
 #[test]
 fn a_variable_of_somebody_else_is_told_and_does_not_stop_the_broker() {
-    for variable in ["LEVADA_URL", "LEVADA_VERSION", "LEVADA_HOME", "LEVADA_IMAGE", "LEVADA_PASSWORD"] {
+    for variable in ["LEVADA_OWNER", "LEVADA_VERSION", "LEVADA_HOME", "LEVADA_IMAGE", "LEVADA_PASSWORD"] {
         assert_eq!(foreign(&[(variable, "x")]), [variable]);
     }
-    assert_eq!(foreign(&[("LEVADA_BOOTSTRAP", "levada:9092")]), [""; 0], "the commands read that one");
+    let of_commands = [("LEVADA_BOOTSTRAP", "levada:9092"), ("LEVADA_URL", "http://levada:8080")];
+    assert_eq!(foreign(&of_commands), [""; 0], "the commands read these");
 }
 
 #[test]
