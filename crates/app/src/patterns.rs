@@ -132,7 +132,7 @@ async fn run(
     events.stop().await;
 }
 
-async fn start(cluster: &client::Options, options: &events::Options) -> Result<Events, client::AskError> {
+async fn start(cluster: &client::Options, options: &events::Options) -> Result<Events, events::TableError> {
     let cluster = Cluster::connect(cluster.clone()).await?;
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     Events::start(cluster, clock, random, options.clone(), Arc::new(HttpPeer::default())).await

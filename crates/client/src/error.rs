@@ -1,6 +1,6 @@
 //! Why a broker's answer is not there.
 
-use wire::{DecodeError, EncodeError};
+use wire::{DecodeError, EncodeError, ErrorCode};
 
 use crate::Refused;
 
@@ -38,6 +38,11 @@ impl AskError {
     /// Whether asking again may help, and the broker did nothing so far.
     pub fn is_passing(&self) -> bool {
         self.refused().is_some_and(Refused::is_passing)
+    }
+
+    /// Whether a topic is asked for that is not there.
+    pub fn is_missing_topic(&self) -> bool {
+        self.refused().is_some_and(|refused| refused.is(ErrorCode::UnknownTopicOrPartition))
     }
 
     /// The same, with what it was about.

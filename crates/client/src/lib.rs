@@ -6,6 +6,7 @@
 //! Start reading at [`Cluster`]; then [`ClaimedWriter`], which is how a pattern is the only one that writes to a
 //! partition, [`Membership`], which tells it which partitions are to be its own, and [`Tail`], which reads one.
 
+mod admin;
 mod bootstrap;
 mod cluster;
 mod connection;

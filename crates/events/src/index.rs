@@ -92,11 +92,7 @@ impl Index {
             if path.exists() {
                 tracing::warn!(path = %path.display(), %error, "an index is made anew from the log");
             }
-            for suffix in ["", "-wal", "-shm"] {
-                let mut name = path.clone().into_os_string();
-                name.push(suffix);
-                remove(Path::new(&name));
-            }
+            remove_files(&path);
             create(&path, partition)
         });
         let (connection, state) = opened?;
@@ -166,6 +162,15 @@ impl Index {
             self.given_back.notify_one();
         }
         opened
+    }
+}
+
+/// Removes a database.
+pub fn remove_files(path: &Path) {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.to_owned().into_os_string();
+        name.push(suffix);
+        remove(Path::new(&name));
     }
 }
 

@@ -22,6 +22,7 @@ mod query;
 mod record;
 mod replica;
 mod service;
+mod table;
 pub mod verify;
 
 pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
@@ -31,3 +32,4 @@ pub use options::Options;
 pub use query::{Direction, Found, ReadError};
 pub use record::rfc3339;
 pub use service::{CategoryInfo, Events, Filter, Freshness, Handle, Peer};
+pub use table::TableError;

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use client::{AskError, Cluster, Membership, MembershipOptions};
+use client::{Cluster, Membership, MembershipOptions};
 use env::{Clock, Random};
 use model::{Offset, PartitionId};
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use crate::category::Category;
 use crate::options::Options;
 use crate::owner::{Job, Standing};
 use crate::replica::Replica;
+use crate::table::TableError;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
@@ -106,8 +107,9 @@ impl Events {
         random: Arc<dyn Random>,
         options: Options,
         peer: Arc<dyn Peer>,
-    ) -> Result<Events, AskError> {
-        let catalog = Catalog::open(&cluster, options.replication_factor).await?;
+    ) -> Result<Events, TableError> {
+        let (dir, factor) = (options.index_dir.clone(), options.replication_factor);
+        let catalog = Catalog::open(&cluster, clock.clone(), dir, factor).await?;
         let membership = Arc::new(Membership::join(
             cluster.clone(),
             MembershipOptions {

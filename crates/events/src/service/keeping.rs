@@ -47,7 +47,7 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
     // Why categories cannot be opened, as far as it was told.
     let mut told: BTreeMap<Category, String> = BTreeMap::new();
     loop {
-        let all = known.borrow_and_update().1.clone();
+        let all = known.borrow_and_update().clone();
         let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
         let (mut is_done, mut new) = (true, Vec::new());
         for (category, info) in all.iter().filter(|(category, _)| !opened.contains(category)) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{AskError, Ownership, TopicPartition, partition_of_key};
+use client::{Ownership, TopicPartition, partition_of_key};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -14,6 +14,7 @@ use crate::category::Category;
 use crate::event::{Facts, NewEvent};
 use crate::machine::{LIVES_ELSEWHERE, boundary};
 use crate::owner::Job;
+use crate::table::TableError;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -261,10 +262,13 @@ async fn here(
     }
 }
 
-fn refuse(error: &AskError) -> AppendError {
-    match error.refused() {
-        Some(refused) if !refused.is_passing() => AppendError::Invalid(error.to_string()),
-        _ => AppendError::Unavailable(error.to_string()),
+fn refuse(error: &TableError) -> AppendError {
+    match error {
+        TableError::Kafka(asked) => match asked.refused() {
+            Some(refused) if !refused.is_passing() => AppendError::Invalid(asked.to_string()),
+            _ => AppendError::Unavailable(asked.to_string()),
+        },
+        TableError::Copy { .. } | TableError::Late(_) => AppendError::Unavailable(error.to_string()),
     }
 }
 

@@ -1,0 +1,135 @@
+//! What a pattern does with topics of its own: create them, see where they end, write a record where no order with other
+//! writers is needed.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use model::Offset;
+use tokio::time::{Duration, Instant, sleep};
+use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use wire::produce::{PartitionProduceData, TopicProduceData};
+use wire::{CreateTopicsRequest, ErrorCode, ProduceRequest};
+
+use crate::{AskError, Cluster, Topic, check};
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Cluster {
+    /// Creates a topic, or finds the one that there is, whatever its settings are.
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: i32,
+        replication_factor: i16,
+        configs: &[(&str, &str)],
+    ) -> Result<Topic, AskError> {
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).into(),
+            value: Some((*value).into()),
+            ..CreatableTopicConfig::default()
+        };
+        let request = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: name.into(),
+                num_partitions: partitions,
+                replication_factor,
+                configs: configs.iter().map(config).collect(),
+                ..CreatableTopic::default()
+            }],
+            timeout_ms: i32::try_from(self.patience().as_millis()).unwrap_or(i32::MAX),
+            ..CreateTopicsRequest::default()
+        };
+        let deadline = Instant::now() + self.patience();
+        loop {
+            match self.topic(name, false).await {
+                Ok(topic) => return Ok(topic),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(error) if error.is_missing_topic() => {}
+                Err(error) if error.is_passing() || error.is_lost() => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            let answer = match self.ask(&request).await {
+                Ok(answer) => answer,
+                Err(error) if error.is_lost() => continue,
+                Err(error) => return Err(error),
+            };
+            for topic in &answer.topics {
+                match check(topic.error_code, topic.error_message.as_deref()) {
+                    Ok(()) => {}
+                    Err(refused) if refused.is(ErrorCode::TopicAlreadyExists) || refused.is_passing() => {
+                        sleep(PAUSE).await;
+                    }
+                    Err(refused) => return Err(AskError::from(refused).about(name)),
+                }
+            }
+        }
+    }
+
+    /// Where partitions end. A broker may need a moment before it leads a topic that was just made.
+    pub async fn ends(&self, topic: &Topic, indexes: &[i32]) -> Result<BTreeMap<i32, Offset>, AskError> {
+        let deadline = Instant::now() + self.patience();
+        loop {
+            match self.offsets(topic, indexes, -1, 0).await {
+                Err(error) if error.is_passing() && Instant::now() < deadline => sleep(PAUSE).await,
+                outcome => {
+                    let end = |(index, end): (i32, Option<i64>)| (index, end.map_or(Offset::ZERO, Offset));
+                    return Ok(outcome?.into_iter().map(end).collect());
+                }
+            }
+        }
+    }
+
+    /// Writes a batch, for as long as nobody answers: it may be in the log more than once. Gives its first offset.
+    pub async fn write_at_least_once(
+        &self,
+        name: &str,
+        partition: i32,
+        batch: Bytes,
+    ) -> Result<Offset, AskError> {
+        let deadline = Instant::now() + self.patience();
+        loop {
+            match self.write_once(name, partition, batch.clone()).await {
+                Err(error) if (error.is_lost() || error.is_passing()) && Instant::now() < deadline => {
+                    sleep(PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn write_once(&self, name: &str, partition: i32, batch: Bytes) -> Result<Offset, AskError> {
+        let topic = self.topic(name, false).await?;
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: i32::try_from(self.patience().as_millis()).unwrap_or(i32::MAX),
+            topic_data: vec![TopicProduceData {
+                name: name.into(),
+                topic_id: topic.id,
+                partition_data: vec![PartitionProduceData {
+                    index: partition,
+                    records: Some(batch.into()),
+                    ..PartitionProduceData::default()
+                }],
+                ..TopicProduceData::default()
+            }],
+            ..ProduceRequest::default()
+        };
+        let found = topic.partitions.iter().find(|one| one.index == partition);
+        let leader = found.map_or(-1, |partition| partition.leader);
+        let answer = self.node(leader).await?.ask(&request).await?;
+        let answers = answer.responses.into_iter().flat_map(|topic| topic.partition_responses);
+        let mut first = None;
+        for partition in answers {
+            check(partition.error_code, partition.error_message.as_deref())
+                .map_err(|refused| AskError::from(refused).about(name))?;
+            first = Some(Offset(partition.base_offset));
+        }
+        first.ok_or_else(|| {
+            AskError::Foreign(format!("{name}: the broker left the partition out of its answer"))
+        })
+    }
+}
