@@ -12,6 +12,7 @@
 
 pub mod append;
 pub mod category;
+pub mod consumers;
 pub mod event;
 mod index;
 mod machine;

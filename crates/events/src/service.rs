@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use client::{Cluster, Membership, MembershipOptions};
+use client::{Cluster, Membership, MembershipOptions, Ownership};
 use env::{Clock, Random};
 use model::{Offset, PartitionId};
 use parking_lot::Mutex;
@@ -18,10 +19,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::append::{Append, AppendError, Appended};
 use crate::category::Category;
+use crate::consumers::{self, Consumers};
 use crate::options::Options;
 use crate::owner::{Job, Standing};
 use crate::replica::Replica;
-use crate::table::TableError;
+use crate::table::{self, Table, TableError};
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
@@ -43,6 +45,7 @@ pub struct Events {
     handle: Handle,
     membership: Arc<Membership>,
     keeping: tokio::task::JoinHandle<()>,
+    hosting: tokio::task::JoinHandle<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -58,7 +61,10 @@ struct Shared {
     peer: Arc<dyn Peer>,
     catalog: Catalog,
     open: Mutex<BTreeMap<Category, Arc<OpenCategory>>>,
+    /// How many are open.
+    openings: watch::Sender<usize>,
     membership: Arc<Membership>,
+    consumers: Consumers,
 }
 
 /// A category whose partitions are read.
@@ -96,6 +102,27 @@ impl Handle {
     pub fn url(&self) -> &str {
         &self.0.options.url
     }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.0.clock.clone()
+    }
+
+    pub(crate) fn consumers(&self) -> &Consumers {
+        &self.0.consumers
+    }
+
+    pub(crate) fn ownership(&self) -> watch::Receiver<Ownership> {
+        self.0.membership.ownership()
+    }
+
+    /// Told when a category begins to be read.
+    pub(crate) fn openings(&self) -> watch::Receiver<usize> {
+        self.0.openings.subscribe()
+    }
+
+    pub(crate) fn append_patience(&self) -> Duration {
+        self.0.options.append_patience
+    }
 }
 
 impl Events {
@@ -109,7 +136,14 @@ impl Events {
         peer: Arc<dyn Peer>,
     ) -> Result<Events, TableError> {
         let (dir, factor) = (options.index_dir.clone(), options.replication_factor);
-        let catalog = Catalog::open(&cluster, clock.clone(), dir, factor).await?;
+        let catalog = Catalog::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let table = table::Options {
+            topic: consumers::TOPIC.to_owned(),
+            dir,
+            replication_factor: factor,
+            configs: Vec::new(),
+        };
+        let consumers = Consumers::new(Table::open(&cluster, clock.clone(), table).await?);
         let membership = Arc::new(Membership::join(
             cluster.clone(),
             MembershipOptions {
@@ -128,11 +162,14 @@ impl Events {
             peer,
             catalog,
             open: Mutex::default(),
+            openings: watch::Sender::new(0),
             membership: membership.clone(),
+            consumers,
         }));
         let (stop, stopped) = watch::channel(false);
+        let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));
-        Ok(Events { handle, membership, keeping, stop })
+        Ok(Events { handle, membership, keeping, hosting, stop })
     }
 
     pub fn handle(&self) -> Handle {
@@ -142,6 +179,7 @@ impl Events {
     /// Gives its partitions to other instances; appends that were taken are answered first.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        let _ = self.hosting.await;
         let _ = self.keeping.await;
         self.membership.leave().await;
     }

@@ -8,6 +8,7 @@
 //! POST /v1/categories/{category}/append            several streams of one boundary, with conditions
 //! GET  /v1/categories/{category}/events            across streams, after a position; live with text/event-stream
 //! POST /v1/categories/{category}/query             the same, by several selectors
+//! …    /v1/subscriptions/{category}/{name}…        competing consumers
 //! ```
 //!
 //! The same over gRPC, on the same port: `proto/levada/events/v1/events.proto`.
@@ -17,11 +18,14 @@ mod grpc;
 mod peer;
 mod read;
 mod shapes;
+mod subscriptions;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri, header};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use events::{AppendError, Category, Handle, ReadError};
 use utoipa_axum::router::OpenApiRouter;
@@ -44,6 +48,7 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(read::read_category))
         .routes(routes!(read::query))
         .with_state(handle.clone())
+        .merge(subscriptions(handle.clone()))
         .split_for_parts();
     router
         .merge(docs::routes(&document))
@@ -55,6 +60,22 @@ pub fn router(handle: Handle) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(refuse_large))
+}
+
+fn subscriptions(handle: Handle) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(subscriptions::list))
+        .routes(routes!(subscriptions::create, subscriptions::show, subscriptions::delete))
+        .routes(routes!(subscriptions::reset))
+        .routes(routes!(subscriptions::pull))
+        .routes(routes!(subscriptions::stream))
+        .routes(routes!(subscriptions::ack))
+        .routes(routes!(subscriptions::nack))
+        .routes(routes!(subscriptions::parked))
+        .routes(routes!(subscriptions::replay))
+        .routes(routes!(subscriptions::discard))
+        .route_layer(from_fn_with_state(Arc::new(HttpPeer::default()), subscriptions::pass_on))
+        .with_state(handle)
 }
 
 /// What is announced too large is refused before it is sent.

@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use client::Position;
 use events::Freshness;
 
-use crate::Problem;
+use crate::{Problem, duration};
 
 pub const POSITION: &str = "levada-position";
 const MIN_POSITION: &str = "levada-min-position";
@@ -38,7 +38,7 @@ pub fn of(headers: &HeaderMap) -> Result<Freshness, Problem> {
     };
     let wait = match text(WAIT)? {
         None => WAIT_DEFAULT,
-        Some(text) => duration(text).ok_or_else(|| {
+        Some(text) => duration::parse(text).filter(|wait| *wait <= WAIT_MAX).ok_or_else(|| {
             let max = WAIT_MAX.as_secs();
             Problem::invalid(format!("header {WAIT}: write 500ms or 2s, at most {max}s, not `{text}`"))
         })?,
@@ -51,12 +51,4 @@ pub fn of(headers: &HeaderMap) -> Result<Freshness, Problem> {
         }
     };
     Ok(Freshness { at_least, is_strong, wait })
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    let duration = match text.strip_suffix("ms") {
-        Some(millis) => Duration::from_millis(millis.parse().ok()?),
-        None => Duration::from_secs(text.strip_suffix('s')?.parse().ok()?),
-    };
-    Some(duration).filter(|duration| *duration <= WAIT_MAX)
 }

@@ -9,6 +9,7 @@
 //! ```
 
 mod docs;
+mod duration;
 pub mod events;
 mod freshness;
 mod problem;

@@ -141,6 +141,7 @@ async fn open(
     }
     let opened = Arc::new(OpenCategory { category: category.clone(), partitions });
     shared.open.lock().insert(category.clone(), opened.clone());
+    shared.openings.send_modify(|count| *count += 1);
     Ok(opened)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::{Position, partition_of_key};
-use model::{Offset, PartitionId};
+use model::{Offset, PartitionId, TopicId};
 use tokio::time::{Instant, sleep};
 
 use super::{CategoryInfo, Handle, OpenCategory, OpenPartition};
@@ -137,6 +137,63 @@ impl Handle {
         found.is_end &= is_all || next >= to;
         found.events.extend(events.into_iter().filter(|event| !event.facts.kind.starts_with(OWN_TYPES)));
         Ok(next)
+    }
+
+    /// Events of one partition from an offset on, as far as this process has read it; where to read on, and whether that
+    /// is the end.
+    pub(crate) async fn read_partition_from(
+        &self,
+        category: &Category,
+        index: i32,
+        from: Offset,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<(Vec<Recorded>, Offset, bool), ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let partition = usize::try_from(index).ok().and_then(|index| open.partitions.get(index));
+        let partition =
+            partition.ok_or_else(|| ReadError::Invalid(format!("there is no partition {index}")))?;
+        let mut found = Found { is_end: true, ..Found::default() };
+        let next = self.read_partition(partition, from, filter, limit, &mut found).await?;
+        Ok((found.events, next, found.is_end))
+    }
+
+    /// The event at an offset, if there is one.
+    pub(crate) async fn event_at(
+        &self,
+        category: &Category,
+        index: i32,
+        offset: Offset,
+    ) -> Result<Option<Recorded>, ReadError> {
+        let found = self.read_partition_from(category, index, offset, &Filter::default(), 1).await?;
+        Ok(found.0.into_iter().next().filter(|event| event.offset == offset))
+    }
+
+    /// How many partitions a category has, once it is open here.
+    pub(crate) fn partition_count(&self, category: &Category) -> Result<usize, ReadError> {
+        Ok(self.opened(category).ok_or_else(|| self.missing(category))?.partitions.len())
+    }
+
+    pub(crate) fn topic_id(&self, category: &Category) -> Result<TopicId, ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        open.partitions.first().map(|partition| partition.id().topic).ok_or_else(|| self.missing(category))
+    }
+
+    /// The position after all that is in the log of a category now.
+    pub(crate) async fn end_of_log(&self, category: &Category) -> Result<Position, ReadError> {
+        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let asked = async {
+            let topic = self.0.cluster.topic(&category.topic(), false).await?;
+            let indexes: Vec<i32> = open.partitions.iter().map(|partition| partition.id().index).collect();
+            self.0.cluster.ends(&topic, &indexes).await
+        };
+        let ends = asked.await.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        let mut position = Position::default();
+        for partition in &open.partitions {
+            let end = ends.get(&partition.id().index).copied().unwrap_or(Offset::ZERO);
+            position.merge(&Position::of(partition.id(), end));
+        }
+        Ok(position)
     }
 
     /// The position after all that this process has read of a category.

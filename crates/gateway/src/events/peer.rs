@@ -2,9 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
 use bytes::Bytes;
 use events::{Append, AppendError, Appended, Category, Expected, Peer};
 use http_body_util::{BodyExt, Full, Limited};
@@ -12,6 +14,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use tokio::time::timeout;
 
 use super::shapes::{AppendBody, AppendedBody};
 
@@ -20,6 +23,9 @@ pub const FORWARDED: &str = "levada-forwarded";
 
 /// The largest answer of an append that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// How long another instance may take to begin its answer: longer than any of them waits for something.
+const ANSWER_MAX: Duration = Duration::from_secs(75);
 
 /// Asks other instances.
 pub struct HttpPeer {
@@ -65,6 +71,28 @@ struct Told {
 }
 
 impl HttpPeer {
+    /// Has another instance answer a request. Err says why it does not.
+    pub async fn pass_on(
+        &self,
+        url: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response, String> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{url}{path}"))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(FORWARDED, "1")
+            .body(Full::from(body))
+            .map_err(|error| format!("{url} is no address: {error}"))?;
+        let answer = timeout(ANSWER_MAX, self.client.request(request)).await;
+        let answer = answer.map_err(|_| format!("{url} did not answer within {} s", ANSWER_MAX.as_secs()))?;
+        answer
+            .map(|answer| answer.map(Body::new))
+            .map_err(|error| format!("{url} cannot be reached: {error}"))
+    }
+
     async fn ask(&self, url: &str, category: &Category, append: &Append) -> Result<Appended, AppendError> {
         let body = serde_json::to_vec(&AppendBody::of(append))
             .map_err(|error| AppendError::Invalid(error.to_string()))?;
