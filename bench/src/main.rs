@@ -5,12 +5,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "a load generator measures the real world, from outside")]
 
-mod events;
 mod groups;
 mod load;
 mod report;
 mod restless;
 mod server;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -28,8 +28,10 @@ pub struct Arguments {
     pub only: Option<String>,
     /// Measure groups instead, of Levada alone.
     pub groups: bool,
-    /// Measure the event store instead.
-    pub events: bool,
+    /// Of the event stores: the load, and who is beside Levada.
+    pub eventstores: Option<PathBuf>,
+    pub umadb: Option<PathBuf>,
+    pub postgres: Option<PathBuf>,
 }
 
 fn arguments() -> anyhow::Result<Arguments> {
@@ -45,7 +47,8 @@ fn arguments() -> anyhow::Result<Arguments> {
     let runs = values.remove("--runs").map_or(Ok(5), |text| text.parse())?;
     let only = values.remove("--only");
     let groups = only.as_deref() == Some("groups");
-    let events = only.as_deref() == Some("events");
+    let mut path = |name: &str| values.remove(name).map(PathBuf::from);
+    let (eventstores, umadb, postgres) = (path("--eventstores"), path("--umadb"), path("--postgres"));
     if let Some(name) = values.keys().next() {
         bail!("unknown option {name}");
     }
@@ -56,7 +59,9 @@ fn arguments() -> anyhow::Result<Arguments> {
         runs,
         only,
         groups,
-        events,
+        eventstores,
+        umadb,
+        postgres,
     })
 }
 
@@ -66,8 +71,10 @@ fn main() -> anyhow::Result<()> {
     if arguments.groups {
         return measure_groups(&arguments);
     }
-    if arguments.events {
-        return measure_events(&arguments);
+    match arguments.only.as_deref() {
+        Some("events") => return stores::measure(&arguments),
+        Some("restart") => return stores::restart(&arguments),
+        _ => {}
     }
     let mut results = Results::default();
     for run in 0..arguments.runs {
@@ -99,7 +106,7 @@ fn main() -> anyhow::Result<()> {
     let text = results.markdown(arguments.runs);
     println!("{text}");
     if arguments.only.is_none() {
-        report::write(&text)?;
+        report::write(&text, "figures")?;
     }
     Ok(())
 }
@@ -119,30 +126,6 @@ fn measure_groups(arguments: &Arguments) -> anyhow::Result<()> {
             for (figure, value) in figures {
                 println!("{name}: {figure} {value:.2}");
                 results.add(&format!("{name}: {figure}"), Mode::Fsync, System::Levada, value);
-            }
-        }
-        server.stop()?;
-    }
-    println!("{}", results.markdown(arguments.runs));
-    Ok(())
-}
-
-/// The event store, beside the broker in its process: medians over the runs.
-#[expect(clippy::print_stdout, reason = "a command line tool")]
-fn measure_events(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut results = Results::default();
-    for run in 0..arguments.runs {
-        let server = Server::start(System::Levada, Mode::Fsync, arguments)?;
-        for (clients, appends) in [(1, 2_000), (16, 20_000), (256, 60_000), (1_024, 60_000)] {
-            let category = format!("bench{run}-{clients}");
-            events::append(&server.http, &category, 1, 1)?;
-            let cpu = server.cpu_seconds()?;
-            let mut figures = events::append(&server.http, &category, clients, appends)?;
-            figures.push(("CPU us an append", (server.cpu_seconds()? - cpu) * 1e6 / appends as f64));
-            for (figure, value) in figures {
-                println!("{clients} clients: {figure} {value:.2}");
-                let name = format!("conditional appends, {clients} clients: {figure}");
-                results.add(&name, Mode::Fsync, System::Levada, value);
             }
         }
         server.stop()?;

@@ -14,8 +14,6 @@ pub struct Results {
     values: BTreeMap<(String, Mode, System), Vec<f64>>,
 }
 
-const BEGIN: &str = "<!-- figures: written by bench/run -->";
-const END: &str = "<!-- end of figures -->";
 const PAGE: &str = "docs/performance.md";
 
 impl Results {
@@ -56,17 +54,18 @@ impl Results {
     }
 }
 
-/// Puts the figures into the page, between its marks.
-pub fn write(figures: &str) -> anyhow::Result<()> {
+/// Puts figures into the page, between the marks of their name.
+pub fn write(figures: &str, name: &str) -> anyhow::Result<()> {
+    let (begin, end) = (format!("<!-- {name}: written by bench/run -->"), format!("<!-- end of {name} -->"));
     let page = std::fs::read_to_string(PAGE).with_context(|| format!("{PAGE} is missing"))?;
-    let (before, rest) = page.split_once(BEGIN).with_context(|| format!("{PAGE} has no mark {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("{PAGE} has no mark {END}"))?;
-    let page = format!("{before}{BEGIN}\n\n{figures}\n{END}{after}");
+    let (before, rest) = page.split_once(&begin).with_context(|| format!("{PAGE} has no mark {begin}"))?;
+    let (_, after) = rest.split_once(&end).with_context(|| format!("{PAGE} has no mark {end}"))?;
+    let page = format!("{before}{begin}\n\n{figures}\n{end}{after}");
     std::fs::write(PAGE, page)?;
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => f64::NAN,
@@ -76,7 +75,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// Three digits that matter.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),
         value if value >= 10.0 => format!("{value:.1}"),

@@ -1,5 +1,6 @@
 //! A broker under measure: started fresh, watched through /proc, stopped by its id.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -45,6 +46,9 @@ impl Mode {
 
 pub struct Server {
     pub address: String,
+    /// When it was started.
+    pub began: Instant,
+    command: Vec<OsString>,
     /// The HTTP door; of Levada only.
     pub http: String,
     pub first_ack_ms: f64,
@@ -87,7 +91,8 @@ impl Server {
         };
         let began = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut server = Server { address, http, first_ack_ms: 0.0, child, data, topics: 0 };
+        let command = [command.get_program()].into_iter().chain(command.get_args()).map(OsString::from).collect();
+        let mut server = Server { address, began, command, http, first_ack_ms: 0.0, child, data, topics: 0 };
         while load::first_ack(&server.address).is_err() {
             if began.elapsed() > START || server.child.try_wait()?.is_some() {
                 bail!("{} does not start: see {}", system.name(), server.data.display());
@@ -134,11 +139,31 @@ impl Server {
         }
     }
 
+    /// Stops it in order and starts it with the same data; it may not serve yet.
+    pub fn restart(mut self) -> anyhow::Result<Server> {
+        self.end_process()?;
+        let log = fs::OpenOptions::new().append(true).open(self.data.join("server.log"))?;
+        self.began = Instant::now();
+        let mut command = Command::new(&self.command[0]);
+        command.args(&self.command[1..]);
+        self.child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        Ok(self)
+    }
+
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.end()
     }
 
     fn end(&mut self) -> anyhow::Result<()> {
+        self.end_process()?;
+        if self.data.exists() {
+            fs::remove_dir_all(&self.data)?;
+        }
+        std::io::stdout().flush()?;
+        Ok(())
+    }
+
+    fn end_process(&mut self) -> anyhow::Result<()> {
         if self.child.try_wait()?.is_some() {
             return Ok(());
         }
@@ -151,8 +176,6 @@ impl Server {
             }
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        fs::remove_dir_all(&self.data)?;
-        std::io::stdout().flush()?;
         Ok(())
     }
 }
@@ -164,7 +187,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 

@@ -2,11 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(["levada/events/v1/events.proto"], ["proto"])?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .build_client(false)
-        .build_transport(false)
-        .compile_fds(files)?;
+    tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(files)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())
 }

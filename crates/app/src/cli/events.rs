@@ -73,6 +73,118 @@ Appending to a category that is not there creates it, too.")]
   levada events tail orders
   levada events tail orders --after beginning --tag customer:7 --type OrderPlaced --until-end")]
     Tail(TailArgs),
+    /// Look after competing consumers
+    Subscription {
+        #[command(subcommand)]
+        command: SubscriptionCommand,
+    },
+}
+
+/// A subscription.
+#[derive(Debug, Args)]
+pub struct Named {
+    #[arg(value_name = "CATEGORY")]
+    pub category: String,
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SubscriptionCommand {
+    /// List subscriptions
+    List {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Create a subscription, or change its settings
+    #[command(after_help = "Examples:
+  levada events subscription create orders mailer --type OrderPlaced --from end
+  levada events subscription create orders audit --unordered --in-flight 1000")]
+    Create {
+        #[command(flatten)]
+        named: Named,
+        /// `beginning`, `end` or a position; counts only for a new one [default: beginning]
+        #[arg(long, value_name = "POSITION")]
+        from: Option<String>,
+        /// Whoever has not acknowledged an event in this time has lost it [default: 30s]
+        #[arg(long, value_name = "TIME")]
+        ack_timeout: Option<String>,
+        /// How often an event is handed out before it is parked [default: 10]
+        #[arg(long, value_name = "N")]
+        attempts: Option<u32>,
+        /// Events that may be in flight [default: 256]
+        #[arg(long, value_name = "N")]
+        in_flight: Option<usize>,
+        /// Several events of one stream at a time
+        #[arg(long)]
+        unordered: bool,
+        /// Only events of one of these types; may be repeated
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Vec<String>,
+        /// Only events with all of these tags; may be repeated
+        #[arg(long, value_name = "TAG")]
+        tag: Vec<String>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Show how far a subscription is
+    Describe {
+        #[command(flatten)]
+        named: Named,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Delete a subscription, and what it has parked
+    Delete {
+        #[command(flatten)]
+        named: Named,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Begin a subscription anew; what it has parked is forgotten
+    Reset {
+        #[command(flatten)]
+        named: Named,
+        /// `beginning`, `end` or a position
+        #[arg(long, value_name = "POSITION")]
+        from: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Print parked events, one JSON object a line
+    Parked {
+        #[command(flatten)]
+        named: Named,
+        /// At most so many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+        count: usize,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Hand parked events out again
+    Replay {
+        #[command(flatten)]
+        named: Named,
+        /// Which one, such as 6.41; may be repeated [default: all]
+        #[arg(long, value_name = "PLACE")]
+        place: Vec<String>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Give parked events up
+    Discard {
+        #[command(flatten)]
+        named: Named,
+        /// Which one, such as 6.41; may be repeated [default: all]
+        #[arg(long, value_name = "PLACE")]
+        place: Vec<String>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
 }
 
 #[derive(Debug, Args)]

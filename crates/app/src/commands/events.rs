@@ -1,10 +1,13 @@
 //! `levada events`: the event store's HTTP API for people.
 
 mod store;
+mod subscription;
 
 use std::io::Read;
 
 use anyhow::Context;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::cli::Format;
@@ -29,6 +32,7 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<()> {
             with(store, async |store| read.print(store, *from, count.unwrap_or(usize::MAX)).await)
         }
         EventsCommand::Tail(arguments) => with(&arguments.store, async |store| tail(store, arguments).await),
+        EventsCommand::Subscription { command } => subscription::run(command),
     }
 }
 
@@ -41,7 +45,7 @@ fn with(
 }
 
 async fn list(store: &Store, format: Format) -> anyhow::Result<()> {
-    let categories = store.get("/v1/categories", &[]).await?;
+    let categories: Value = store.get("/v1/categories", &[]).await?;
     for category in categories.as_array().into_iter().flatten() {
         line(&match format {
             Format::Text => {
@@ -71,7 +75,7 @@ async fn append(store: &Store, arguments: &AppendArgs) -> anyhow::Result<()> {
             text
         }
     };
-    let data: Box<serde_json::value::RawValue> =
+    let data: Box<RawValue> =
         serde_json::from_str(&text).context("the data are no JSON (a text needs quotes)")?;
     let mut event = Map::new();
     event.insert("type".to_owned(), arguments.kind.clone().into());
@@ -98,6 +102,25 @@ async fn append(store: &Store, arguments: &AppendArgs) -> anyhow::Result<()> {
     line(&format!("{} is at version {version}{repeated}", arguments.stream))
 }
 
+/// Events as they came: what is in them is nobody's business here.
+#[derive(Deserialize)]
+struct Found {
+    events: Vec<Box<RawValue>>,
+    end: bool,
+    position: String,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
+
+impl Found {
+    fn print(&self) -> anyhow::Result<()> {
+        self.events.iter().try_for_each(|event| line(event.get()))
+    }
+}
+
 struct Reading<'a> {
     category: &'a str,
     stream: &'a str,
@@ -114,16 +137,13 @@ impl Reading<'_> {
             let direction = if self.backward { "backward" } else { "forward" };
             let mut query = vec![("direction", direction.to_owned()), ("limit", left.min(PAGE).to_string())];
             query.extend(from.map(|from| ("from", from.to_string())));
-            let found = store.get(&path, &query).await?;
-            let events = found["events"].as_array().cloned().unwrap_or_default();
-            for event in &events {
-                line(&event.to_string())?;
-            }
-            left -= events.len().min(left);
-            let last = events.last().and_then(|last| last["version"].as_u64());
-            match last {
-                Some(last) if found["end"] == false => {
-                    from = Some(if self.backward { last - 1 } else { last + 1 });
+            let found: Found = store.get(&path, &query).await?;
+            found.print()?;
+            left -= found.events.len().min(left);
+            match found.events.last() {
+                Some(last) if !found.end => {
+                    let Version { version } = serde_json::from_str(last.get())?;
+                    from = Some(if self.backward { version - 1 } else { version + 1 });
                 }
                 _ => break,
             }
@@ -147,13 +167,11 @@ async fn tail(store: &Store, arguments: &TailArgs) -> anyhow::Result<()> {
         let mut page = query.clone();
         page.push(("limit", PAGE.to_string()));
         page.extend(after.map(|after| ("after", after)));
-        let found = store.get(&path, &page).await?;
-        for event in found["events"].as_array().into_iter().flatten() {
-            line(&event.to_string())?;
-        }
-        if found["end"] == true {
+        let found: Found = store.get(&path, &page).await?;
+        found.print()?;
+        if found.end {
             return Ok(());
         }
-        after = found["position"].as_str().map(str::to_owned);
+        after = Some(found.position);
     }
 }

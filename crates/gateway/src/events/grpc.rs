@@ -1,5 +1,7 @@
 //! The event store over gRPC: see `proto/levada/events/v1/events.proto`.
 
+mod consumers;
+
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -194,6 +196,18 @@ impl Events for Store {
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+    }
+
+    async fn pull(&self, request: Request<api::PullRequest>) -> Result<Response<api::PullResponse>, Status> {
+        consumers::pull(&self.0, request).await
+    }
+
+    async fn ack(&self, request: Request<api::AckRequest>) -> Result<Response<api::AckResponse>, Status> {
+        consumers::ack(&self.0, request).await
+    }
+
+    async fn nack(&self, request: Request<api::NackRequest>) -> Result<Response<api::NackResponse>, Status> {
+        consumers::nack(&self.0, request).await
     }
 }
 

@@ -510,8 +510,7 @@ pub async fn nack(
             return Err(Problem::invalid(format!("`action` is retry, park or skip, not `{other}`")));
         }
     };
-    let reason: String =
-        body.reason.as_deref().unwrap_or("a consumer refused it").chars().take(REASON_MAX).collect();
+    let reason = reason(body.reason.as_deref());
     let late = host.nack(&deliveries, refusal, &reason)?;
     let late = late.into_iter().map(|(place, attempt)| format!("{place}.{attempt}")).collect();
     Ok(Json(NackedBody { late }))
@@ -584,6 +583,11 @@ fn chosen(body: Result<Option<Json<ChosenBody>>, JsonRejection>) -> Result<Optio
         text.parse().map_err(|()| Problem::invalid(format!("`{text}` is no place, such as 6.41")))
     };
     body.places.map(|places| places.iter().map(place).collect()).transpose()
+}
+
+/// What is kept of why an event was refused.
+pub fn reason(text: Option<&str>) -> String {
+    text.unwrap_or("a consumer refused it").chars().take(REASON_MAX).collect()
 }
 
 /// What a delivery is called: place and attempt.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use axum::body::Body;
-use axum::http::{Request, Response, header};
+use axum::http::{Request, Response, StatusCode, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
@@ -37,7 +38,7 @@ impl Store {
         }
     }
 
-    pub async fn get(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<Value> {
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
         let request = Request::get(self.address(path, query)?).body(Full::default())?;
         self.ask(request).await
     }
@@ -81,10 +82,13 @@ impl Store {
         Ok(format!("{}{path}{mark}{query}", self.url))
     }
 
-    async fn ask(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Value> {
+    async fn ask<T: DeserializeOwned>(&self, request: Request<Full<Bytes>>) -> anyhow::Result<T> {
         let response = self.answer(request).await?;
         if !response.status().is_success() {
             return Err(refused(response).await);
+        }
+        if response.status() == StatusCode::NO_CONTENT {
+            return Ok(serde_json::from_str("null")?);
         }
         let body = timeout(self.patience, whole(response)).await.context("no whole answer in time")??;
         serde_json::from_slice(&body)
