@@ -91,7 +91,8 @@ impl Server {
         };
         let began = Instant::now();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let command = [command.get_program()].into_iter().chain(command.get_args()).map(OsString::from).collect();
+        let command =
+            [command.get_program()].into_iter().chain(command.get_args()).map(OsString::from).collect();
         let mut server = Server { address, began, command, http, first_ack_ms: 0.0, child, data, topics: 0 };
         while load::first_ack(&server.address).is_err() {
             if began.elapsed() > START || server.child.try_wait()?.is_some() {

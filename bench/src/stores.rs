@@ -95,7 +95,11 @@ pub fn restart(arguments: &Arguments) -> anyhow::Result<()> {
     println!("{events} events appended in {:.0} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
     load(arguments, Store::Levada, &server.http, "strong", 1, events, "fill")?;
-    println!("indexed {:.0} s after that; resident {:.0} MiB", began.elapsed().as_secs_f64(), server.resident_mib()?);
+    println!(
+        "indexed {:.0} s after that; resident {:.0} MiB",
+        began.elapsed().as_secs_f64(),
+        server.resident_mib()?
+    );
     for _ in 0..arguments.runs {
         server = server.restart()?;
         let began = server.began;
@@ -129,7 +133,8 @@ fn load(
     ensure!(output.status.success(), "{measure} on {} failed", store.name());
     let text = String::from_utf8(output.stdout)?;
     let field = |name: &str| -> anyhow::Result<f64> {
-        let rest = text.split_once(&format!("\"{name}\":")).with_context(|| format!("no {name} in {text}"))?.1;
+        let rest =
+            text.split_once(&format!("\"{name}\":")).with_context(|| format!("no {name} in {text}"))?.1;
         let end = rest.find([',', '}']).context("no end")?;
         Ok(rest[..end].trim().parse()?)
     };
@@ -164,7 +169,8 @@ impl Running {
         let (mut command, address) = match store {
             Store::Levada => unreachable!("it was started above"),
             Store::UmaDb => {
-                let mut command = Command::new(arguments.umadb.as_ref().context("--umadb is missing; use bench/run")?);
+                let mut command =
+                    Command::new(arguments.umadb.as_ref().context("--umadb is missing; use bench/run")?);
                 command.args(["--listen", &at, "--db-path"]).arg(data.join("uma.db"));
                 (command, at.clone())
             }
@@ -173,7 +179,12 @@ impl Running {
                 initdb(bin, &data)?;
                 let mut command = as_somebody(&bin.join("postgres"))?;
                 command.arg("-D").arg(data.join("pg")).args(["-p", &port.to_string()]);
-                for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=1100", "shared_buffers=512MB"] {
+                for setting in [
+                    "listen_addresses=127.0.0.1",
+                    "unix_socket_directories=",
+                    "max_connections=1100",
+                    "shared_buffers=512MB",
+                ] {
                     command.args(["-c", setting]);
                 }
                 (command, format!("host=127.0.0.1 port={port} user=bench dbname=postgres"))
@@ -192,7 +203,13 @@ impl Running {
         Ok(running)
     }
 
-    fn load(&self, arguments: &Arguments, measure: &str, clients: usize, appends: usize) -> anyhow::Result<Load> {
+    fn load(
+        &self,
+        arguments: &Arguments,
+        measure: &str,
+        clients: usize,
+        appends: usize,
+    ) -> anyhow::Result<Load> {
         let name = format!("r{clients}-{appends}");
         load(arguments, self.store, &self.address, measure, clients, appends, &name)
     }

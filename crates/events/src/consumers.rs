@@ -180,6 +180,7 @@ impl Handle {
                     let why = format!("there are {SUBSCRIPTIONS_MAX} subscriptions already: delete some");
                     return Err(ConsumerError::Invalid(why));
                 }
+                self.readable(category).await?;
                 let from = self.start(category, start).await?;
                 let (category, name, id) = (category.clone(), name.to_owned(), self.new_id());
                 Subscription { category, name, id, from, settings }
@@ -227,21 +228,19 @@ impl Handle {
 
     async fn start(&self, category: &Category, start: &Start) -> Result<Position, ConsumerError> {
         Ok(match start {
-            Start::Beginning => {
-                self.end_of(category).map(drop)?;
-                Position::default()
-            }
+            Start::Beginning => Position::default(),
             Start::End => self.end_of_log(category).await?,
-            Start::At(position) => {
-                self.end_of(category)?;
-                position.clone()
-            }
+            Start::At(position) => position.clone(),
         })
     }
 
     /// The host of a subscription, if it is here. Waits a moment for one that is about to be.
     pub async fn host(&self, category: &Category, name: &str) -> Result<Arc<Host>, ConsumerError> {
         let deadline = Instant::now() + self.append_patience();
+        // Another instance may have made it a moment ago.
+        if let Err(ConsumerError::NoSubscription { .. }) = self.subscription(category, name).await {
+            self.consumers().table.catch_up().await?;
+        }
         loop {
             let subscription = self.subscription(category, name).await?;
             let running = self.consumers().hosts.lock().get(&(category.clone(), name.to_owned())).cloned();

@@ -84,6 +84,18 @@ impl Catalog {
         self.known.borrow().clone()
     }
 
+    /// Reads what was entered by now.
+    pub async fn catch_up(&self) -> Result<(), TableError> {
+        self.table.catch_up().await?;
+        let now = read(&self.table).await?;
+        let mut known = self.known.clone();
+        let reading = known.wait_for(|all| now.keys().all(|category| all.contains_key(category)));
+        match timeout(self.cluster.patience(), reading).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(TableError::Late(TOPIC.to_owned())),
+        }
+    }
+
     /// Creates a category's topic and enters it. What another has created meanwhile is taken as it is.
     pub async fn create(&self, category: &Category, partitions: i32) -> Result<CategoryInfo, TableError> {
         if let Some(known) = self.find(category) {
@@ -94,9 +106,9 @@ impl Catalog {
         let topic = self.cluster.create_topic(&name, partitions, self.replication_factor, &configs).await?;
         let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
         // Another may have entered it, and that is not read yet.
-        self.table.catch_up().await?;
-        if read(&self.table).await?.contains_key(category) {
-            return self.entered(category).await;
+        self.catch_up().await?;
+        if let Some(known) = self.find(category) {
+            return Ok(known);
         }
         let ends = self.cluster.ends(&topic, &indexes).await?;
         if ends.values().any(|end| *end > Offset::ZERO) {

@@ -179,9 +179,14 @@ impl Handle {
         open.partitions.first().map(|partition| partition.id().topic).ok_or_else(|| self.missing(category))
     }
 
+    /// Returns when a category is read here.
+    pub(crate) async fn readable(&self, category: &Category) -> Result<(), ReadError> {
+        self.opened_within(category, Duration::ZERO).await.map(drop)
+    }
+
     /// The position after all that is in the log of a category now.
     pub(crate) async fn end_of_log(&self, category: &Category) -> Result<Position, ReadError> {
-        let open = self.opened(category).ok_or_else(|| self.missing(category))?;
+        let open = self.opened_within(category, Duration::ZERO).await?;
         let asked = async {
             let topic = self.0.cluster.topic(&category.topic(), false).await?;
             let indexes: Vec<i32> = open.partitions.iter().map(|partition| partition.id().index).collect();
@@ -299,6 +304,13 @@ impl Handle {
         wait: Duration,
     ) -> Result<Arc<OpenCategory>, ReadError> {
         let deadline = Instant::now() + if wait.is_zero() { OWN_WAIT } else { wait };
+        // Another instance may have made it a moment ago.
+        if self.opened(category).is_none()
+            && self.0.catalog.find(category).is_none()
+            && let Err(error) = self.0.catalog.catch_up().await
+        {
+            return Err(ReadError::Unavailable(error.to_string()));
+        }
         loop {
             match self.opened(category) {
                 Some(open) => return Ok(open),
