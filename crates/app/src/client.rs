@@ -85,3 +85,6 @@ pub fn refused(error: &anyhow::Error) -> Option<&Refused> {
 pub fn is_lost(error: &anyhow::Error) -> bool {
     error.downcast_ref::<AskError>().is_some_and(AskError::is_lost)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,7 @@ const GROUP_COORDINATOR: i8 = 0;
 const TRANSACTION_COORDINATOR: i8 = 1;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A broker that denied this client is left alone for so long: users are locked out where wrong passwords come often.
+/// A broker that denied this client is left alone for so long.
 const DENIED_PAUSE: Duration = Duration::from_secs(10);
 
 /// A topic as its metadata shows it.
@@ -312,11 +312,11 @@ async fn open_first(options: &Options, denied: &Denied) -> Result<Connection, As
     for address in &options.bootstrap.0 {
         match open(address, options, denied).await {
             Ok(connection) => return Ok(connection),
+            // A wrong password is not tried on every broker: users are locked out where that happens often.
+            Err(error) if error.is_denied() => return Err(error),
             Err(error) => failed.push(error),
         }
     }
-    // What has to be changed counts more than what may pass.
-    failed.sort_by_key(AskError::is_denied);
     let last = failed.pop().ok_or_else(|| AskError::Lost("--bootstrap names no address".to_owned()))?;
     Err(failed.into_iter().rev().fold(last, |error, before| error.about(before.to_string())))
 }
