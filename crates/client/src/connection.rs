@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 use wire::{
     ApiKey, ApiVersionsRequest, ErrorCode, Message, Request, SaslAuthenticateRequest,
     SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, Versions,
@@ -106,6 +107,7 @@ impl Connection {
                 let began = Instant::now();
                 let authenticating = sasl.authenticate(&mut greeting, &SystemRandom);
                 let lifetime = in_time(options, address, "authentication", authenticating).await?;
+                debug!(address, user = sasl.login.username, ?lifetime, "authenticated");
                 lifetime.map(|lifetime| Session {
                     renew_at: began + lifetime.mul_f64(RENEW_AT),
                     end_at: began + lifetime.mul_f64(END_AT),
