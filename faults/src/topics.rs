@@ -24,8 +24,12 @@ const BATCH_BYTES_MAX: usize = 256 << 20;
 
 pub async fn connect(address: &str) -> anyhow::Result<Cluster> {
     let bootstrap = Bootstrap(vec![address.to_owned()]);
-    let options =
-        client::Options { bootstrap, client_id: "faults".to_owned(), patience: Duration::from_secs(10) };
+    let options = client::Options {
+        bootstrap,
+        client_id: "faults".to_owned(),
+        patience: Duration::from_secs(10),
+        security: client::Security::default(),
+    };
     Ok(Cluster::connect(options).await?)
 }
 

@@ -31,10 +31,11 @@ Examples:
   levada serve --data-dir /var/lib/levada
   levada serve --set log.retention.hours=72 --set num.partitions=8
   levada serve --kafka kafka-1:9092,kafka-2:9092
+  levada serve --kafka-config client.properties
   levada serve --kafka-addr 0.0.0.0:9092 --advertised kafka.internal:9092 --allow-insecure-listen
   levada serve --log-format json --log-level info,storage=debug
 
-Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR, LEVADA_KAFKA, \
+Flags that are short forms of settings have a variable too: LEVADA_DATA_DIR, LEVADA_KAFKA_ADDR, LEVADA_HTTP_ADDR, LEVADA_KAFKA, LEVADA_KAFKA_CONFIG, \
 LEVADA_ADVERTISED, LEVADA_ALLOW_INSECURE_LISTEN, LEVADA_LOG_FORMAT, LEVADA_LOG_LEVEL.";
 
 /// The whole command line; without a command it is `serve`.
@@ -105,6 +106,10 @@ pub struct ServeArgs {
     /// Run on this Kafka cluster instead of the broker in this process (levada.kafka.bootstrap.servers)
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka: Option<String>,
+    /// How that cluster is reached: Kafka's client properties (bootstrap.servers, TLS, SASL)
+    /// (levada.kafka.client.properties.file)
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<String>,
     /// What clients are told to connect to, where that is not the address they came in on: behind a port map or NAT
     /// (advertised.listeners)
     #[arg(long, value_name = "HOST:PORT")]
@@ -131,7 +136,7 @@ pub struct ServeArgs {
 #[derive(Debug, Clone, Args)]
 pub struct BrokerArgs {
     /// The broker (Levada, or any other that speaks Kafka's protocol); several, with commas between them, are tried in
-    /// turn. Without a port: 9092
+    /// turn. Without a port: 9092 [default: what --command-config names, or 127.0.0.1:9092]
     #[arg(
         short,
         long,
@@ -139,14 +144,16 @@ pub struct BrokerArgs {
         alias = "brokers",
         value_name = "HOST:PORT",
         env = settings::load::BOOTSTRAP_VARIABLE,
-        default_value = "127.0.0.1:9092",
         value_parser = Bootstrap::parse
     )]
-    pub bootstrap: Bootstrap,
+    pub bootstrap: Option<Bootstrap>,
+    /// How it is reached: Kafka's client properties (bootstrap.servers, TLS, SASL)
+    #[arg(long, value_name = "FILE", env = settings::load::COMMAND_CONFIG_VARIABLE)]
+    pub command_config: Option<PathBuf>,
     /// How long a broker may take to be reached and to answer. It does not limit how long a command runs that waits for
-    /// records or for lines
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
+    /// records or for lines [default: request.timeout.ms of --command-config, or 30]
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=86_400))]
+    pub timeout: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -10,16 +10,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use client::{Bootstrap, Cluster};
+use client::{AskError, Bootstrap, Cluster, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
-use events::Events;
+use events::{Events, TableError};
 use gateway::{HttpPeer, Problem};
 use settings::BrokerOptions;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tower::ServiceExt;
 use tracing::{info, warn};
 
+use crate::client::read_properties;
 use crate::http::Readiness;
 
 /// Between two tries to start.
@@ -33,6 +34,7 @@ pub struct Patterns {
     api: Arc<OnceLock<Router>>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
+    denied: oneshot::Receiver<AskError>,
     _lock: DiskLock,
 }
 
@@ -45,11 +47,12 @@ impl Patterns {
     ) -> anyhow::Result<Patterns> {
         let dir = PathBuf::from(&options.data_dir).join("patterns").join("events");
         let lock = lock(&dir)?;
-        let bootstrap = match kafka {
-            Some(address) => Bootstrap(vec![address.to_string()]),
-            None => {
-                Bootstrap::parse(&options.kafka_bootstrap).map_err(|why| anyhow::anyhow!("--kafka: {why}"))?
+        let cluster = match kafka {
+            Some(address) => {
+                let bootstrap = Bootstrap(vec![address.to_string()]);
+                Remote { bootstrap, properties: Properties::default() }
             }
+            None => Remote::of(options)?,
         };
         let url = match options.http_advertised.as_str() {
             "" => format!("http://{http}"),
@@ -60,13 +63,21 @@ impl Patterns {
             session_timeout: options.events_session_timeout,
             heartbeat_interval: options.events_heartbeat_interval,
             partitions: options.events_partitions,
+            replication_factor: cluster.properties.replication_factor.unwrap_or(-1),
             ..events::Options::new(dir, url)
         };
-        let cluster = client::Options { bootstrap, client_id: "levada".to_owned(), patience: PATIENCE };
+        let Remote { bootstrap, properties } = cluster;
+        let cluster = client::Options {
+            bootstrap,
+            client_id: properties.client_id.unwrap_or_else(|| "levada".to_owned()),
+            patience: properties.request_timeout.unwrap_or(PATIENCE),
+            security: properties.security,
+        };
         let api = Arc::new(OnceLock::new());
         let (stop, stopped) = watch::channel(false);
-        let running = env::spawn(run(cluster, events, api.clone(), stopped));
-        Ok(Patterns { api, stop, running, _lock: lock })
+        let (deny, denied) = oneshot::channel();
+        let running = env::spawn(run(cluster, events, api.clone(), stopped, deny));
+        Ok(Patterns { api, stop, running, denied, _lock: lock })
     }
 
     /// The routes, also while they cannot answer yet.
@@ -82,10 +93,50 @@ impl Patterns {
         }
     }
 
+    /// Why they will never start: Kafka is there, and does not take this client as its settings are. Waits for ever
+    /// where that does not happen.
+    pub async fn denied(&mut self) -> AskError {
+        match (&mut self.denied).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     /// Hands over what it owns, and ends.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let _ = self.running.await;
+    }
+}
+
+/// A cluster that is not in this process.
+struct Remote {
+    bootstrap: Bootstrap,
+    properties: Properties,
+}
+
+impl Remote {
+    /// What a flag or a setting says wins over the file.
+    fn of(options: &BrokerOptions) -> anyhow::Result<Remote> {
+        let properties = match options.kafka_properties.as_str() {
+            "" => Properties::default(),
+            path => {
+                let read = read_properties(std::path::Path::new(path));
+                read.map_err(|why| anyhow::anyhow!("--kafka-config: {why}"))?
+            }
+        };
+        for warning in &properties.warnings {
+            warn!(file = options.kafka_properties, "{warning}");
+        }
+        let bootstrap = match (options.kafka_bootstrap.as_str(), &properties.bootstrap) {
+            ("", Some(bootstrap)) => bootstrap.clone(),
+            ("", None) => anyhow::bail!(
+                "{} has no bootstrap.servers: put them there, or give --kafka",
+                options.kafka_properties
+            ),
+            (text, _) => Bootstrap::parse(text).map_err(|why| anyhow::anyhow!("--kafka: {why}"))?,
+        };
+        Ok(Remote { bootstrap, properties })
     }
 }
 
@@ -103,6 +154,7 @@ async fn run(
     options: events::Options,
     api: Arc<OnceLock<Router>>,
     mut stop: watch::Receiver<bool>,
+    deny: oneshot::Sender<AskError>,
 ) {
     let began = Instant::now();
     let mut was_told = false;
@@ -113,6 +165,11 @@ async fn run(
             _ = stop.wait_for(|stop| *stop) => return,
             started = starting => match started {
                 Ok(events) => break events,
+                // Nobody waits for a password to become right.
+                Err(TableError::Kafka(error)) if error.is_denied() => {
+                    let _ = deny.send(error);
+                    return;
+                }
                 Err(error) => error,
             },
         };
@@ -132,7 +189,7 @@ async fn run(
     events.stop().await;
 }
 
-async fn start(cluster: &client::Options, options: &events::Options) -> Result<Events, events::TableError> {
+async fn start(cluster: &client::Options, options: &events::Options) -> Result<Events, TableError> {
     let cluster = Cluster::connect(cluster.clone()).await?;
     let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
     Events::start(cluster, clock, random, options.clone(), Arc::new(HttpPeer::default())).await

@@ -29,6 +29,12 @@ fn address(text: &str) -> Result<String, String> {
         Some((scheme, rest)) => (format!("{scheme}://"), rest.trim_end_matches('/')),
         None => (String::new(), text),
     };
+    if ["SSL://", "SASL_SSL://", "SASL_PLAINTEXT://"].contains(&scheme.to_ascii_uppercase().as_str()) {
+        return Err(format!(
+            "`{text}`: write host:port; how it is spoken to says security.protocol in a client properties file \
+             (--command-config, or --kafka-config of serve)"
+        ));
+    }
     // Without brackets an IPv6 address has no place for a port.
     let is_bare_v6 = !rest.starts_with('[') && rest.matches(':').count() > 1;
     let complete = match rest {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use model::TopicId;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
+use tracing::warn;
 use wire::list_offsets::{ListOffsetsPartition, ListOffsetsTopic};
 use wire::metadata::{MetadataRequestTopic, MetadataResponseTopic};
 use wire::{
@@ -14,7 +15,7 @@ use wire::{
     Request, Str,
 };
 
-use crate::{AskError, Bootstrap, Connection, Refused, check};
+use crate::{AskError, Bootstrap, Connection, Refused, Security, check};
 
 /// How long a missing topic is waited for where the broker may be creating it.
 const CREATION_PATIENCE: Duration = Duration::from_secs(5);
@@ -23,6 +24,8 @@ const GROUP_COORDINATOR: i8 = 0;
 const TRANSACTION_COORDINATOR: i8 = 1;
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A broker that denied this client is left alone for so long.
+const DENIED_PAUSE: Duration = Duration::from_secs(10);
 
 /// A topic as its metadata shows it.
 #[derive(Debug, Clone)]
@@ -62,6 +65,7 @@ pub struct Options {
     pub client_id: String,
     /// How long a broker may take to be reached and to answer.
     pub patience: Duration,
+    pub security: Security,
 }
 
 /// Connections to the brokers that were needed so far. A connection that broke is made anew when it is next needed.
@@ -70,6 +74,7 @@ pub struct Cluster(Arc<Shared>);
 
 struct Shared {
     options: Options,
+    denied: Denied,
     seed: Mutex<Connection>,
     addresses: Mutex<BTreeMap<i32, String>>,
     nodes: Mutex<BTreeMap<i32, Connection>>,
@@ -77,9 +82,10 @@ struct Shared {
 
 impl Cluster {
     pub async fn connect(options: Options) -> Result<Cluster, AskError> {
-        let seed = open_first(&options).await?;
+        let denied = Denied::default();
+        let seed = open_first(&options, &denied).await?;
         let (addresses, nodes) = (Mutex::default(), Mutex::default());
-        Ok(Cluster(Arc::new(Shared { options, seed: Mutex::new(seed), addresses, nodes })))
+        Ok(Cluster(Arc::new(Shared { options, denied, seed: Mutex::new(seed), addresses, nodes })))
     }
 
     pub fn patience(&self) -> Duration {
@@ -97,7 +103,7 @@ impl Cluster {
         if !seed.is_closed() {
             return Ok(seed);
         }
-        let seed = open_first(&self.0.options).await?;
+        let seed = open_first(&self.0.options, &self.0.denied).await?;
         *self.0.seed.lock() = seed.clone();
         Ok(seed)
     }
@@ -124,8 +130,7 @@ impl Cluster {
     pub async fn dedicated(&self, id: i32) -> Result<Connection, AskError> {
         let known = self.0.addresses.lock().get(&id).cloned();
         let address = known.ok_or_else(|| AskError::Lost(format!("there is no broker {id}")))?;
-        let Options { client_id, patience, .. } = &self.0.options;
-        Connection::open(&address, client_id, *patience).await.map_err(|error| {
+        open(&address, &self.0.options, &self.0.denied).await.map_err(|error| {
             error.about(format!("broker {id} says that it is at {address} (its advertised.listeners)"))
         })
     }
@@ -280,12 +285,35 @@ impl Cluster {
     }
 }
 
+/// Which addresses denied this client, when, and why.
+type Denied = Mutex<BTreeMap<String, (Instant, AskError)>>;
+
+async fn open(address: &str, options: &Options, denied: &Denied) -> Result<Connection, AskError> {
+    let known = denied.lock().get(address).cloned();
+    if let Some((at, error)) = known
+        && at.elapsed() < DENIED_PAUSE
+    {
+        return Err(error);
+    }
+    let opened = Connection::open(address, options).await;
+    match &opened {
+        Err(error) if error.is_denied() => {
+            warn!(address, %error, "a broker does not take this client");
+            denied.lock().insert(address.to_owned(), (Instant::now(), error.clone()));
+        }
+        _ => drop(denied.lock().remove(address)),
+    }
+    opened
+}
+
 /// The first of several addresses where a broker answers.
-async fn open_first(options: &Options) -> Result<Connection, AskError> {
+async fn open_first(options: &Options, denied: &Denied) -> Result<Connection, AskError> {
     let mut failed = Vec::new();
     for address in &options.bootstrap.0 {
-        match Connection::open(address, &options.client_id, options.patience).await {
+        match open(address, options, denied).await {
             Ok(connection) => return Ok(connection),
+            // A wrong password is not tried on every broker: users are locked out where that happens often.
+            Err(error) if error.is_denied() => return Err(error),
             Err(error) => failed.push(error),
         }
     }

@@ -10,15 +10,21 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use env::SystemRandom;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-use wire::{ApiKey, ApiVersionsRequest, ErrorCode, Message, Request, Versions};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+use wire::{
+    ApiKey, ApiVersionsRequest, ErrorCode, Message, Request, SaslAuthenticateRequest,
+    SaslAuthenticateResponse, SaslHandshakeRequest, SaslHandshakeResponse, Versions,
+};
 
-use crate::{AskError, check};
+use crate::sasl::Conversation;
+use crate::security::{Security, Stream};
+use crate::{AskError, Options, check};
 
 /// The largest answer that is read. Fetch asks for far less.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
@@ -29,7 +35,12 @@ const QUEUE_MAX: usize = 256;
 /// Bytes of questions that are written at once.
 const WRITE_BYTES: usize = 256 << 10;
 
-/// A connection whose broker has said which versions it speaks.
+/// Parts of a session's lifetime: after the first one whoever needs a connection is to open another, after the second
+/// one nothing more is asked. What is under way then still has time to be answered.
+const RENEW_AT: f64 = 0.85;
+const END_AT: f64 = 0.95;
+
+/// A connection whose broker has said which versions it speaks, and knows who asks.
 #[derive(Clone)]
 pub struct Connection {
     shared: Arc<Shared>,
@@ -43,6 +54,16 @@ struct Shared {
     correlation_id: AtomicI32,
     versions: BTreeMap<i16, Versions>,
     is_closed: AtomicBool,
+    was_answered: AtomicBool,
+    security: Security,
+    session: Option<Session>,
+}
+
+/// How long the broker believes that the client is who it said.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    renew_at: Instant,
+    end_at: Instant,
 }
 
 struct Question {
@@ -62,36 +83,60 @@ enum Awaited {
 type Waiting = Arc<Mutex<Option<VecDeque<(i32, oneshot::Sender<Bytes>)>>>>;
 
 impl Connection {
-    pub async fn open(address: &str, client_id: &str, patience: Duration) -> Result<Connection, AskError> {
+    pub async fn open(address: &str, options: &Options) -> Result<Connection, AskError> {
+        let Options { client_id, patience, security, .. } = options;
         let lost = |why: String| {
             AskError::Lost(format!("cannot connect to {address}: is a broker running there? ({why})"))
         };
-        let mut stream = match timeout(patience, TcpStream::connect(address)).await {
+        let stream = match timeout(*patience, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(lost(error.to_string())),
             Err(_) => return Err(lost(format!("no answer within {patience:?}"))),
         };
         stream.set_nodelay(true).map_err(|error| lost(error.to_string()))?;
-        let asking = timeout(patience, ask_versions(&mut stream, client_id)).await;
-        let late = |_| AskError::Lost(format!("{address} did not answer ApiVersions within {patience:?}"));
-        let versions = asking.map_err(late)?.map_err(|error| match error {
-            AskError::Lost(why) => {
-                AskError::Lost(format!("the connection to {address} broke during ApiVersions: {why}"))
+        let mut greeting = Greeting {
+            stream: in_time(options, address, "the TLS handshake", security.open(stream, address)).await?,
+            client_id,
+            security,
+            versions: BTreeMap::new(),
+        };
+        in_time(options, address, "ApiVersions", greeting.ask_versions()).await?;
+        let session = match security.sasl() {
+            None => None,
+            Some(sasl) => {
+                let began = Instant::now();
+                let authenticating = sasl.authenticate(&mut greeting, &SystemRandom);
+                let lifetime = in_time(options, address, "authentication", authenticating).await?;
+                debug!(address, user = sasl.login.username, ?lifetime, "authenticated");
+                lifetime.map(|lifetime| Session {
+                    renew_at: began + lifetime.mul_f64(RENEW_AT),
+                    end_at: began + lifetime.mul_f64(END_AT),
+                })
             }
-            other => other.about(address),
-        })?;
+        };
+        let Greeting { stream, versions, .. } = greeting;
         let shared = Arc::new(Shared {
             address: address.to_owned(),
-            client_id: client_id.to_owned(),
-            patience,
+            client_id: client_id.clone(),
+            patience: *patience,
             correlation_id: AtomicI32::new(0),
             versions,
             is_closed: AtomicBool::new(false),
+            was_answered: AtomicBool::new(false),
+            security: security.clone(),
+            session,
         });
         let (questions, queue) = mpsc::channel(QUEUE_MAX);
         let waiting: Waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
-        let (from, to) = stream.into_split();
-        env::spawn(write(to, queue, waiting.clone()));
+        let Stream { from, mut to } = stream;
+        env::spawn({
+            let (waiting, patience) = (waiting.clone(), *patience);
+            async move {
+                write(&mut to, queue, waiting).await;
+                // TLS says goodbye; the broker then closes its side, too. It need not listen any more.
+                let _ = timeout(patience, to.shutdown()).await;
+            }
+        });
         env::spawn({
             let shared = shared.clone();
             async move {
@@ -104,8 +149,20 @@ impl Connection {
         Ok(Connection { shared, questions })
     }
 
+    /// Whether another one is to be opened. What was asked may still be answered.
     pub fn is_closed(&self) -> bool {
-        self.shared.is_closed.load(Ordering::Acquire) || self.questions.is_closed()
+        self.is_broken() || self.is_ending()
+    }
+
+    /// Whether the broker will soon want to know anew who asks (KIP-368), on another connection.
+    pub fn is_ending(&self) -> bool {
+        self.shared.session.is_some_and(|session| Instant::now() >= session.renew_at)
+    }
+
+    fn is_broken(&self) -> bool {
+        self.shared.is_closed.load(Ordering::Acquire)
+            || self.questions.is_closed()
+            || self.shared.session.is_some_and(|session| Instant::now() >= session.end_at)
     }
 
     pub fn address(&self) -> &str {
@@ -166,6 +223,7 @@ impl Connection {
                 return Err(self.late(R::KEY));
             }
         };
+        self.shared.was_answered.store(true, Ordering::Relaxed);
         let malformed = |error| {
             let address = &self.shared.address;
             AskError::Foreign(format!("{address} answered {} with something unreadable: {error}", R::KEY))
@@ -189,7 +247,7 @@ impl Connection {
     }
 
     async fn send<R: Request>(&self, request: &R, version: i16, awaited: Awaited) -> Result<i32, AskError> {
-        if self.is_closed() {
+        if self.is_broken() {
             return Err(self.broken(R::KEY));
         }
         let correlation_id = self.shared.correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX;
@@ -208,12 +266,21 @@ impl Connection {
     }
 
     fn broken(&self, key: ApiKey) -> AskError {
-        AskError::Lost(format!("the connection to {} broke during {key}", self.shared.address))
+        let Shared { address, security, was_answered, .. } = &*self.shared;
+        // A listener with SASL closes at the first question of somebody who did not say who they are.
+        let hint = match security.sasl().is_some() || was_answered.load(Ordering::Relaxed) {
+            true => String::new(),
+            false => format!(
+                "; if this port wants to know who asks, set security.protocol to SASL_{}",
+                if security.protocol() == "SSL" { "SSL" } else { "PLAINTEXT" }
+            ),
+        };
+        AskError::Lost(format!("the connection to {address} broke during {key}{hint}"))
     }
 }
 
 /// Ends when nobody can ask any more, or nothing can be written.
-async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, waiting: Waiting) {
+async fn write(to: &mut (impl AsyncWrite + Unpin), mut queue: mpsc::Receiver<Question>, waiting: Waiting) {
     let mut bytes = BytesMut::new();
     let mut written = Vec::new();
     while let Some(first) = queue.recv().await {
@@ -230,7 +297,7 @@ async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, wait
                 next = if bytes.len() < WRITE_BYTES { queue.try_recv().ok() } else { None };
             }
         }
-        if to.write_all_buf(&mut bytes).await.is_err() {
+        if to.write_all_buf(&mut bytes).await.is_err() || to.flush().await.is_err() {
             return;
         }
         // Who asked may have gone.
@@ -241,7 +308,7 @@ async fn write(mut to: OwnedWriteHalf, mut queue: mpsc::Receiver<Question>, wait
 }
 
 /// Ends with the connection, or with an answer that nobody asked for.
-async fn read(mut from: OwnedReadHalf, waiting: &Waiting) {
+async fn read(mut from: impl AsyncRead + Unpin, waiting: &Waiting) {
     let mut buffer = BytesMut::new();
     loop {
         let Ok(frame) = read_frame(&mut from, &mut buffer).await else { return };
@@ -255,32 +322,101 @@ async fn read(mut from: OwnedReadHalf, waiting: &Waiting) {
     }
 }
 
-/// Version 3 of ApiVersions, or the oldest where the broker does not know that.
-async fn ask_versions(stream: &mut TcpStream, client_id: &str) -> Result<BTreeMap<i16, Versions>, AskError> {
-    let request = ApiVersionsRequest {
-        client_software_name: "levada".into(),
-        client_software_version: env!("CARGO_PKG_VERSION").into(),
-        ..ApiVersionsRequest::default()
-    };
-    let mut ask = async |version: i16| -> Result<Bytes, AskError> {
-        let lost = |error: std::io::Error| AskError::Lost(error.to_string());
-        let mut frame = wire::encode_request(0, Some(client_id), version, &request)?.to_bytes();
-        stream.write_all_buf(&mut frame).await.map_err(lost)?;
-        read_frame(stream, &mut BytesMut::new()).await.map_err(lost)
-    };
-    let (mut body, mut version) = (ask(3).await?, 3);
-    // A broker that does not know the version answers in version 0, whose error code follows the header.
-    if body.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()) {
-        (body, version) = (ask(0).await?, 0);
+/// What comes before questions.
+struct Greeting<'a> {
+    stream: Stream,
+    client_id: &'a str,
+    security: &'a Security,
+    versions: BTreeMap<i16, Versions>,
+}
+
+impl Greeting<'_> {
+    /// Version 3 of ApiVersions, or the oldest where the broker does not know that.
+    async fn ask_versions(&mut self) -> Result<(), AskError> {
+        let request = ApiVersionsRequest {
+            client_software_name: "levada".into(),
+            client_software_version: env!("CARGO_PKG_VERSION").into(),
+            ..ApiVersionsRequest::default()
+        };
+        let (mut body, mut version) = (self.exchange(3, &request).await?, 3);
+        // A broker that does not know the version answers in version 0, whose error code follows the header.
+        if body.get(4..6) == Some(&ErrorCode::UnsupportedVersion.code().to_be_bytes()) {
+            (body, version) = (self.exchange(0, &request).await?, 0);
+        }
+        let (_, mut reader) = wire::decode_response_header(ApiKey::ApiVersions, version, body)?;
+        let answer = wire::ApiVersionsResponse::decode(&mut reader, version)?;
+        check(answer.error_code, None)?;
+        let versions = answer
+            .api_keys
+            .iter()
+            .map(|api| (api.api_key, Versions { min: api.min_version, max: api.max_version }));
+        self.versions = versions.collect();
+        Ok(())
     }
-    let (_, mut reader) = wire::decode_response_header(ApiKey::ApiVersions, version, body)?;
-    let answer = wire::ApiVersionsResponse::decode(&mut reader, version)?;
-    check(answer.error_code, None)?;
-    let versions = answer
-        .api_keys
-        .iter()
-        .map(|api| (api.api_key, Versions { min: api.min_version, max: api.max_version }));
-    Ok(versions.collect())
+
+    async fn ask<R: Request>(&mut self, oldest: i16, request: &R) -> Result<R::Response, AskError> {
+        let offered = self.versions.get(&R::KEY.code()).map_or(-1, |versions| versions.max);
+        let version = offered.min(R::KEY.stable_versions().max);
+        if version < oldest {
+            return Err(AskError::Foreign(format!("it does not offer {} {oldest}, so no SASL", R::KEY)));
+        }
+        let body = self.exchange(version, request).await?;
+        let (_, mut reader) = wire::decode_response_header(R::KEY, version, body)?;
+        Ok(R::Response::decode(&mut reader, version)?)
+    }
+
+    async fn exchange<R: Request>(&mut self, version: i16, request: &R) -> Result<Bytes, AskError> {
+        let mut frame = wire::encode_request(0, Some(self.client_id), version, request)?.to_bytes();
+        let mut buffer = BytesMut::new();
+        let Stream { from, to } = &mut self.stream;
+        let answered = async {
+            to.write_all_buf(&mut frame).await?;
+            to.flush().await?;
+            read_frame(from, &mut buffer).await
+        };
+        match answered.await {
+            Ok(body) => Ok(body),
+            Err(_) if is_tls(&buffer) => Err(AskError::Denied(format!(
+                "it speaks TLS: set security.protocol to {}",
+                if self.security.sasl().is_some() { "SASL_SSL" } else { "SSL" }
+            ))),
+            Err(error) => Err(self.security.broken(error)),
+        }
+    }
+}
+
+impl Conversation for Greeting<'_> {
+    async fn handshake(&mut self, request: SaslHandshakeRequest) -> Result<SaslHandshakeResponse, AskError> {
+        // Before version 1 what follows has no frames.
+        self.ask(1, &request).await
+    }
+
+    async fn step(&mut self, request: SaslAuthenticateRequest) -> Result<SaslAuthenticateResponse, AskError> {
+        self.ask(0, &request).await
+    }
+}
+
+/// A TLS alert or handshake where an answer should be.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x15 | 0x16, 0x03, 0x00..=0x04, ..])
+}
+
+/// A part of the greeting, within the patience.
+async fn in_time<T>(
+    options: &Options,
+    address: &str,
+    what: &str,
+    doing: impl Future<Output = Result<T, AskError>>,
+) -> Result<T, AskError> {
+    let patience = options.patience;
+    match timeout(patience, doing).await {
+        Err(_) => Err(AskError::Lost(format!("{address} did not answer {what} within {patience:?}"))),
+        Ok(Err(AskError::Lost(why))) => {
+            Err(AskError::Lost(format!("the connection to {address} broke during {what}: {why}")))
+        }
+        Ok(Err(error)) => Err(error.about(address)),
+        Ok(Ok(done)) => Ok(done),
+    }
 }
 
 /// The next frame, without its length. What was read beyond it stays in the buffer.

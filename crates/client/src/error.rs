@@ -13,6 +13,10 @@ pub enum AskError {
     /// The broker answered: no.
     #[error("{}", place(.context, .refused))]
     Refused { refused: Refused, context: String },
+    /// Client and broker do not trust each other: a password, a certificate, or what is spoken at the port. Asking again
+    /// does not help; somebody has to change something.
+    #[error("{0}")]
+    Denied(String),
     /// Client and broker have no version of something in common, or cannot read each other.
     #[error("{0}")]
     Foreign(String),
@@ -27,12 +31,16 @@ impl AskError {
     pub fn refused(&self) -> Option<&Refused> {
         match self {
             AskError::Refused { refused, .. } => Some(refused),
-            AskError::Lost(_) | AskError::Foreign(_) => None,
+            AskError::Lost(_) | AskError::Denied(_) | AskError::Foreign(_) => None,
         }
     }
 
     pub fn is_lost(&self) -> bool {
         matches!(self, AskError::Lost(_))
+    }
+
+    pub fn is_denied(&self) -> bool {
+        matches!(self, AskError::Denied(_))
     }
 
     /// Whether asking again may help, and the broker did nothing so far.
@@ -56,6 +64,7 @@ impl AskError {
                 AskError::Refused { refused, context: format!("{what}: {context}") }
             }
             AskError::Lost(why) => AskError::Lost(format!("{what}: {why}")),
+            AskError::Denied(why) => AskError::Denied(format!("{what}: {why}")),
             AskError::Foreign(why) => AskError::Foreign(format!("{what}: {why}")),
         }
     }

@@ -180,12 +180,12 @@ impl Member {
         }
         let coordinator = self.cluster.group_coordinator(&self.options.group).await?;
         // Joining waits for the others: nobody else is to wait behind it.
-        let connection = self.cluster.dedicated(coordinator).await?;
+        let mut connection = self.cluster.dedicated(coordinator).await?;
         while let Some(joined) = self.join(&connection).await? {
             if !self.sync(&connection, joined).await? {
                 continue;
             }
-            if let Rejoin::Lost(why) = self.beat(&connection).await? {
+            if let Rejoin::Lost(why) = self.beat(&mut connection, coordinator).await? {
                 self.lapse(why);
             }
         }
@@ -344,7 +344,7 @@ impl Member {
     }
 
     /// Tells the group that it is there, until there is a reason to join anew.
-    async fn beat(&mut self, connection: &Connection) -> Result<Rejoin, AskError> {
+    async fn beat(&mut self, connection: &mut Connection, coordinator: i32) -> Result<Rejoin, AskError> {
         let request = HeartbeatRequest {
             group_id: self.options.group.as_str().into(),
             generation_id: self.generation,
@@ -365,9 +365,15 @@ impl Member {
             }
             let asked_at = Instant::now();
             let lapses_at = self.told.borrow().heard_at.unwrap_or(asked_at) + self.options.session_timeout;
+            let asking = async {
+                if connection.is_ending() {
+                    *connection = self.cluster.dedicated(coordinator).await?;
+                }
+                connection.ask(&request).await
+            };
             let answer = tokio::select! {
                 biased;
-                answer = connection.ask(&request) => answer?,
+                answer = asking => answer?,
                 () = sleep_until(lapses_at) => return Ok(Rejoin::Lost("its session is over")),
             };
             let refused = match check(answer.error_code, None) {

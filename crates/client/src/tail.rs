@@ -130,7 +130,7 @@ async fn read(cluster: Cluster, topic: Topic, leader: i32, mut readers: Readers)
     };
     loop {
         readers.retain(|_, reader| !reader.sender.is_closed());
-        if readers.is_empty() {
+        if readers.is_empty() || connection.is_ending() {
             return readers;
         }
         if readers.values().all(|reader| reader.sender.capacity() == 0) {

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use wire::produce::{PartitionProduceData, TopicProduceData};
 use wire::{ErrorCode, InitProducerIdRequest, ProduceRequest, ProduceResponse};
 
-use crate::{AskError, Cluster, Refused, check};
+use crate::{AskError, Cluster, Connection, Refused, check};
 
 /// Batches whose answers are outstanding: a broker remembers so many of a producer.
 const IN_FLIGHT_MAX: usize = 5;
@@ -88,6 +88,7 @@ impl ClaimedWriter {
             producer: (producer_id, epoch),
             sequence: 0,
             in_flight: VecDeque::new(),
+            node: None,
         };
         env::spawn(sending.run(queue));
         Ok(ClaimedWriter { producer_id, epoch, batches })
@@ -164,6 +165,8 @@ struct Sending {
     producer: (ProducerId, ProducerEpoch),
     sequence: i32,
     in_flight: VecDeque<InFlight>,
+    /// On which they are.
+    node: Option<Connection>,
 }
 
 /// What becomes of the batch that was sent first.
@@ -254,7 +257,13 @@ impl Sending {
                 *leader.insert(found.leader)
             }
         };
-        let node = self.cluster.node(id).await?;
+        // Batches on two connections could overtake each other: another one is taken where none is under way.
+        let is_under_way = self.in_flight.iter().any(|batch| batch.answer.is_some());
+        let node = match self.node.take() {
+            Some(node) if is_under_way => node,
+            _ => self.cluster.node(id).await?,
+        };
+        let node = self.node.insert(node);
         for batch in self.in_flight.iter_mut().filter(|batch| batch.answer.is_none()) {
             let request = ProduceRequest {
                 acks: ACKS_ALL,

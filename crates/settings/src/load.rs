@@ -29,6 +29,9 @@ pub const CONFIG_FILE_VARIABLE: &str = "LEVADA_CONFIG";
 /// No setting: which broker the commands talk to.
 pub const BOOTSTRAP_VARIABLE: &str = "LEVADA_BOOTSTRAP";
 
+/// No setting: how the commands reach it.
+pub const COMMAND_CONFIG_VARIABLE: &str = "LEVADA_COMMAND_CONFIG";
+
 /// No setting: which instance of the event store the commands talk to.
 pub const URL_VARIABLE: &str = "LEVADA_URL";
 
@@ -38,6 +41,7 @@ const FLAG_VARIABLES: &[(&str, &str)] = &[
     ("LEVADA_KAFKA_ADDR", "listeners"),
     ("LEVADA_HTTP_ADDR", "levada.http.listen"),
     ("LEVADA_KAFKA", "levada.kafka.bootstrap.servers"),
+    ("LEVADA_KAFKA_CONFIG", "levada.kafka.client.properties.file"),
     ("LEVADA_ADVERTISED", "advertised.listeners"),
     ("LEVADA_ALLOW_INSECURE_LISTEN", "levada.listen.insecure.allow"),
 ];
@@ -125,7 +129,8 @@ pub fn variable_of_setting(name: &str) -> String {
 
 fn is_ours(variable: &str) -> bool {
     variable.starts_with(ENVIRONMENT_PREFIX)
-        && ![CONFIG_FILE_VARIABLE, BOOTSTRAP_VARIABLE, URL_VARIABLE].contains(&variable)
+        && ![CONFIG_FILE_VARIABLE, BOOTSTRAP_VARIABLE, COMMAND_CONFIG_VARIABLE, URL_VARIABLE]
+            .contains(&variable)
 }
 
 enum Meaning {

@@ -45,7 +45,7 @@ async fn serve(
     let mut stop = Stop::listen()?;
     let http = listen_http(&options).await?;
     let http_address = http.as_ref().map(TcpListener::local_addr).transpose().context("the HTTP door")?;
-    let broker = if options.kafka_bootstrap.is_empty() {
+    let broker = if options.kafka_bootstrap.is_empty() && options.kafka_properties.is_empty() {
         let Some(broker) = wiring::Broker::start(&settings, stop.told()).await? else {
             info!("told to stop while starting");
             return Ok(());
@@ -54,18 +54,19 @@ async fn serve(
     } else {
         anyhow::ensure!(
             http.is_some(),
-            "with --kafka there is nothing to serve without HTTP: give --http-addr"
+            "with --kafka or --kafka-config there is nothing to serve without HTTP: give --http-addr"
         );
         None
     };
     let kafka = broker.as_ref().map(|broker| broker.kafka_address);
-    let patterns = http_address.map(|http| Patterns::start(&options, kafka, http)).transpose()?;
+    let mut patterns = http_address.map(|http| Patterns::start(&options, kafka, http)).transpose()?;
     if let (Some(listener), Some(patterns)) = (http, &patterns) {
         open_http(listener, parts(broker.as_ref(), patterns), patterns);
     }
     info!(
         kafka = kafka.map(tracing::field::display),
-        cluster_of = Some(&options.kafka_bootstrap).filter(|_| broker.is_none()),
+        cluster_of = Some(&options.kafka_bootstrap).filter(|text| !text.is_empty()),
+        cluster_config = Some(&options.kafka_properties).filter(|text| !text.is_empty()),
         advertised = options.advertised_listener.as_ref().map(Listener::address),
         http = http_address.map(tracing::field::display),
         data = %whole(Path::new(&options.data_dir)).display(),
@@ -73,7 +74,17 @@ async fn serve(
         cluster = broker.as_ref().map(|broker| broker.cluster_id().to_owned()),
         "ready"
     );
-    stop.told().await;
+    let denied = async {
+        match &mut patterns {
+            Some(patterns) => patterns.denied().await,
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        () = stop.told() => Ok(()),
+        error = denied => Err(anyhow::Error::from(error).context("the event store cannot use this Kafka cluster")),
+    };
     info!("stopping");
     let stopping = async {
         if let Some(patterns) = patterns {
@@ -86,7 +97,7 @@ async fn serve(
     };
     tokio::select! {
         biased;
-        stopped = stopping => stopped,
+        stopped = stopping => outcome.and(stopped),
         () = stop.told_again() => bail!("told to stop a second time: stopped without waiting"),
     }
 }
@@ -169,6 +180,7 @@ fn flags(arguments: &ServeArgs) -> anyhow::Result<Vec<(String, String, String)>>
         ("--kafka-addr", "listeners", &arguments.kafka_addr),
         ("--http-addr", "levada.http.listen", &arguments.http_addr),
         ("--kafka", "levada.kafka.bootstrap.servers", &arguments.kafka),
+        ("--kafka-config", "levada.kafka.client.properties.file", &arguments.kafka_config),
         ("--advertised", "advertised.listeners", &arguments.advertised),
         ("--log-format", "levada.log.format", &arguments.log_format),
         ("--log-level", "levada.log.level", &arguments.log_level),

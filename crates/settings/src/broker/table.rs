@@ -91,6 +91,12 @@ broker_options! {
     /// built on Kafka (the event store) works on that cluster. Empty: the broker in this process.
     kafka_bootstrap: String = "levada.kafka.bootstrap.servers", Kind::Text, "", ReadOnly;
 
+    /// A client properties file in Kafka's format (`security.protocol`, `ssl.…`, `sasl.…`, `bootstrap.servers`,
+    /// `request.timeout.ms`, and `replication.factor` for topics that are made) that says how that cluster is reached:
+    /// see docs/events.md. With or instead of `levada.kafka.bootstrap.servers`, which wins over the file's
+    /// `bootstrap.servers`.
+    kafka_properties: String = "levada.kafka.client.properties.file", Kind::Text, "", ReadOnly;
+
     /// Instances with the same group share the event store's partitions.
     events_group: String = "levada.events.group.id", Kind::Text, "lv.own.events", ReadOnly;
 

@@ -40,6 +40,16 @@ fn flags_win_over_variables() {
 }
 
 #[test]
+fn a_file_can_say_where_kafka_is() {
+    let by_flag = options("levada serve --kafka-config client.properties", &[]);
+    let by_variable = options("levada", &[("LEVADA_KAFKA_CONFIG", "client.properties")]);
+    assert_eq!(by_flag.kafka_properties, "client.properties");
+    assert_eq!(by_variable.kafka_properties, "client.properties");
+    // How commands reach a broker is no setting.
+    assert_eq!(options("levada", &[("LEVADA_COMMAND_CONFIG", "client.properties")]).kafka_properties, "");
+}
+
+#[test]
 fn the_log_says_where_the_data_are_from_wherever_it_is_read() {
     let data = whole(Path::new("data"));
     assert!(data.is_absolute() && data.ends_with("data"), "{}", data.display());
