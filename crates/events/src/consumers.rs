@@ -143,6 +143,7 @@ impl Handle {
         &self,
         category: Option<&Category>,
     ) -> Result<Vec<Subscription>, ConsumerError> {
+        self.consumers().table.catch_up().await?;
         let mut all = self.consumers().all().await?;
         all.retain(|subscription| category.is_none_or(|category| subscription.category == *category));
         Ok(all)
@@ -166,6 +167,7 @@ impl Handle {
         start: &Start,
     ) -> Result<(Subscription, bool), ConsumerError> {
         check(name, &settings)?;
+        self.consumers().table.catch_up().await?;
         let known = match self.subscription(category, name).await {
             Ok(known) => Some(known),
             Err(ConsumerError::NoSubscription { .. }) => None,
@@ -197,6 +199,7 @@ impl Handle {
         name: &str,
         start: &Start,
     ) -> Result<Subscription, ConsumerError> {
+        self.consumers().table.catch_up().await?;
         let known = self.subscription(category, name).await?;
         let (from, id) = (self.start(category, start).await?, self.new_id());
         let old = self.keys_of(&known.id).await?;
@@ -206,6 +209,7 @@ impl Handle {
     }
 
     pub async fn delete_subscription(&self, category: &Category, name: &str) -> Result<(), ConsumerError> {
+        self.consumers().table.catch_up().await?;
         let known = self.subscription(category, name).await?;
         let mut keys = self.keys_of(&known.id).await?;
         keys.push(record::subscription_key(category, name));
