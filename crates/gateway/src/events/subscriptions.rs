@@ -10,7 +10,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -601,10 +601,8 @@ pub fn delivery(text: &str) -> Result<(Place, u32), Problem> {
 
 /// Passes on to the host what another instance hosts.
 pub async fn pass_on(State(peer): State<std::sync::Arc<HttpPeer>>, request: Request, next: Next) -> Response {
-    if request.headers().contains_key(FORWARDED) {
-        return next.run(request).await;
-    }
-    let (parts, body) = request.into_parts();
+    let is_forwarded = request.headers().contains_key(FORWARDED);
+    let (mut parts, body) = request.into_parts();
     let body = match axum::body::to_bytes(body, BODY_BYTES_MAX).await {
         Ok(body) => body,
         Err(error) => {
@@ -612,11 +610,15 @@ pub async fn pass_on(State(peer): State<std::sync::Arc<HttpPeer>>, request: Requ
             return Problem::new(status, "too-large", "Too large", error.to_string()).into_response();
         }
     };
+    if body.is_empty() {
+        // Whoever says nothing means nothing, whatever type it is of.
+        parts.headers.remove(header::CONTENT_TYPE);
+    }
     let (method, path) = (parts.method.clone(), parts.uri.path_and_query().map(ToString::to_string));
     let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
     let url = response.headers().get(OWNER).and_then(|url| url.to_str().ok()).map(str::to_owned);
     match url.zip(path) {
-        Some((url, path)) if response.status() == StatusCode::MISDIRECTED_REQUEST => {
+        Some((url, path)) if !is_forwarded && response.status() == StatusCode::MISDIRECTED_REQUEST => {
             elsewhere(&peer, &url, method, &path, body).await
         }
         _ => response,
