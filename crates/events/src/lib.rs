@@ -22,7 +22,11 @@ mod query;
 mod record;
 mod replica;
 mod service;
+mod snapshot;
 mod table;
+mod trimmed;
+mod truncation;
+pub mod upcast;
 pub mod verify;
 
 pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
@@ -31,5 +35,8 @@ pub use event::{NewEvent, Recorded};
 pub use options::Options;
 pub use query::{Direction, Found, ReadError};
 pub use record::rfc3339;
-pub use service::{CategoryInfo, Events, Filter, Freshness, Handle, Peer};
+pub use service::{
+    CategoryInfo, Events, Filter, Freshness, Handle, Peer, Tried, TrimmedPartition, TruncateError, Truncated,
+};
+pub use snapshot::{Loaded, NewSnapshot, Snapshot, SnapshotError};
 pub use table::TableError;

@@ -9,6 +9,7 @@
 //!          lv-ver    version of the stream, from 1       lv-ep    producer id:epoch of the owner
 //!          lv-tags   JSON array of texts                 lv-corr  correlation id
 //!          lv-cause  id of what it follows from          lv-meta  JSON, its writer's own
+//!          lv-schema  version of the data's shape, where it is not 1
 //!          lv-boundary  on a stream's first event, where it is not the stream's id
 //! ```
 //!
@@ -75,11 +76,13 @@ pub fn push(batch: &mut BatchBuilder, placed: &Placed<'_>) {
         (b"lv-ver", Some(version.as_bytes())),
         (b"lv-ep", Some(writer.as_bytes())),
     ];
-    let optional: [(&[u8], Option<&str>); 5] = [
+    let schema = Some(facts.schema()).filter(|version| *version != 1).map(|version| version.to_string());
+    let optional: [(&[u8], Option<&str>); 6] = [
         (b"lv-tags", tags.as_deref()),
         (b"lv-corr", facts.correlation.as_deref()),
         (b"lv-cause", facts.causation.as_deref()),
         (b"lv-meta", facts.metadata.as_deref()),
+        (b"lv-schema", schema.as_deref()),
         (b"lv-boundary", boundary),
     ];
     headers.extend(
@@ -128,6 +131,7 @@ pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
             b"lv-corr" => facts.correlation = Some(text.to_owned()),
             b"lv-cause" => facts.causation = Some(text.to_owned()),
             b"lv-meta" => facts.metadata = Some(text.to_owned()),
+            b"lv-schema" => facts.schema_version = text.parse().ok().filter(|version| *version > 1),
             b"lv-boundary" => boundary = Some(text.to_owned()),
             _ => {}
         }

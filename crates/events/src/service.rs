@@ -4,6 +4,9 @@ mod catalog;
 mod keeping;
 mod reading;
 mod routing;
+mod snapshots;
+mod truncation;
+mod upcasting;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,10 +25,13 @@ use crate::options::Options;
 use crate::owner::{Job, Standing};
 use crate::replica::Replica;
 use crate::table::TableError;
+use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
 pub use reading::{Filter, Freshness};
+pub use truncation::{TrimmedPartition, TruncateError, Truncated};
+pub use upcasting::Tried;
 
 /// Another instance, as this one asks it.
 pub trait Peer: Send + Sync {
@@ -48,7 +54,15 @@ pub struct Events {
 
 /// What doors use. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(Arc<Shared>, View);
+
+/// How events are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// As upcasters make them.
+    Lifted,
+    Recorded,
+}
 
 struct Shared {
     cluster: Cluster,
@@ -59,6 +73,9 @@ struct Shared {
     catalog: Catalog,
     open: Mutex<BTreeMap<Category, Arc<OpenCategory>>>,
     membership: Arc<Membership>,
+    snapshots: Mutex<BTreeMap<Category, snapshots::Opened>>,
+    trimmed: Trimmed,
+    upcasters: upcasting::Known,
 }
 
 /// A category whose partitions are read.
@@ -109,7 +126,9 @@ impl Events {
         peer: Arc<dyn Peer>,
     ) -> Result<Events, TableError> {
         let (dir, factor) = (options.index_dir.clone(), options.replication_factor);
-        let catalog = Catalog::open(&cluster, clock.clone(), dir, factor).await?;
+        let catalog = Catalog::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let trimmed = Trimmed::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let upcasters = upcasting::Known::open(&cluster, clock.clone(), dir, factor).await?;
         let membership = Arc::new(Membership::join(
             cluster.clone(),
             MembershipOptions {
@@ -120,7 +139,7 @@ impl Events {
                 rebalance_timeout: options.session_timeout,
             },
         ));
-        let handle = Handle(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             cluster,
             clock,
             random,
@@ -129,7 +148,11 @@ impl Events {
             catalog,
             open: Mutex::default(),
             membership: membership.clone(),
-        }));
+            snapshots: Mutex::default(),
+            trimmed,
+            upcasters,
+        });
+        let handle = Handle(shared, View::Lifted);
         let (stop, stopped) = watch::channel(false);
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));
         Ok(Events { handle, membership, keeping, stop })

@@ -20,6 +20,7 @@ fn event() -> NewEvent {
             correlation: Some("c".to_owned()),
             causation: Some("b".to_owned()),
             metadata: Some("{\"user\":1}".to_owned()),
+            schema_version: Some(3),
         },
         data: Bytes::from_static(b"{}"),
     }

@@ -97,7 +97,7 @@ impl Handle {
     }
 
     /// Goes to the owner until there is an answer that is one. Event ids make it safe to ask twice.
-    async fn append_within(
+    pub(super) async fn append_within(
         &self,
         open: &OpenCategory,
         append: &Append,

@@ -15,11 +15,12 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
+use super::read::viewed;
 use api::events_server::{Events, EventsServer};
 use api::stream_append;
 
 #[allow(clippy::all, reason = "generated")]
-mod api {
+pub(super) mod api {
     tonic::include_proto!("levada.events.v1");
 }
 
@@ -84,7 +85,7 @@ impl Events for Store {
             (from, _) => from,
         };
         let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let (handle, stream) = (self.0.clone(), request.stream);
+        let (handle, stream) = (viewed(self.0.clone(), request.raw), request.stream);
         let page = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(PAGE);
         // What is wrong with the request is the answer, and not an event.
         let first = handle.read_stream(&category, &stream, from, direction, page(left), &freshness).await;
@@ -127,7 +128,7 @@ impl Events for Store {
         let filter = filter(request.any_of, request.correlation_id);
         let mut after = position(&request.after)?;
         let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let handle = self.0.clone();
+        let handle = viewed(self.0.clone(), request.raw);
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             while left > 0 {
@@ -162,7 +163,7 @@ impl Events for Store {
             "end" => self.0.end_of(&category).map_err(read_status)?,
             text => position(text)?,
         };
-        let handle = self.0.clone();
+        let handle = viewed(self.0.clone(), request.raw);
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             loop {
@@ -208,6 +209,7 @@ impl Store {
                 correlation: text(event.correlation_id),
                 causation: text(event.causation_id),
                 metadata: text(event.metadata),
+                schema_version: Some(event.schema_version).filter(|version| *version > 0),
             },
             data: event.data,
         };
@@ -236,11 +238,11 @@ impl Store {
     }
 }
 
-fn text(text: String) -> Option<String> {
+pub(super) fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn category(name: &str) -> Result<Category, Status> {
+pub(super) fn category(name: &str) -> Result<Category, Status> {
     Category::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
@@ -261,7 +263,7 @@ fn filter(any_of: Vec<api::Selector>, correlation: String) -> Filter {
     Filter { any_of: any_of.into_iter().map(selector).collect(), correlation: text(correlation) }
 }
 
-fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
+pub(super) fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
     let wanted = wanted.unwrap_or_default();
     let wait = Some(Duration::from_millis(wanted.wait_ms.into())).filter(|wait| !wait.is_zero());
     Ok(Freshness {
@@ -271,9 +273,13 @@ fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
     })
 }
 
-fn event(recorded: Recorded) -> api::Event {
-    let facts = recorded.facts;
+pub(super) fn event(recorded: Recorded) -> api::Event {
+    let (facts, seen) = (recorded.facts, recorded.seen);
     api::Event {
+        schema_version: facts.schema(),
+        recorded_schema_version: seen.recorded_schema_version.unwrap_or_default(),
+        recorded_type: seen.recorded_kind.unwrap_or_default(),
+        upcast_error: seen.upcast_error.unwrap_or_default(),
         stream: recorded.stream,
         version: recorded.version,
         id: recorded.id,
@@ -290,7 +296,7 @@ fn event(recorded: Recorded) -> api::Event {
     }
 }
 
-fn append_status(error: AppendError) -> Status {
+pub(super) fn append_status(error: AppendError) -> Status {
     let detail = error.to_string();
     let (code, problem) = match &error {
         AppendError::Version { .. } => (Code::FailedPrecondition, "wrong-version"),
@@ -313,7 +319,7 @@ fn append_status(error: AppendError) -> Status {
     status
 }
 
-fn read_status(error: ReadError) -> Status {
+pub(super) fn read_status(error: ReadError) -> Status {
     let detail = error.to_string();
     match error {
         ReadError::NoCategory(_) | ReadError::NoStream(_) => Status::not_found(detail),
