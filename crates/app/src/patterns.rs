@@ -62,6 +62,10 @@ impl Patterns {
             partitions: options.events_partitions,
             ..events::Options::new(dir, url)
         };
+        let events = match options.events_master_key_file.as_str() {
+            "" => events,
+            file => events::Options { master_key_file: PathBuf::from(file), ..events },
+        };
         let cluster = client::Options { bootstrap, client_id: "levada".to_owned(), patience: PATIENCE };
         let api = Arc::new(OnceLock::new());
         let (stop, stopped) = watch::channel(false);

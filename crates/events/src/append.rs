@@ -141,6 +141,7 @@ pub(crate) const TYPE_MAX: usize = 256;
 const TAG_MAX: usize = 256;
 const TAGS_MAX: usize = 64;
 const EVENTS_MAX: usize = 1000;
+const PERSONAL_MAX: usize = 64;
 const SELECTORS_MAX: usize = 100;
 
 impl Append {
@@ -192,6 +193,20 @@ impl Append {
                 text("an event's type", &event.facts.kind, TYPE_MAX)?;
                 if event.facts.schema_version == Some(0) {
                     return invalid("an event's schema version counts from 1".to_owned());
+                }
+                if let Some(sealed) = &event.facts.sealed {
+                    text("the subject", &sealed.subject, ID_MAX)?;
+                    if sealed.personal.is_empty() || sealed.personal.len() > PERSONAL_MAX {
+                        return invalid(format!(
+                            "an event has 1 to {PERSONAL_MAX} pointers to personal data"
+                        ));
+                    }
+                    for pointer in &sealed.personal {
+                        if pointer.len() > ID_MAX {
+                            return invalid(format!("`personal` has a pointer longer than {ID_MAX} bytes"));
+                        }
+                    }
+                    crate::sealing::check(&sealed.personal).map_err(AppendError::Invalid)?;
                 }
                 if event.facts.tags.len() > TAGS_MAX {
                     return invalid(format!("an event has more than {TAGS_MAX} tags"));

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use model::{Offset, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::sealing::Sealed;
+
 /// An event that somebody wants to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
@@ -36,6 +38,9 @@ pub struct Facts {
     /// Of the data's shape; None: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<u32>,
+    /// Whose data it has, where these are to be erasable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
 }
 
 impl Facts {
@@ -73,4 +78,6 @@ pub struct Seen {
     pub recorded_kind: Option<String>,
     /// Why it was not lifted.
     pub upcast_error: Option<String>,
+    /// What was personal in it is null.
+    pub is_erased: bool,
 }

@@ -7,7 +7,7 @@
 //! about    format, partition, next offset, the last claim, base  (one row)
 //! streams  no → id, boundary, first version that is read         unique id
 //! events   offset → stream, version, id, time, facts, data       unique (stream, version), id
-//! names    no → "t" + tag | "y" + type | "c" + correlation id    unique name
+//! names    no → "t" + tag | "y" + type | "c" + correlation id | "s" + subject
 //! marks    (name, offset)                                        which events have a tag, type, correlation id
 //! ```
 //!
@@ -242,7 +242,8 @@ const GONE: &str = "";
 fn names(facts: &Facts) -> impl Iterator<Item = String> + '_ {
     let tags = facts.tags.iter().map(|name| tag(name));
     let others = facts.correlation.iter().map(|name| correlation(name));
-    tags.chain(others).chain([kind(&facts.kind)])
+    let subjects = facts.sealed.iter().map(|sealed| subject(&sealed.subject));
+    tags.chain(others).chain(subjects).chain([kind(&facts.kind)])
 }
 
 /// The name under which an event is found by a tag.
@@ -252,6 +253,10 @@ fn tag(tag: &str) -> String {
 
 fn kind(kind: &str) -> String {
     format!("y{kind}")
+}
+
+fn subject(subject: &str) -> String {
+    format!("s{subject}")
 }
 
 fn correlation(correlation: &str) -> String {

@@ -14,6 +14,7 @@ pub mod append;
 pub mod category;
 pub mod event;
 mod index;
+mod keys;
 mod machine;
 mod options;
 mod owner;
@@ -21,6 +22,7 @@ mod planted;
 mod query;
 mod record;
 mod replica;
+mod sealing;
 mod service;
 mod snapshot;
 mod table;
@@ -32,11 +34,14 @@ pub mod verify;
 pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
 pub use category::{Category, CategoryError};
 pub use event::{NewEvent, Recorded};
+pub use keys::KeyError;
 pub use options::Options;
 pub use query::{Direction, Found, ReadError};
 pub use record::rfc3339;
+pub use sealing::Sealed;
 pub use service::{
-    CategoryInfo, Events, Filter, Freshness, Handle, Peer, Tried, TrimmedPartition, TruncateError, Truncated,
+    CategoryInfo, Certificate, EraseError, Events, Filter, Freshness, Handle, Peer, Tried, TrimmedPartition,
+    TruncateError, Truncated,
 };
 pub use snapshot::{Loaded, NewSnapshot, Snapshot, SnapshotError};
 pub use table::TableError;

@@ -1,6 +1,7 @@
 //! All categories of one process: replicas of every partition, owners of those that the group gives it.
 
 mod catalog;
+mod erasure;
 mod keeping;
 mod reading;
 mod routing;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::append::{Append, AppendError, Appended};
 use crate::category::Category;
+use crate::keys::Keys;
 use crate::options::Options;
 use crate::owner::{Job, Standing};
 use crate::replica::Replica;
@@ -29,6 +31,7 @@ use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
+pub use erasure::{Certificate, EraseError};
 pub use reading::{Filter, Freshness};
 pub use truncation::{TrimmedPartition, TruncateError, Truncated};
 pub use upcasting::Tried;
@@ -76,6 +79,7 @@ struct Shared {
     snapshots: Mutex<BTreeMap<Category, snapshots::Opened>>,
     trimmed: Trimmed,
     upcasters: upcasting::Known,
+    keys: Keys,
 }
 
 /// A category whose partitions are read.
@@ -128,7 +132,9 @@ impl Events {
         let (dir, factor) = (options.index_dir.clone(), options.replication_factor);
         let catalog = Catalog::open(&cluster, clock.clone(), dir.clone(), factor).await?;
         let trimmed = Trimmed::open(&cluster, clock.clone(), dir.clone(), factor).await?;
-        let upcasters = upcasting::Known::open(&cluster, clock.clone(), dir, factor).await?;
+        let upcasters = upcasting::Known::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let files = (dir, options.master_key_file.clone());
+        let keys = Keys::open(&cluster, clock.clone(), random.clone(), files, factor).await?;
         let membership = Arc::new(Membership::join(
             cluster.clone(),
             MembershipOptions {
@@ -151,6 +157,7 @@ impl Events {
             snapshots: Mutex::default(),
             trimmed,
             upcasters,
+            keys,
         });
         let handle = Handle(shared, View::Lifted);
         let (stop, stopped) = watch::channel(false);

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use crate::event::is_json;
 use crate::query::{Found, ReadError};
+use crate::sealing::Sealed;
 
 /// Another number when the record's fields change their meaning.
 const FORMAT: u32 = 1;
@@ -31,6 +32,8 @@ pub struct NewSnapshot {
     pub schema_version: u32,
     pub content_type: String,
     pub data: Bytes,
+    /// Whose data it has, where these are to be erasable.
+    pub sealed: Option<Sealed>,
 }
 
 /// A snapshot that is kept.
@@ -44,6 +47,7 @@ pub struct Snapshot {
     pub time: Timestamp,
     /// Whoever reads at least this fresh sees the events that it rests on.
     pub position: Position,
+    pub sealed: Option<Sealed>,
 }
 
 /// A snapshot, and the events after it; without one that can be used, from the beginning.
@@ -80,6 +84,8 @@ struct Value {
     time: i64,
     position: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed: Option<Sealed>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     data: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     data_base64: Option<String>,
@@ -112,6 +118,7 @@ pub fn write(snapshot: &Snapshot) -> Vec<u8> {
         content_type: snapshot.content_type.clone(),
         time: snapshot.time.0,
         position: snapshot.position.to_string(),
+        sealed: snapshot.sealed.clone(),
         data_base64: data.is_none().then(|| BASE64_STANDARD.encode(&snapshot.data)),
         data,
     };
@@ -133,6 +140,7 @@ pub fn read(bytes: &[u8]) -> Option<Snapshot> {
         data,
         time: Timestamp(value.time),
         position: value.position.parse().ok()?,
+        sealed: value.sealed,
     })
 }
 

@@ -14,11 +14,13 @@
 //! POST /v1/categories/{category}/query             the same, by several selectors
 //! GET  /v1/upcasters                               all of them
 //! PUT  /v1/upcasters/{type}/{fromVersion}          how events of older schema versions are read; DELETE
+//! POST /v1/erasure/{subject}                       destroys a subject's keys; GET: the certificates
 //! ```
 //!
 //! The same over gRPC, on the same port: `proto/levada/events/v1/`.
 
 mod append;
+mod erasure;
 mod grpc;
 mod lifecycle;
 mod peer;
@@ -55,6 +57,7 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(truncation::truncate))
         .routes(routes!(truncation::read_archive))
         .routes(routes!(truncation::trim))
+        .routes(routes!(erasure::erase, erasure::certificates))
         .routes(routes!(upcasters::upcasters))
         .routes(routes!(upcasters::put_upcaster, upcasters::delete_upcaster))
         .routes(routes!(read::read_category))

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::{Offset, PartitionId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{GONE, Index, correlation, kind, tag};
+use super::{GONE, Index, correlation, kind, subject, tag};
 use crate::append::{Append, Condition, Selector};
 use crate::event::{Facts, Recorded, Seen};
 use crate::machine::{Head, Known, Looked};
@@ -87,18 +87,21 @@ impl Index {
     }
 
     /// Events of the partition in the order of the log; none given: all, otherwise those that one selector matches, or
-    /// that belong to a correlation id. Blocks.
+    /// that belong to a correlation id, or have a subject's data. Blocks.
     pub fn events(
         &self,
         partition: i32,
         window: Window,
         any_of: &[Selector],
         belongs_to: Option<&str>,
+        of: Option<&str>,
     ) -> rusqlite::Result<Vec<Recorded>> {
         let Window { from, to, limit } = window;
         self.reading(|connection| {
             let mut names = Vec::new();
-            let Some(filter) = filter(connection, any_of, belongs_to, &mut names)? else {
+            let Some(filter) =
+                filter(connection, any_of, [belongs_to.map(correlation), of.map(subject)], &mut names)?
+            else {
                 return Ok(Vec::new());
             };
             let sql = format!(
@@ -144,6 +147,17 @@ impl Index {
             let before = i64::try_from(before).unwrap_or(i64::MAX);
             let rows = statement.query_map(params![stream, before], |row| Ok(Offset(row.get(0)?)))?;
             rows.collect()
+        })
+    }
+
+    /// How many events have a subject's data. Blocks.
+    pub fn count_of(&self, of: &str) -> rusqlite::Result<u64> {
+        self.reading(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT count(*) FROM marks m JOIN names n ON n.no = m.name WHERE n.name = ?1",
+                )?
+                .query_row([subject(of)], |row| row.get(0))
         })
     }
 
@@ -200,7 +214,9 @@ fn matching(
     if condition.any_of.is_empty() {
         return Ok(None);
     }
-    let Some(filter) = filter(connection, &condition.any_of, None, &mut names)? else { return Ok(None) };
+    let Some(filter) = filter(connection, &condition.any_of, [None, None], &mut names)? else {
+        return Ok(None);
+    };
     let sql =
         format!("SELECT min(e.off) FROM events e WHERE e.off >= ?1 AND e.off < ?2 AND e.gone = ?3 {filter}");
     let mut values = vec![after.0, i64::MAX, 0];
@@ -215,7 +231,7 @@ fn matching(
 fn filter(
     connection: &Connection,
     any_of: &[Selector],
-    belongs_to: Option<&str>,
+    belongs_to: [Option<String>; 2],
     values: &mut Vec<i64>,
 ) -> rusqlite::Result<Option<String>> {
     let mut numbers = BTreeMap::new();
@@ -240,8 +256,8 @@ fn filter(
         )
     };
     let mut clauses = Vec::new();
-    if let Some(belongs_to) = belongs_to {
-        match number(correlation(belongs_to))? {
+    for belongs_to in belongs_to.into_iter().flatten() {
+        match number(belongs_to)? {
             None => return Ok(None),
             Some(no) => clauses.push(has(no)),
         }

@@ -61,7 +61,7 @@ fn plain(offset: i64, stream: &str, version: u64) -> Applied {
 
 fn all(index: &Index) -> Vec<i64> {
     let window = Window { from: Offset(0), to: Offset(i64::MAX), limit: 1000 };
-    index.events(3, window, &[], None).unwrap().iter().map(|event| event.offset.0).collect()
+    index.events(3, window, &[], None, None).unwrap().iter().map(|event| event.offset.0).collect()
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn what_was_truncated_is_not_read_and_not_matched_but_counts() {
     assert_eq!(all(&opened.index), [2, 3]);
     let selector = |tag: &str| Selector { tags: BTreeSet::from([tag.to_owned()]), ..Selector::default() };
     let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
-    assert_eq!(opened.index.events(3, window, &[selector("x")], None).unwrap(), []);
+    assert_eq!(opened.index.events(3, window, &[selector("x")], None, None).unwrap(), []);
     let looked = look(&opened.index, "s", "id-0", vec![selector("x")]);
     assert_eq!(looked.matches, [None]);
     assert_eq!(looked.heads["s"].version, 3);
@@ -296,7 +296,7 @@ proptest! {
             .take(limit)
             .collect();
         let window = Window { from: Offset(from), to: Offset(i64::MAX), limit };
-        let found = opened.index.events(3, window, &selectors, correlation.as_deref()).unwrap();
+        let found = opened.index.events(3, window, &selectors, correlation.as_deref(), None).unwrap();
         let found: Vec<i64> = found.iter().map(|event| event.offset.0).collect();
         prop_assert_eq!(found, expected);
     }
@@ -316,4 +316,19 @@ fn one_question_sees_one_state_of_the_index() {
         Ok((before, count(connection)?))
     });
     assert_eq!(counts.unwrap(), (1, 1));
+}
+
+#[test]
+fn events_with_a_subjects_data_are_found_and_counted_until_they_are_truncated() {
+    let sealed = crate::Sealed { subject: "customer:7".to_owned(), ..crate::Sealed::default() };
+    let facts = Facts { kind: "T".to_owned(), sealed: Some(sealed), ..Facts::default() };
+    let mut opened = opened();
+    opened.take(&[record(0, "s", 1, facts.clone()), plain(1, "s", 2), record(2, "t", 1, facts)]);
+    let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
+    let found = opened.index.events(3, window, &[], None, Some("customer:7")).unwrap();
+    assert_eq!(found.iter().map(|event| event.offset.0).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(opened.index.count_of("customer:7").unwrap(), 2);
+    assert_eq!(opened.index.count_of("customer:8").unwrap(), 0);
+    opened.take(&[mark(3, "s", 2, 1, None)]);
+    assert_eq!(opened.index.count_of("customer:7").unwrap(), 1);
 }

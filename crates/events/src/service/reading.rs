@@ -34,6 +34,8 @@ pub struct Filter {
     /// None: all.
     pub any_of: Vec<Selector>,
     pub correlation: Option<String>,
+    /// Only events with the data of this subject.
+    pub subject: Option<String>,
 }
 
 impl Handle {
@@ -80,7 +82,7 @@ impl Handle {
                     Direction::Forward => events.last().is_some_and(|last| last.version == version),
                     Direction::Backward => events.last().is_some_and(|last| last.version == first),
                 };
-            self.show(&mut events).await;
+            self.show(&mut events).await?;
             let position = Position::of(partition.id(), at);
             return Ok(Found { events, version, first, position, is_end });
         }
@@ -106,7 +108,7 @@ impl Handle {
             let next = self.read_partition(partition, from, filter, room, &mut found).await?;
             found.position.merge(&Position::of(partition.id(), next));
         }
-        self.show(&mut found.events).await;
+        self.show(&mut found.events).await?;
         Ok(found)
     }
 
@@ -128,7 +130,8 @@ impl Handle {
         let window = Window { from, to, limit: room };
         let number = partition.id().index;
         let events = env::run_blocking(move || {
-            replica.index.events(number, window, &filter.any_of, filter.correlation.as_deref())
+            let (correlation, subject) = (filter.correlation.as_deref(), filter.subject.as_deref());
+            replica.index.events(number, window, &filter.any_of, correlation, subject)
         });
         let events = events.await.map_err(broken)?;
         let is_all = events.len() < room && crate::query::fits(&events);

@@ -30,9 +30,13 @@ impl Handle {
         let stored = table.get(stream).await.map_err(unavailable)?;
         let stored = stored.and_then(|bytes| snapshot::read(&bytes));
         snapshot::check(&new, found.version, stored.as_ref())?;
-        let NewSnapshot { version, schema_version, content_type, data } = new;
+        if let Some(sealed) = &new.sealed {
+            crate::sealing::check(&sealed.personal).map_err(SnapshotError::Invalid)?;
+        }
+        let NewSnapshot { version, schema_version, content_type, data, sealed } = new;
         let (time, position) = (self.0.clock.now(), found.position);
-        let snapshot = Snapshot { version, schema_version, content_type, data, time, position };
+        let mut snapshot = Snapshot { version, schema_version, content_type, data, time, position, sealed };
+        self.seal_snapshot(stream, &mut snapshot).await?;
         let put = table.put(stream, Some(&snapshot::write(&snapshot))).await;
         put.map_err(|error| match &error {
             TableError::Kafka(asked) if is_too_large(asked) => SnapshotError::TooLarge(error.to_string()),
@@ -53,7 +57,10 @@ impl Handle {
             table.catch_up().await.map_err(unavailable)?;
         }
         let stored = table.get(stream).await.map_err(unavailable)?;
-        Ok(stored.and_then(|bytes| snapshot::read(&bytes)))
+        match stored.and_then(|bytes| snapshot::read(&bytes)) {
+            Some(snapshot) => self.unseal_snapshot(stream, snapshot).await,
+            None => Ok(None),
+        }
     }
 
     /// Whether there was one.

@@ -140,7 +140,7 @@ impl Handle {
         .map_err(lost)?;
         let position = Position::of(PartitionId { topic: topic.id, index: number }, end);
         let mut events: Vec<Recorded> = events.into_values().collect();
-        self.show(&mut events).await;
+        self.show(&mut events).await?;
         Ok(Found { events, version: known.version, first: 1, position, is_end })
     }
 

@@ -134,10 +134,12 @@ impl Handle {
     }
 
     /// Makes of what is recorded what readers get.
-    pub(super) async fn show(&self, events: &mut [Recorded]) {
+    pub(super) async fn show(&self, events: &mut [Recorded]) -> Result<(), ReadError> {
+        self.unseal(events).await?;
         let upcasters = self.0.upcasters.all();
         if self.1 == View::Lifted && !upcasters.is_empty() {
             events.iter_mut().for_each(|event| upcast::lift(&upcasters, event));
         }
+        Ok(())
     }
 }

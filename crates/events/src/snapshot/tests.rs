@@ -4,7 +4,7 @@ use super::*;
 
 fn new(version: u64, schema_version: u32) -> NewSnapshot {
     let data = Bytes::from_static(b"{}");
-    NewSnapshot { version, schema_version, content_type: "application/json".to_owned(), data }
+    NewSnapshot { version, schema_version, content_type: "application/json".to_owned(), data, sealed: None }
 }
 
 fn kept(version: u64, schema_version: u32, content_type: &str, data: &'static [u8]) -> Snapshot {
@@ -16,6 +16,7 @@ fn kept(version: u64, schema_version: u32, content_type: &str, data: &'static [u
         data: Bytes::from_static(data),
         time: Timestamp(7),
         position: Position::of(partition, Offset(9)),
+        sealed: None,
     }
 }
 

@@ -7,7 +7,7 @@ use client::Position;
 use events::event::Facts;
 use events::{
     Append, AppendError, Category, Condition, Direction, Expected, Filter, Freshness, Handle, NewEvent,
-    ReadError, Recorded, Selector, StreamAppend,
+    ReadError, Recorded, Sealed, Selector, StreamAppend,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -200,31 +200,36 @@ impl Events for Store {
 
 impl Store {
     fn read_append(&self, request: api::AppendRequest) -> Result<Append, Status> {
-        let new_event = |event: api::NewEvent| NewEvent {
-            id: text(event.id).unwrap_or_else(|| self.0.new_id()),
-            facts: Facts {
-                kind: event.r#type,
-                content_type: text(event.content_type).unwrap_or_else(|| "application/json".to_owned()),
-                tags: event.tags,
-                correlation: text(event.correlation_id),
-                causation: text(event.causation_id),
-                metadata: text(event.metadata),
-                schema_version: Some(event.schema_version).filter(|version| *version > 0),
-            },
-            data: event.data,
+        let new_event = |event: api::NewEvent| {
+            Ok::<_, Status>(NewEvent {
+                id: text(event.id).unwrap_or_else(|| self.0.new_id()),
+                facts: Facts {
+                    kind: event.r#type,
+                    content_type: text(event.content_type).unwrap_or_else(|| "application/json".to_owned()),
+                    tags: event.tags,
+                    correlation: text(event.correlation_id),
+                    causation: text(event.causation_id),
+                    metadata: text(event.metadata),
+                    sealed: sealed(event.subject, event.personal)?,
+                    schema_version: Some(event.schema_version).filter(|version| *version > 0),
+                },
+                data: event.data,
+            })
         };
-        let stream = |part: api::StreamAppend| StreamAppend {
-            stream: part.stream,
-            expected: match part.expected {
-                None => Expected::Any,
-                Some(stream_append::Expected::Version(version)) => Expected::Exactly(version),
-                Some(stream_append::Expected::None(true)) => Expected::None,
-                Some(stream_append::Expected::Exists(true)) => Expected::Exists,
-                Some(stream_append::Expected::None(false) | stream_append::Expected::Exists(false)) => {
-                    Expected::Any
-                }
-            },
-            events: part.events.into_iter().map(new_event).collect(),
+        let stream = |part: api::StreamAppend| {
+            Ok::<_, Status>(StreamAppend {
+                stream: part.stream,
+                expected: match part.expected {
+                    None => Expected::Any,
+                    Some(stream_append::Expected::Version(version)) => Expected::Exactly(version),
+                    Some(stream_append::Expected::None(true)) => Expected::None,
+                    Some(stream_append::Expected::Exists(true)) => Expected::Exists,
+                    Some(stream_append::Expected::None(false) | stream_append::Expected::Exists(false)) => {
+                        Expected::Any
+                    }
+                },
+                events: part.events.into_iter().map(new_event).collect::<Result<_, _>>()?,
+            })
         };
         let condition = |condition: api::Condition| {
             let any_of = condition.fail_if_events_match.into_iter().map(selector).collect();
@@ -232,7 +237,7 @@ impl Store {
         };
         Ok(Append {
             boundary: text(request.boundary),
-            streams: request.streams.into_iter().map(stream).collect(),
+            streams: request.streams.into_iter().map(stream).collect::<Result<_, _>>()?,
             conditions: request.conditions.into_iter().map(condition).collect::<Result<_, _>>()?,
         })
     }
@@ -240,6 +245,11 @@ impl Store {
 
 pub(super) fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
+}
+
+pub(super) fn sealed(subject: String, personal: Vec<String>) -> Result<Option<Sealed>, Status> {
+    super::shapes::sealed(text(subject), personal)
+        .map_err(|problem| Status::invalid_argument(problem.details().detail.clone()))
 }
 
 pub(super) fn category(name: &str) -> Result<Category, Status> {
@@ -260,7 +270,11 @@ fn selector(selector: api::Selector) -> Selector {
 }
 
 fn filter(any_of: Vec<api::Selector>, correlation: String) -> Filter {
-    Filter { any_of: any_of.into_iter().map(selector).collect(), correlation: text(correlation) }
+    Filter {
+        any_of: any_of.into_iter().map(selector).collect(),
+        correlation: text(correlation),
+        subject: None,
+    }
 }
 
 pub(super) fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
@@ -280,6 +294,8 @@ pub(super) fn event(recorded: Recorded) -> api::Event {
         recorded_schema_version: seen.recorded_schema_version.unwrap_or_default(),
         recorded_type: seen.recorded_kind.unwrap_or_default(),
         upcast_error: seen.upcast_error.unwrap_or_default(),
+        subject: facts.sealed.map(|sealed| sealed.subject).unwrap_or_default(),
+        erased: seen.is_erased,
         stream: recorded.stream,
         version: recorded.version,
         id: recorded.id,

@@ -3,7 +3,10 @@
 use std::pin::Pin;
 
 use events::upcast::Upcaster;
-use events::{Direction, Handle, NewSnapshot, Snapshot, SnapshotError, TrimmedPartition, TruncateError};
+use events::{
+    Certificate, Direction, EraseError, Handle, NewSnapshot, Snapshot, SnapshotError, TrimmedPartition,
+    TruncateError,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -11,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::grpc::api::lifecycle_server::{Lifecycle, LifecycleServer};
-use super::grpc::{api, append_status, category, event, freshness, read_status, text};
+use super::grpc::{api, append_status, category, event, freshness, read_status, sealed, text};
 
 /// Events that are read at once.
 const PAGE: usize = 500;
@@ -50,6 +53,7 @@ impl Lifecycle for Store {
             schema_version: given.schema_version.max(1),
             content_type: text(given.content_type).unwrap_or_else(|| "application/json".to_owned()),
             data: given.data,
+            sealed: sealed(request.subject, request.personal)?,
         };
         let put = self.0.put_snapshot(&category, &request.stream, new, &freshness(None)?).await;
         Ok(Response::new(snapshot(put.map_err(snapshot_status)?)))
@@ -182,6 +186,30 @@ impl Lifecycle for Store {
         Ok(Response::new(api::TrimCategoryResponse { partitions }))
     }
 
+    async fn erase_subject(
+        &self,
+        request: Request<api::EraseSubjectRequest>,
+    ) -> Result<Response<api::Certificate>, Status> {
+        let request = request.into_inner();
+        let erased = self.0.erase(&request.subject, &request.reason).await;
+        let erased = erased.map_err(|error| match error {
+            EraseError::NoSubject => Status::not_found(error.to_string()),
+            EraseError::Key(_) => Status::unavailable(error.to_string()),
+            EraseError::Read(error) => read_status(error),
+            EraseError::Append(error) => append_status(error),
+        })?;
+        Ok(Response::new(certificate(erased)))
+    }
+
+    async fn list_certificates(
+        &self,
+        request: Request<api::ListCertificatesRequest>,
+    ) -> Result<Response<api::ListCertificatesResponse>, Status> {
+        let found = self.0.certificates(&request.into_inner().subject).await.map_err(read_status)?;
+        let certificates = found.into_iter().map(certificate).collect();
+        Ok(Response::new(api::ListCertificatesResponse { certificates }))
+    }
+
     async fn list_upcasters(
         &self,
         _: Request<api::ListUpcastersRequest>,
@@ -226,6 +254,18 @@ impl Lifecycle for Store {
             true => Ok(Response::new(api::DeleteUpcasterResponse {})),
             false => Err(Status::not_found("there is no such upcaster")),
         }
+    }
+}
+
+fn certificate(certificate: Certificate) -> api::Certificate {
+    api::Certificate {
+        subject_sha256: certificate.subject_sha256,
+        key_ids: certificate.key_ids,
+        erased_at: certificate.erased_at,
+        keys_gone_by: certificate.keys_gone_by,
+        reason: certificate.reason,
+        events: certificate.events.into_iter().collect(),
+        snapshots: certificate.snapshots,
     }
 }
 

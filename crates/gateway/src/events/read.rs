@@ -157,6 +157,7 @@ pub async fn read_stream(
         ("type" = Option<Vec<String>>, Query, description = "Only events of one of these types; may be repeated"),
         ("tag" = Option<Vec<String>>, Query, description = "Only events that have all of these tags; may be repeated"),
         ("correlation" = Option<String>, Query, description = "Only events with this correlation id"),
+        ("subject" = Option<String>, Query, description = "Only events with the data of this subject"),
         ("raw" = Option<bool>, Query, description = "true: events as they are recorded, whatever upcasters there are"),
         ("Accept" = Option<String>, Header, description = "text/event-stream: go on for ever"),
         ("Last-Event-ID" = Option<String>, Header, description = "Where a stream of events broke off"),
@@ -218,7 +219,7 @@ pub async fn query(
     let category = category(&name)?;
     let Json(body) = body.map_err(unreadable)?;
     let any_of = body.any_of.into_iter().map(SelectorBody::into_selector).collect();
-    let filter = Filter { any_of, correlation: body.correlation_id };
+    let filter = Filter { any_of, correlation: body.correlation_id, subject: None };
     let after = body.after.as_deref().map(position).transpose()?.unwrap_or_default();
     let limit = body.limit.unwrap_or(LIMIT_DEFAULT);
     let freshness = freshness::of(&headers)?;
@@ -274,6 +275,7 @@ impl Parameters {
                 }
                 "type" => drop(types.insert(value)),
                 "tag" => drop(tags.insert(value)),
+                "subject" => parameters.filter.subject = Some(value),
                 "correlation" => parameters.filter.correlation = Some(value),
                 other => return Err(Problem::invalid(format!("there is no parameter `{other}`"))),
             }

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use client::Position;
 use events::event::{Facts, is_json};
 use events::{
-    Append, Appended, Condition, Expected, Handle, NewEvent, Recorded, Selector, StreamAppend, rfc3339,
+    Append, Appended, Condition, Expected, Handle, NewEvent, Recorded, Sealed, Selector, StreamAppend,
+    rfc3339,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -49,6 +50,14 @@ pub struct EventBody {
     /// Of the data's shape: what upcasters lift when it is read [default: 1]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<u32>,
+    /// Whose data it has: they are encrypted, and can be erased with the subject's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "customer:7")]
+    pub subject: Option<String>,
+    /// JSON pointers to what is personal in the data; without any, all is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["/name"]))]
+    pub personal: Vec<String>,
     /// Anything else to be kept with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -171,6 +180,12 @@ pub struct RecordedBody {
     /// Why the event comes as it is recorded, although there is an upcaster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upcast_error: Option<String>,
+    /// Whose data it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What was personal in it is null.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
     pub partition: i32,
     pub offset: i64,
 }
@@ -249,6 +264,7 @@ impl EventBody {
                 causation: self.causation_id,
                 metadata: self.metadata.map(|metadata| Box::<str>::from(metadata).into_string()),
                 schema_version: self.schema_version,
+                sealed: sealed(self.subject, self.personal)?,
             },
             data,
         })
@@ -267,6 +283,8 @@ impl EventBody {
             causation_id: event.facts.causation.clone(),
             metadata: event.facts.metadata.clone().and_then(|text| RawValue::from_string(text).ok()),
             schema_version: event.facts.schema_version,
+            subject: event.facts.sealed.as_ref().map(|sealed| sealed.subject.clone()),
+            personal: event.facts.sealed.as_ref().map(|it| it.personal.clone()).unwrap_or_default(),
         }
     }
 }
@@ -373,6 +391,8 @@ impl RecordedBody {
             recorded_schema_version: event.seen.recorded_schema_version,
             recorded_type: event.seen.recorded_kind,
             upcast_error: event.seen.upcast_error,
+            subject: facts.sealed.map(|sealed| sealed.subject),
+            erased: event.seen.is_erased,
             stream: event.stream,
             version: event.version,
             id: event.id,
@@ -413,6 +433,20 @@ pub fn payload(
         (None, None) => Bytes::new(),
     };
     Ok((content_type.unwrap_or_else(|| JSON.to_owned()), data))
+}
+
+/// Whose data they are, and where; without pointers all of them.
+pub fn sealed(subject: Option<String>, mut personal: Vec<String>) -> Result<Option<Sealed>, Problem> {
+    let Some(subject) = subject else {
+        return match personal.is_empty() {
+            true => Ok(None),
+            false => Err(Problem::invalid("`personal` needs a `subject`")),
+        };
+    };
+    if personal.is_empty() {
+        personal.push(String::new());
+    }
+    Ok(Some(Sealed { subject, personal, key: None }))
 }
 
 /// Data as an answer has them: as JSON where they are, otherwise in base64.

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::append::unreadable;
 use super::category;
-use super::shapes::{etag, payload, shown};
+use super::shapes::{etag, payload, sealed, shown};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -30,6 +30,11 @@ pub struct NewSnapshotBody {
     /// What is not JSON, in base64; with `contentType`.
     data_base64: Option<String>,
     content_type: Option<String>,
+    /// Whose data it has: they are encrypted, and can be erased with the subject's key.
+    subject: Option<String>,
+    /// JSON pointers to what is personal in the data; without any, all is.
+    #[serde(default)]
+    personal: Vec<String>,
 }
 
 /// A snapshot that is kept.
@@ -97,7 +102,8 @@ pub async fn put_snapshot(
     let Json(body) = body.map_err(unreadable)?;
     let (content_type, data) = payload(body.content_type, body.data, body.data_base64)?;
     let schema_version = body.schema_version.unwrap_or(1);
-    let new = NewSnapshot { version: body.version, schema_version, content_type, data };
+    let sealed = sealed(body.subject, body.personal)?;
+    let new = NewSnapshot { version: body.version, schema_version, content_type, data, sealed };
     let put = handle.put_snapshot(&category, &stream, new, &freshness::of(&headers)?).await?;
     Ok((StatusCode::NO_CONTENT, told(&put)).into_response())
 }
