@@ -7,6 +7,8 @@
 //! It reaches the log through Kafka's protocol only, so that it runs on the embedded broker and on a cluster alike, and
 //! never writes what another consumer of the topic could not read: records are CloudEvents in Kafka's binary mode.
 //!
+//! What becomes of streams over time stands beside that: [`snapshot`], [`truncation`], [`upcast`], [`sealing`].
+//!
 //! Start reading at [`machine`], which decides what is appended; then [`owner`] (one partition's writer), [`replica`]
 //! (its reader, with [`index`]), and [`service`], which puts them together.
 
