@@ -1,7 +1,8 @@
 //! The gRPC messages, compiled without a `protoc` on the machine.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = protox::compile(["levada/events/v1/events.proto"], ["proto"])?;
+    let files =
+        protox::compile(["levada/events/v1/events.proto", "levada/events/v1/lifecycle.proto"], ["proto"])?;
     tonic_prost_build::configure().bytes(".").build_transport(false).compile_fds(files)?;
     println!("cargo::rerun-if-changed=proto");
     Ok(())

@@ -66,6 +66,10 @@ impl Patterns {
             replication_factor: cluster.properties.replication_factor.unwrap_or(-1),
             ..events::Options::new(dir, url)
         };
+        let events = match options.events_master_key_file.as_str() {
+            "" => events,
+            file => events::Options { master_key_file: PathBuf::from(file), ..events },
+        };
         let Remote { bootstrap, properties } = cluster;
         let cluster = client::Options {
             bootstrap,

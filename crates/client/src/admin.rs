@@ -7,10 +7,11 @@ use bytes::Bytes;
 use model::Offset;
 use tokio::time::{Duration, Instant, sleep};
 use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
+use wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
 use wire::produce::{PartitionProduceData, TopicProduceData};
-use wire::{CreateTopicsRequest, ErrorCode, ProduceRequest};
+use wire::{CreateTopicsRequest, DeleteRecordsRequest, ErrorCode, ProduceRequest};
 
-use crate::{AskError, Cluster, Topic, check};
+use crate::{AskError, Cluster, Topic, by_leader, check};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -81,6 +82,38 @@ impl Cluster {
                 }
             }
         }
+    }
+
+    /// Deletes partitions' records before an offset each.
+    pub async fn delete_records(
+        &self,
+        topic: &Topic,
+        before: &BTreeMap<i32, Offset>,
+    ) -> Result<(), AskError> {
+        let indexes: Vec<i32> = before.keys().copied().collect();
+        for (leader, indexes) in by_leader(topic, &indexes)? {
+            let partition = |index: &i32| DeleteRecordsPartition {
+                partition_index: *index,
+                offset: before[index].0,
+                ..DeleteRecordsPartition::default()
+            };
+            let request = DeleteRecordsRequest {
+                topics: vec![DeleteRecordsTopic {
+                    name: topic.name.as_str().into(),
+                    partitions: indexes.iter().map(partition).collect(),
+                    ..DeleteRecordsTopic::default()
+                }],
+                timeout_ms: i32::try_from(self.patience().as_millis()).unwrap_or(i32::MAX),
+                ..DeleteRecordsRequest::default()
+            };
+            let answer = self.node(leader).await?.ask(&request).await?;
+            for partition in answer.topics.into_iter().flat_map(|topic| topic.partitions) {
+                let place = || format!("{} partition {}", topic.name, partition.partition_index);
+                check(partition.error_code, None)
+                    .map_err(|refused| AskError::from(refused).about(place()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a batch, for as long as nobody answers: it may be in the log more than once. Gives its first offset.

@@ -137,7 +137,7 @@ async fn read(cluster: Cluster, topic: Topic, leader: i32, mut readers: Readers)
             room(&readers).await;
             continue;
         }
-        match fetch(&connection, &topic, &mut readers).await {
+        match fetch(&cluster, &connection, &topic, &mut readers).await {
             Ok(()) => {}
             Err(error) => {
                 debug!(topic = topic.name, leader, %error, "a fetch failed");
@@ -158,7 +158,12 @@ async fn room(readers: &Readers) {
     waiting.join_next().await;
 }
 
-async fn fetch(connection: &Connection, topic: &Topic, readers: &mut Readers) -> Result<(), AskError> {
+async fn fetch(
+    cluster: &Cluster,
+    connection: &Connection,
+    topic: &Topic,
+    readers: &mut Readers,
+) -> Result<(), AskError> {
     let with_room = readers.iter().filter(|(_, reader)| reader.sender.capacity() > 0);
     let partition = |(index, reader): (&i32, &Reader)| FetchPartition {
         partition: *index,
@@ -181,33 +186,56 @@ async fn fetch(connection: &Connection, topic: &Topic, readers: &mut Readers) ->
     };
     let answer = connection.ask(&request).await?;
     check(answer.error_code, None)?;
+    let mut lost = Vec::new();
     for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
-        hand_on(readers, partition)?;
+        lost.extend(hand_on(readers, partition)?);
+    }
+    if !lost.is_empty() {
+        tell_range(cluster, topic, readers, &lost).await?;
     }
     Ok(())
 }
 
-fn hand_on(readers: &mut Readers, partition: PartitionData) -> Result<(), AskError> {
+/// Tells readers of what the log does not have where it begins: the answer that refuses them does not say.
+async fn tell_range(
+    cluster: &Cluster,
+    topic: &Topic,
+    readers: &mut Readers,
+    lost: &[i32],
+) -> Result<(), AskError> {
+    let starts = cluster.offsets(topic, lost, -2, 0).await?;
+    let ends = cluster.offsets(topic, lost, -1, 0).await?;
+    for index in lost {
+        let of = |offsets: &BTreeMap<i32, Option<i64>>| offsets.get(index).copied().flatten().map(Offset);
+        let (Some(start), Some(end)) = (of(&starts), of(&ends)) else { continue };
+        let Some(reader) = readers.get(index) else { continue };
+        let from = reader.next;
+        // Where it has the offset by now it is asked again.
+        if from < start || from > end {
+            let _ = reader.sender.try_send(Tailed::OutOfRange { from, start });
+            readers.remove(index);
+        }
+    }
+    Ok(())
+}
+
+/// Gives a partition's records to its reader; the partition, where its log does not have what it asks for.
+fn hand_on(readers: &mut Readers, partition: PartitionData) -> Result<Option<i32>, AskError> {
     let index = partition.partition_index;
-    let Some(reader) = readers.get_mut(&index) else { return Ok(()) };
+    let Some(reader) = readers.get_mut(&index) else { return Ok(None) };
     let from = reader.next;
     match check(partition.error_code, None) {
         Ok(()) => {}
-        Err(refused) if refused.is(ErrorCode::OffsetOutOfRange) && partition.log_start_offset >= 0 => {
-            let start = Offset(partition.log_start_offset);
-            let _ = reader.sender.try_send(Tailed::OutOfRange { from, start });
-            readers.remove(&index);
-            return Ok(());
-        }
+        Err(refused) if refused.is(ErrorCode::OffsetOutOfRange) => return Ok(Some(index)),
         Err(refused) => return Err(AskError::from(refused)),
     }
     let bytes = partition.records.unwrap_or_default().to_bytes();
-    let Some(next) = next_offset(&bytes)? else { return Ok(()) };
+    let Some(next) = next_offset(&bytes)? else { return Ok(None) };
     // There was room when it was asked for, and nobody else fills it.
     if reader.sender.try_send(Tailed::Records { from, bytes }).is_ok() {
         reader.next = next;
     }
-    Ok(())
+    Ok(None)
 }
 
 /// The offset after the last whole batch.

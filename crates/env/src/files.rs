@@ -1,9 +1,15 @@
 //! How many files the process may have open.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// No secret is longer.
+const SECRET_BYTES_MAX: u64 = 4096;
 
 /// Raises the limit of open files as far as the system allows it; returns what it is then (`None`: no limit).
 pub fn raise_open_files_max() -> Option<u64> {
@@ -14,6 +20,34 @@ pub fn raise_open_files_max() -> Option<u64> {
         let _ = setrlimit(Resource::Nofile, raised);
     }
     getrlimit(Resource::Nofile).current
+}
+
+/// What a file holds that only this user may read.
+pub struct Secret {
+    pub bytes: Vec<u8>,
+    pub is_new: bool,
+}
+
+/// Reads such a file; where it is missing and `fresh` is given, that is written into a new one (mode 0600), on disk before
+/// this returns.
+pub fn read_secret(path: &Path, fresh: Option<&[u8]>) -> io::Result<Secret> {
+    let mut bytes = Vec::new();
+    match (OpenOptions::new().read(true).open(path), fresh) {
+        (Ok(file), _) => {
+            file.take(SECRET_BYTES_MAX).read_to_end(&mut bytes)?;
+            Ok(Secret { bytes, is_new: false })
+        }
+        (Err(error), Some(fresh)) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = path.parent().unwrap_or(Path::new("."));
+            std::fs::create_dir_all(dir)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(fresh)?;
+            file.sync_all()?;
+            OpenOptions::new().read(true).open(dir)?.sync_all()?;
+            Ok(Secret { bytes: fresh.to_vec(), is_new: true })
+        }
+        (Err(error), _) => Err(error),
+    }
 }
 
 /// Whether a file could not be opened because this process, or the system, has too many open: nothing is wrong with

@@ -7,6 +7,7 @@ use client::Position;
 use model::Offset;
 
 use crate::NewEvent;
+use crate::truncation::MARKS;
 
 /// Events of one category that are appended all or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,21 +131,28 @@ pub enum AppendError {
     Elsewhere { partition: i32, url: String },
 }
 
-/// Types of events that the store writes itself begin so.
+/// Types of events that the store writes itself begin so, and the ids of streams of its own.
 pub(crate) const OWN_TYPES: &str = "levada.";
 
 /// Limits of an append, in bytes of UTF-8 or in number.
 const STREAM_MAX: usize = 512;
 const ID_MAX: usize = 256;
-const TYPE_MAX: usize = 256;
+pub(crate) const TYPE_MAX: usize = 256;
 const TAG_MAX: usize = 256;
 const TAGS_MAX: usize = 64;
 const EVENTS_MAX: usize = 1000;
+const PERSONAL_MAX: usize = 64;
 const SELECTORS_MAX: usize = 100;
 
 impl Append {
     /// Refuses what only the store itself may append.
     pub(crate) fn check_types(&self) -> Result<(), AppendError> {
+        if let Some(part) = self.streams.iter().find(|part| part.stream.starts_with(OWN_TYPES)) {
+            return Err(AppendError::Invalid(format!(
+                "the stream {} is the store's own: choose an id that does not begin with {OWN_TYPES}",
+                part.stream
+            )));
+        }
         let mut events = self.streams.iter().flat_map(|part| &part.events);
         match events.find(|event| event.facts.kind.starts_with(OWN_TYPES)) {
             None => Ok(()),
@@ -177,10 +185,29 @@ impl Append {
             return invalid(format!("{count} events are more than {EVENTS_MAX}, which one append may have"));
         }
         for part in &self.streams {
-            text("the stream's id", &part.stream, STREAM_MAX)?;
+            // The stream of a stream's marks is as long as that one.
+            let id = part.stream.strip_prefix(MARKS).unwrap_or(&part.stream);
+            text("the stream's id", id, STREAM_MAX)?;
             for event in &part.events {
                 text("an event's id", &event.id, ID_MAX)?;
                 text("an event's type", &event.facts.kind, TYPE_MAX)?;
+                if event.facts.schema_version == Some(0) {
+                    return invalid("an event's schema version counts from 1".to_owned());
+                }
+                if let Some(sealed) = &event.facts.sealed {
+                    text("the subject", &sealed.subject, ID_MAX)?;
+                    if sealed.personal.is_empty() || sealed.personal.len() > PERSONAL_MAX {
+                        return invalid(format!(
+                            "an event has 1 to {PERSONAL_MAX} pointers to personal data"
+                        ));
+                    }
+                    for pointer in &sealed.personal {
+                        if pointer.len() > ID_MAX {
+                            return invalid(format!("`personal` has a pointer longer than {ID_MAX} bytes"));
+                        }
+                    }
+                    crate::sealing::check(&sealed.personal).map_err(AppendError::Invalid)?;
+                }
                 if event.facts.tags.len() > TAGS_MAX {
                     return invalid(format!("an event has more than {TAGS_MAX} tags"));
                 }

@@ -44,6 +44,20 @@ impl Category {
         format!("{}{SUFFIX}", self.0)
     }
 
+    /// The topic of its streams' snapshots. None: its name would be too long.
+    pub fn snapshots(&self) -> Option<String> {
+        self.beside(".snapshots")
+    }
+
+    /// The topic into which events are copied before they are truncated.
+    pub fn archive(&self) -> Option<String> {
+        self.beside(".archive")
+    }
+
+    fn beside(&self, suffix: &str) -> Option<String> {
+        Some(format!("{}{suffix}", self.0)).filter(|name| name.len() <= TOPIC_NAME_MAX)
+    }
+
     /// Who has this claims the partition: one transactional id each.
     pub fn transactional_id(&self, partition: i32) -> String {
         format!("lv.{}.{partition}", self.0)

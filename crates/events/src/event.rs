@@ -4,6 +4,8 @@ use bytes::Bytes;
 use model::{Offset, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::sealing::Sealed;
+
 /// An event that somebody wants to append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
@@ -33,6 +35,23 @@ pub struct Facts {
     /// Anything else that its writer wants to be kept with it, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// Of the data's shape; None: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u32>,
+    /// Whose data it has, where these are to be erasable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+}
+
+impl Facts {
+    pub fn schema(&self) -> u32 {
+        self.schema_version.unwrap_or(1)
+    }
+}
+
+/// Whether data of this content type are JSON.
+pub fn is_json(content_type: &str) -> bool {
+    content_type == "application/json" || content_type.ends_with("+json")
 }
 
 /// An event in the log.
@@ -48,4 +67,17 @@ pub struct Recorded {
     pub offset: Offset,
     /// When the owner took it.
     pub time: Timestamp,
+    pub seen: Seen,
+}
+
+/// How an event differs from what is recorded, for whoever reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Where it was lifted from.
+    pub recorded_schema_version: Option<u32>,
+    pub recorded_kind: Option<String>,
+    /// Why it was not lifted.
+    pub upcast_error: Option<String>,
+    /// What was personal in it is null.
+    pub is_erased: bool,
 }

@@ -4,12 +4,15 @@
 //! to which it has the log is written in the same transaction as the events, so that it has each exactly once.
 //!
 //! ```text
-//! about    format, partition, next offset, the last claim        (one row)
-//! streams  no → id, boundary                                     unique id
+//! about    format, partition, next offset, the last claim, base  (one row)
+//! streams  no → id, boundary, first version that is read         unique id
 //! events   offset → stream, version, id, time, facts, data       unique (stream, version), id
-//! names    no → "t" + tag | "y" + type | "c" + correlation id    unique name
+//! names    no → "t" + tag | "y" + type | "c" + correlation id | "s" + subject
 //! marks    (name, offset)                                        which events have a tag, type, correlation id
 //! ```
+//!
+//! Of an event that was truncated its id stays, so that it is not used again, its version and that it is gone. An index
+//! that begins at an offset above 0 (its base), because what was before was trimmed, does not know even that.
 
 mod read;
 mod write;
@@ -20,11 +23,13 @@ use model::{Offset, PartitionId};
 use parking_lot::{Condvar, Mutex};
 use rusqlite::{Connection, OpenFlags};
 
-pub use read::Window;
+use crate::event::Facts;
+
+pub use read::{OfStream, Window};
 pub use write::{Applied, Halt};
 
 /// Another number when the tables change: then the index is made anew.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Connections for readers of one index; whoever comes when all are taken waits. More would not only need files: SQLite
 /// closes none of a database's as long as anybody in the process has it open.
@@ -36,12 +41,14 @@ const CACHE_KIB: i64 = 4096;
 const TABLES: &str = "
     CREATE TABLE about (
         one INTEGER PRIMARY KEY CHECK (one = 0), format INTEGER NOT NULL, partition TEXT NOT NULL,
-        next INTEGER NOT NULL, writer TEXT NOT NULL, claimed INTEGER NOT NULL
+        next INTEGER NOT NULL, writer TEXT NOT NULL, claimed INTEGER NOT NULL, base INTEGER NOT NULL
     );
-    CREATE TABLE streams (no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, boundary TEXT);
+    CREATE TABLE streams (
+        no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, boundary TEXT, first INTEGER NOT NULL DEFAULT 1
+    );
     CREATE TABLE events (
         off INTEGER PRIMARY KEY, stream INTEGER NOT NULL, ver INTEGER NOT NULL, id TEXT NOT NULL,
-        at INTEGER NOT NULL, facts TEXT NOT NULL, data BLOB NOT NULL
+        at INTEGER NOT NULL, facts TEXT NOT NULL, data BLOB NOT NULL, gone INTEGER NOT NULL
     );
     CREATE UNIQUE INDEX events_by_version ON events (stream, ver);
     CREATE UNIQUE INDEX events_by_id ON events (id);
@@ -69,6 +76,8 @@ pub struct State {
     /// Offset of the first record that it does not have.
     pub next: Offset,
     pub claim: Option<Claim>,
+    /// Where the log began when the index was begun.
+    pub base: Offset,
 }
 
 /// The last claim in the log.
@@ -118,14 +127,14 @@ impl Index {
         Some((index, state.next))
     }
 
-    /// Forgets everything. Blocks.
-    pub fn begin_anew(&self, partition: PartitionId) -> rusqlite::Result<State> {
+    /// Forgets everything, to be read from this offset on. Blocks.
+    pub fn begin_anew(&self, partition: PartitionId, base: Offset) -> rusqlite::Result<State> {
         let mut connection = self.writer.lock();
         let transaction = connection.transaction()?;
         for table in ["about", "streams", "events", "names", "marks"] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }
-        let state = begin(&transaction, partition)?;
+        let state = begin(&transaction, partition, base)?;
         transaction.commit()?;
         Ok(state)
     }
@@ -196,17 +205,17 @@ fn create(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, 
     let connection = Connection::open(path)?;
     tune(&connection)?;
     connection.execute_batch(&format!("BEGIN; {TABLES}"))?;
-    let state = begin(&connection, partition)?;
+    let state = begin(&connection, partition, Offset::ZERO)?;
     connection.execute_batch("COMMIT")?;
     Ok((connection, state))
 }
 
-fn begin(connection: &Connection, partition: PartitionId) -> rusqlite::Result<State> {
+fn begin(connection: &Connection, partition: PartitionId, base: Offset) -> rusqlite::Result<State> {
     connection.execute(
-        "INSERT INTO about VALUES (0, ?1, ?2, 0, '', -1)",
-        rusqlite::params![FORMAT, partition.to_string()],
+        "INSERT INTO about VALUES (0, ?1, ?2, ?3, '', -1, ?3)",
+        rusqlite::params![FORMAT, partition.to_string(), base.0],
     )?;
-    Ok(State { next: Offset::ZERO, claim: None })
+    Ok(State { next: base, claim: None, base })
 }
 
 fn open(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, State)> {
@@ -214,16 +223,27 @@ fn open(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, St
     let connection = Connection::open_with_flags(path, flags)?;
     tune(&connection)?;
     let state = connection.query_row(
-        "SELECT next, writer, claimed FROM about WHERE format = ?1 AND partition = ?2",
+        "SELECT next, writer, claimed, base FROM about WHERE format = ?1 AND partition = ?2",
         rusqlite::params![FORMAT, partition.to_string()],
         |row| {
             let writer: String = row.get(1)?;
             let claim = Claim { writer, offset: Offset(row.get(2)?) };
             let claim = Some(claim).filter(|claim| !claim.offset.is_none());
-            Ok(State { next: Offset(row.get(0)?), claim })
+            Ok(State { next: Offset(row.get(0)?), claim, base: Offset(row.get(3)?) })
         },
     )?;
     Ok((connection, state))
+}
+
+/// The facts of an event that is gone.
+const GONE: &str = "";
+
+/// The names under which an event is found.
+fn names(facts: &Facts) -> impl Iterator<Item = String> + '_ {
+    let tags = facts.tags.iter().map(|name| tag(name));
+    let others = facts.correlation.iter().map(|name| correlation(name));
+    let subjects = facts.sealed.iter().map(|sealed| subject(&sealed.subject));
+    tags.chain(others).chain(subjects).chain([kind(&facts.kind)])
 }
 
 /// The name under which an event is found by a tag.
@@ -233,6 +253,10 @@ fn tag(tag: &str) -> String {
 
 fn kind(kind: &str) -> String {
     format!("y{kind}")
+}
+
+fn subject(subject: &str) -> String {
+    format!("s{subject}")
 }
 
 fn correlation(correlation: &str) -> String {

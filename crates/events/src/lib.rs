@@ -7,6 +7,8 @@
 //! It reaches the log through Kafka's protocol only, so that it runs on the embedded broker and on a cluster alike, and
 //! never writes what another consumer of the topic could not read: records are CloudEvents in Kafka's binary mode.
 //!
+//! What becomes of streams over time stands beside that: [`snapshot`], [`truncation`], [`upcast`], [`sealing`].
+//!
 //! Start reading at [`machine`], which decides what is appended; then [`owner`] (one partition's writer), [`replica`]
 //! (its reader, with [`index`]), and [`service`], which puts them together.
 
@@ -15,6 +17,7 @@ pub mod category;
 pub mod consumers;
 pub mod event;
 mod index;
+mod keys;
 mod machine;
 mod options;
 mod owner;
@@ -22,15 +25,26 @@ mod planted;
 mod query;
 mod record;
 mod replica;
+mod sealing;
 mod service;
+mod snapshot;
 mod table;
+mod trimmed;
+mod truncation;
+pub mod upcast;
 pub mod verify;
 
 pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
 pub use category::{Category, CategoryError};
 pub use event::{NewEvent, Recorded};
+pub use keys::KeyError;
 pub use options::Options;
 pub use query::{Direction, Found, ReadError};
 pub use record::rfc3339;
-pub use service::{CategoryInfo, Events, Filter, Freshness, Handle, Peer};
+pub use sealing::Sealed;
+pub use service::{
+    CategoryInfo, Certificate, EraseError, Events, Filter, Freshness, Handle, Peer, Tried, TrimmedPartition,
+    TruncateError, Truncated,
+};
+pub use snapshot::{Loaded, NewSnapshot, Snapshot, SnapshotError};
 pub use table::TableError;

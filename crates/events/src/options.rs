@@ -18,14 +18,19 @@ pub struct Options {
     pub partitions: i32,
     /// Replicas of a new category's topic; -1: the broker's default.
     pub replication_factor: i16,
+    /// The key that encrypts the keys of subjects: 32 bytes in base64, made when it is first needed.
+    pub master_key_file: PathBuf,
     /// How long an append may wait for its owner, and for the log.
     pub append_patience: Duration,
 }
 
 impl Options {
     pub fn new(index_dir: impl Into<PathBuf>, url: impl Into<String>) -> Options {
+        let index_dir = index_dir.into();
         Options {
-            index_dir: index_dir.into(),
+            // Beside the indexes, which may be deleted.
+            master_key_file: index_dir.with_file_name("master.key"),
+            index_dir,
             url: url.into(),
             group: "lv.own.events".to_owned(),
             session_timeout: Duration::from_secs(6),

@@ -612,7 +612,11 @@ fn size(append: &Append) -> usize {
         ];
         // JSON may escape every character of a tag.
         let tags: usize = facts.tags.iter().map(|tag| 6 * tag.len() + 3).sum();
-        RECORD_OVERHEAD + texts.into_iter().sum::<usize>() + tags + event.data.len()
+        let sealed = facts.sealed.as_ref().map_or(0, |it| {
+            let personal: usize = it.personal.iter().map(|pointer| 6 * pointer.len() + 3).sum();
+            it.subject.len() + it.key.as_ref().map_or(0, String::len) + personal
+        });
+        RECORD_OVERHEAD + sealed + texts.into_iter().sum::<usize>() + tags + event.data.len()
     };
     append.streams.iter().flat_map(|part| part.events.iter().map(|it| event(&part.stream, it))).sum()
 }

@@ -22,6 +22,8 @@ pub struct Found {
     pub events: Vec<Recorded>,
     /// The version of the stream that was read; 0 for reads across streams.
     pub version: u64,
+    /// The first version of the stream that is read: what was below was truncated. 0 for reads across streams.
+    pub first: u64,
     /// What was read is at least this fresh. Reads across streams go on from here.
     pub position: Position,
     /// There was nothing more when it was read.

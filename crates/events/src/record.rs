@@ -9,6 +9,9 @@
 //!          lv-ver    version of the stream, from 1       lv-ep    producer id:epoch of the owner
 //!          lv-tags   JSON array of texts                 lv-corr  correlation id
 //!          lv-cause  id of what it follows from          lv-meta  JSON, its writer's own
+//!          lv-schema  version of the data's shape, where it is not 1
+//!          lv-subject  whose data are encrypted in it   lv-key  with which of its keys
+//!          lv-personal  JSON array of the JSON pointers to them
 //!          lv-boundary  on a stream's first event, where it is not the stream's id
 //! ```
 //!
@@ -20,6 +23,7 @@ use model::Timestamp;
 use model::batch::{BatchBuilder, NewRecord, Record};
 
 use crate::event::{Facts, NewEvent};
+use crate::sealing::Sealed;
 
 const CLAIM: &str = "levada.claim.v1";
 const SPEC_VERSION: &[u8] = b"1.0";
@@ -75,11 +79,18 @@ pub fn push(batch: &mut BatchBuilder, placed: &Placed<'_>) {
         (b"lv-ver", Some(version.as_bytes())),
         (b"lv-ep", Some(writer.as_bytes())),
     ];
-    let optional: [(&[u8], Option<&str>); 5] = [
+    let schema = Some(facts.schema()).filter(|version| *version != 1).map(|version| version.to_string());
+    let sealed = facts.sealed.as_ref();
+    let personal = sealed.map(|it| serde_json::to_string(&it.personal).expect("texts are JSON"));
+    let optional: [(&[u8], Option<&str>); 9] = [
         (b"lv-tags", tags.as_deref()),
         (b"lv-corr", facts.correlation.as_deref()),
         (b"lv-cause", facts.causation.as_deref()),
         (b"lv-meta", facts.metadata.as_deref()),
+        (b"lv-schema", schema.as_deref()),
+        (b"lv-subject", sealed.map(|sealed| sealed.subject.as_str())),
+        (b"lv-key", sealed.and_then(|sealed| sealed.key.as_deref())),
+        (b"lv-personal", personal.as_deref()),
         (b"lv-boundary", boundary),
     ];
     headers.extend(
@@ -116,6 +127,7 @@ pub fn claim(category: &str, id: &str, writer: &str, at: Timestamp) -> BatchBuil
 pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
     let mut facts = Facts { content_type: "application/octet-stream".to_owned(), ..Facts::default() };
     let (mut id, mut kind, mut version, mut writer, mut boundary) = (None, None, None, None, None);
+    let mut sealed = Sealed::default();
     for (name, value) in record.headers {
         let Some(Ok(text)) = value.map(std::str::from_utf8) else { continue };
         match name {
@@ -128,6 +140,10 @@ pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
             b"lv-corr" => facts.correlation = Some(text.to_owned()),
             b"lv-cause" => facts.causation = Some(text.to_owned()),
             b"lv-meta" => facts.metadata = Some(text.to_owned()),
+            b"lv-schema" => facts.schema_version = text.parse().ok().filter(|version| *version > 1),
+            b"lv-subject" => text.clone_into(&mut sealed.subject),
+            b"lv-key" => sealed.key = Some(text.to_owned()),
+            b"lv-personal" => sealed.personal = serde_json::from_str(text).unwrap_or_default(),
             b"lv-boundary" => boundary = Some(text.to_owned()),
             _ => {}
         }
@@ -143,6 +159,7 @@ pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
         return Entry::Foreign { why: "no key" };
     };
     kind.clone_into(&mut facts.kind);
+    facts.sealed = Some(sealed).filter(|sealed| !sealed.subject.is_empty());
     Entry::Event {
         stream: stream.to_owned(),
         version,

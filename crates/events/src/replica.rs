@@ -13,10 +13,11 @@ use model::batch::batches;
 use model::{Offset, PartitionId, TopicId};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::index::{Applied, Halt, Index, State};
 use crate::record;
+use crate::trimmed::Trimmed;
 
 /// No batch of an events topic decompresses to more.
 const BATCH_BYTES_MAX: usize = 256 << 20;
@@ -85,6 +86,7 @@ pub enum NotReached {
 /// Opens the indexes of a topic's partitions, and reads on from where each is. In the order of the partitions.
 pub async fn start(
     cluster: &Cluster,
+    trimmed: &Trimmed,
     topic: &str,
     id: TopicId,
     partitions: i32,
@@ -105,6 +107,7 @@ pub async fn start(
         let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None });
         let following = Following {
             cluster: cluster.clone(),
+            trimmed: trimmed.clone(),
             topic: topic.to_owned(),
             partition,
             index: index.clone(),
@@ -157,13 +160,20 @@ impl Replica {
 enum End {
     /// Nobody looks at it.
     Dropped,
-    /// The log is shorter than what the index has seen: it was restored from an older copy.
-    Ahead,
+    /// The log is shorter than what the index has seen: it was restored from an older copy. It begins there.
+    Ahead {
+        start: Offset,
+    },
+    /// What the index goes on from was trimmed: the log begins there.
+    Trimmed {
+        start: Offset,
+    },
     Halted(Halt),
 }
 
 struct Following {
     cluster: Cluster,
+    trimmed: Trimmed,
     topic: String,
     partition: PartitionId,
     index: Arc<Index>,
@@ -179,26 +189,51 @@ impl Following {
             match self.follow(tail).await {
                 // Nobody looks at it any more.
                 End::Dropped => return,
-                End::Ahead => {
+                End::Ahead { start } => {
                     warn!(
                         topic = self.topic,
                         partition = index,
                         "the log is shorter than its index: it is made anew"
                     );
-                    let (index, partition) = (self.index.clone(), self.partition);
-                    match env::run_blocking(move || index.begin_anew(partition)).await {
-                        Ok(state) => self.state = state,
-                        Err(error) => {
-                            warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be written");
-                            tokio::time::sleep(PAUSE).await;
-                        }
-                    }
+                    self.begin_anew(start).await;
+                }
+                End::Trimmed { start } => {
+                    info!(topic = self.topic, partition = index, %start, "the log was trimmed: its index is made anew");
+                    self.begin_anew(start).await;
                 }
                 End::Halted(halt) => return self.halt(halt),
             }
             let from = [(self.partition.index, self.state.next)];
             let mut tails = Tail::start(self.cluster.clone(), &self.topic, self.partition.topic, from);
             tail = tails.remove(&self.partition.index).expect("it was asked for");
+        }
+    }
+
+    /// Only what the log has is read again.
+    async fn begin_anew(&mut self, start: Offset) {
+        let (index, partition) = (self.index.clone(), self.partition);
+        match env::run_blocking(move || index.begin_anew(partition, start)).await {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be written");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Whether the store itself has deleted everything before this offset. Asks until somebody knows.
+    async fn was_trimmed(&self, start: Offset) -> bool {
+        loop {
+            match self.trimmed.up_to(self.partition).await {
+                Ok(trimmed) => return trimmed >= start,
+                Err(error) => {
+                    warn!(topic = self.topic, %error, "nobody knows yet how far it was trimmed");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            if self.told.is_closed() {
+                return true;
+            }
         }
     }
 
@@ -229,7 +264,10 @@ impl Following {
                     held.push(from, bytes);
                     continue;
                 }
-                Some(Tailed::OutOfRange { from, start }) if from >= start => return End::Ahead,
+                Some(Tailed::OutOfRange { from, start }) if from >= start => return End::Ahead { start },
+                Some(Tailed::OutOfRange { start, .. }) if self.was_trimmed(start).await => {
+                    return End::Trimmed { start };
+                }
                 Some(Tailed::OutOfRange { from, start }) => format!(
                     "events from offset {from} on were deleted, the log begins at {start}: an events topic needs \
                      cleanup.policy=delete and retention.ms=-1"

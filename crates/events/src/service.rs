@@ -1,9 +1,13 @@
 //! All categories of one process: replicas of every partition, owners of those that the group gives it.
 
 mod catalog;
+mod erasure;
 mod keeping;
 mod reading;
 mod routing;
+mod snapshots;
+mod truncation;
+mod upcasting;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -20,14 +24,19 @@ use tokio::sync::{mpsc, watch};
 use crate::append::{Append, AppendError, Appended};
 use crate::category::Category;
 use crate::consumers::{self, Consumers};
+use crate::keys::Keys;
 use crate::options::Options;
 use crate::owner::{Job, Standing};
 use crate::replica::Replica;
 use crate::table::{self, Table, TableError};
+use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
+pub use erasure::{Certificate, EraseError};
 pub use reading::{Filter, Freshness};
+pub use truncation::{TrimmedPartition, TruncateError, Truncated};
+pub use upcasting::Tried;
 
 /// Another instance, as this one asks it.
 pub trait Peer: Send + Sync {
@@ -51,7 +60,15 @@ pub struct Events {
 
 /// What doors use. Cheap to clone.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(Arc<Shared>, View);
+
+/// How events are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// As upcasters make them.
+    Lifted,
+    Recorded,
+}
 
 struct Shared {
     cluster: Cluster,
@@ -65,6 +82,10 @@ struct Shared {
     openings: watch::Sender<usize>,
     membership: Arc<Membership>,
     consumers: Consumers,
+    snapshots: Mutex<BTreeMap<Category, snapshots::Opened>>,
+    trimmed: Trimmed,
+    upcasters: upcasting::Known,
+    keys: Keys,
 }
 
 /// A category whose partitions are read.
@@ -137,6 +158,10 @@ impl Events {
     ) -> Result<Events, TableError> {
         let (dir, factor) = (options.index_dir.clone(), options.replication_factor);
         let catalog = Catalog::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let trimmed = Trimmed::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let upcasters = upcasting::Known::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let files = (dir.clone(), options.master_key_file.clone());
+        let keys = Keys::open(&cluster, clock.clone(), random.clone(), files, factor).await?;
         let table = table::Options {
             topic: consumers::TOPIC.to_owned(),
             dir,
@@ -154,7 +179,7 @@ impl Events {
                 rebalance_timeout: options.session_timeout,
             },
         ));
-        let handle = Handle(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             cluster,
             clock,
             random,
@@ -165,7 +190,12 @@ impl Events {
             openings: watch::Sender::new(0),
             membership: membership.clone(),
             consumers,
-        }));
+            snapshots: Mutex::default(),
+            trimmed,
+            upcasters,
+            keys,
+        });
+        let handle = Handle(shared, View::Lifted);
         let (stop, stopped) = watch::channel(false);
         let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));

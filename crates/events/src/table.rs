@@ -242,6 +242,8 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
 
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    // What is removed is overwritten: there are keys among it.
+    connection.pragma_update(None, "secure_delete", "ON")?;
     // After a crash the newest transactions may be missing: they come back from the topic.
     connection.pragma_update(None, "synchronous", "NORMAL")
 }

@@ -18,6 +18,7 @@ use crate::index::{Index, Window};
 use crate::machine::LIVES_ELSEWHERE;
 use crate::query::EVENTS_MAX;
 use crate::record::{self, Entry};
+use crate::truncation::{MARKS, Mark, TRUNCATED};
 
 /// Findings of one partition that are told; the others are counted.
 const FINDINGS_MAX: usize = 100;
@@ -53,12 +54,19 @@ pub struct Audit {
     ids: HashMap<u64, Offset>,
     claim: Option<(i64, i16)>,
     next: Option<Offset>,
+    /// Where the log begins: what was before was trimmed.
+    start: Offset,
     audited: Audited,
 }
 
+#[derive(Default)]
 struct Stream {
     version: u64,
     boundary: Option<String>,
+    /// The first version that the log has.
+    first: u64,
+    /// The newest mark: versions below are truncated. 0: none.
+    before: u64,
 }
 
 impl Audit {
@@ -70,8 +78,15 @@ impl Audit {
             ids: HashMap::new(),
             claim: None,
             next: None,
+            start: Offset::ZERO,
             audited: Audited::default(),
         }
+    }
+
+    /// The log begins there, and not at 0.
+    pub fn from(mut self, start: Offset) -> Audit {
+        self.start = start;
+        self
     }
 
     pub fn take(&mut self, offset: Offset, entry: &Entry) {
@@ -82,11 +97,14 @@ impl Audit {
         match entry {
             Entry::Foreign { why } => self.find(offset, format!("no owner wrote this record ({why})")),
             Entry::Claim { writer } => self.claim(offset, writer),
-            Entry::Event { stream, version, id, facts, boundary, writer, .. } => {
+            Entry::Event { stream, version, id, facts, data, boundary, writer } => {
                 self.audited.events += 1;
                 self.writer(offset, writer);
                 self.version(offset, stream, *version, boundary.as_deref());
                 self.place(offset, stream, facts.kind == LIVES_ELSEWHERE);
+                if facts.kind == TRUNCATED {
+                    self.mark(offset, stream, data);
+                }
                 let mut hasher = DefaultHasher::new();
                 id.hash(&mut hasher);
                 if let Some(known) = self.ids.insert(hasher.finish(), offset) {
@@ -98,6 +116,17 @@ impl Audit {
 
     pub fn finish(mut self) -> Audited {
         self.audited.streams = self.streams.len() as u64;
+        let mut lost: Vec<(String, u64)> = self
+            .streams
+            .iter()
+            .filter(|(stream, known)| known.first > known.before.max(1) && !stream.starts_with(MARKS))
+            .map(|(stream, known)| (stream.clone(), known.first - 1))
+            .collect();
+        lost.sort();
+        for (stream, last) in lost {
+            let what = format!("events up to version {last} of {stream} are gone, and nobody truncated them");
+            self.find(self.start, what);
+        }
         self.audited
     }
 
@@ -122,6 +151,7 @@ impl Audit {
     fn writer(&mut self, offset: Offset, writer: &str) {
         let claim = self.claim.map(|(id, epoch)| format!("{id}:{epoch}"));
         match claim {
+            None if self.start > Offset::ZERO => {}
             None => {
                 self.find(offset, format!("written by {writer} before anybody had claimed the partition"))
             }
@@ -139,16 +169,44 @@ impl Audit {
             Some(known) => known.version = version,
             None => {
                 let boundary = boundary.map(str::to_owned);
-                self.streams.insert(stream.to_owned(), Stream { version, boundary });
+                let known = Stream { version, boundary, first: version, before: 0 };
+                self.streams.insert(stream.to_owned(), known);
             }
         }
-        if version != before + 1 {
+        // Of a stream whose first events were trimmed, only the rest is there.
+        let is_rest = before == 0 && self.start > Offset::ZERO;
+        if version != before + 1 && !is_rest {
             self.find(offset, format!("version {version} of {stream}, which was at {before}"));
         }
     }
 
+    fn mark(&mut self, offset: Offset, stream: &str, data: &[u8]) {
+        let Some(mark) = Mark::read(stream, data) else {
+            return self.find(offset, "a mark of a truncation that cannot be read".to_owned());
+        };
+        let is_trimmed = self.start > Offset::ZERO;
+        let known = self.streams.entry(mark.stream.clone()).or_default();
+        let version = known.version;
+        if version == 0 && is_trimmed {
+            (known.version, known.first) = (mark.before - 1, mark.before);
+        }
+        known.before = known.before.max(mark.before);
+        if known.boundary.is_none() {
+            known.boundary = mark.boundary;
+        }
+        if mark.before > version + 1 && !is_trimmed {
+            let Mark { stream, before, .. } = mark;
+            self.find(offset, format!("truncates {stream} before {before}, which was at {version}"));
+        }
+    }
+
     fn place(&mut self, offset: Offset, stream: &str, is_mark: bool) {
-        let boundary = self.streams.get(stream).and_then(|known| known.boundary.as_deref());
+        let known = self.streams.get(stream);
+        // Only its first event says where a stream lives, and its mark.
+        if known.is_some_and(|known| known.first > 1 && known.boundary.is_none()) {
+            return;
+        }
+        let boundary = known.and_then(|known| known.boundary.as_deref());
         let key = if is_mark { stream } else { boundary.unwrap_or(stream) };
         let place = partition_of_key(key.as_bytes(), self.partitions);
         if place != self.partition as usize {
@@ -173,6 +231,7 @@ pub async fn verify(
     let topic = cluster.topic(&name, false).await?;
     let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
     let ends = cluster.offsets(&topic, &indexes, -1, 0).await?;
+    let starts = cluster.offsets(&topic, &indexes, -2, 0).await?;
     let mut audited = BTreeMap::new();
     for index in &indexes {
         let end = ends.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
@@ -181,16 +240,20 @@ pub async fn verify(
             None => None,
             Some(dir) => env::run_blocking(move || Index::open_existing(&dir, partition)).await,
         };
-        let mut audit = Audit::new(*index, indexes.len());
-        let mut comparing = compared.map(|(index, next)| Comparing { index, next, buffer: Vec::new() });
-        read(cluster, &name, partition, end, |offset, entry| {
+        let start = starts.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
+        let mut audit = Audit::new(*index, indexes.len()).from(start);
+        let mut comparing = compared.map(|(index, next)| Comparing::new(index, next));
+        read(cluster, &name, partition, start, end, |offset, entry| {
             audit.take(offset, &entry);
             if let Some(comparing) = &mut comparing {
                 comparing.take(offset, &entry, &mut audit);
             }
         })
         .await?;
-        let indexed = comparing.map(|comparing| comparing.next);
+        let indexed = comparing.as_ref().map(|comparing| comparing.next);
+        if let Some(comparing) = comparing {
+            comparing.finish(&mut audit);
+        }
         if let Some(next) = indexed.filter(|next| *next > end) {
             audit.find(end, format!("the index is at offset {next}, and the log ends at {end}"));
         }
@@ -205,13 +268,14 @@ async fn read(
     cluster: &Cluster,
     topic: &str,
     partition: PartitionId,
+    start: Offset,
     end: Offset,
     mut each: impl FnMut(Offset, Entry),
 ) -> Result<(), AskError> {
     let index = partition.index;
-    let mut tails = Tail::start(cluster.clone(), topic, partition.topic, [(index, Offset::ZERO)]);
+    let mut tails = Tail::start(cluster.clone(), topic, partition.topic, [(index, start)]);
     let mut tail = tails.remove(&index).expect("it was asked for");
-    let mut next = Offset::ZERO;
+    let mut next = start;
     while next < end {
         let late = |_| AskError::Lost(format!("{topic}-{index} cannot be read beyond offset {next}"));
         let bytes: Bytes = match timeout(STILL_MAX, tail.recv()).await.map_err(late)? {
@@ -247,31 +311,59 @@ const STILL_MAX: Duration = Duration::from_secs(30);
 struct Comparing {
     index: Index,
     next: Offset,
-    /// Events of the index that are still to come, the next one last.
-    buffer: Vec<crate::Recorded>,
+    /// Events of the index that are still to come, the next one last, and whether they are gone.
+    buffer: Vec<(crate::Recorded, bool)>,
+    /// Of each stream: the first version that the marks leave, the last that is gone in the index, the first that is not.
+    truncated: BTreeMap<String, u64>,
+    gone: BTreeMap<String, u64>,
+    kept: BTreeMap<String, u64>,
 }
 
 impl Comparing {
+    fn new(index: Index, next: Offset) -> Comparing {
+        let (truncated, gone, kept) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Comparing { index, next, buffer: Vec::new(), truncated, gone, kept }
+    }
+
+    /// Whether what is gone in the index is what the marks say.
+    fn finish(self, audit: &mut Audit) {
+        let first = |stream: &String| self.truncated.get(stream).copied().unwrap_or(1);
+        for (stream, version) in self.gone.iter().filter(|(stream, version)| **version >= first(stream)) {
+            audit.find(self.next, format!("the index has left out version {version} of {stream}"));
+        }
+        for (stream, version) in self.kept.iter().filter(|(stream, version)| **version < first(stream)) {
+            audit.find(self.next, format!("the index still has version {version} of {stream}"));
+        }
+    }
+
     fn take(&mut self, offset: Offset, entry: &Entry, audit: &mut Audit) {
         let Entry::Event { stream, version, id, facts, data, .. } = entry else { return };
         if offset >= self.next {
             return;
         }
+        if facts.kind == TRUNCATED {
+            self.truncated.insert(stream.clone(), *version);
+            if let Some(mark) = Mark::read(stream, data) {
+                let first = self.truncated.entry(mark.stream).or_default();
+                *first = (*first).max(mark.before);
+            }
+        }
         if self.buffer.is_empty() {
             let window = Window { from: offset, to: self.next, limit: EVENTS_MAX };
-            match self.index.events(audit.partition, window, &[], None) {
+            match self.index.rows(audit.partition, window) {
                 Ok(events) => self.buffer = events.into_iter().rev().collect(),
                 Err(error) => return audit.find(offset, format!("the index cannot be read: {error}")),
             }
         }
         match self.buffer.pop() {
-            Some(known) if known.offset == offset => {
-                let same = known.stream == *stream
-                    && known.version == *version
-                    && known.id == *id
-                    && known.facts == *facts
-                    && known.data == *data;
-                if !same {
+            Some((known, is_gone)) if known.offset == offset => {
+                let same = known.stream == *stream && known.version == *version && known.id == *id;
+                if is_gone {
+                    self.gone.insert(stream.clone(), *version);
+                } else {
+                    self.kept.entry(stream.clone()).or_insert(*version);
+                }
+                if !same || !is_gone && (known.facts != *facts || known.data != *data) {
                     audit.find(offset, "the index has another event here".to_owned());
                 }
             }

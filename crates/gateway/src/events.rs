@@ -5,20 +5,32 @@
 //! PUT  /v1/categories/{category}                   creates one
 //! POST /v1/streams/{category}/{stream}/events      appends to one stream; If-Match, If-None-Match
 //! GET  /v1/streams/{category}/{stream}/events      from a version, forward or backward
+//! PUT  /v1/streams/{category}/{stream}/snapshot    keeps a snapshot; GET, DELETE
+//! POST /v1/streams/{category}/{stream}/truncate    events below a version are not read any more
+//! GET  /v1/streams/{category}/{stream}/archive     what was truncated, where it was archived
+//! POST /v1/categories/{category}/trim              frees the log of what is not needed
 //! POST /v1/categories/{category}/append            several streams of one boundary, with conditions
 //! GET  /v1/categories/{category}/events            across streams, after a position; live with text/event-stream
 //! POST /v1/categories/{category}/query             the same, by several selectors
 //! …    /v1/subscriptions/{category}/{name}…        competing consumers
+//! GET  /v1/upcasters                               all of them
+//! PUT  /v1/upcasters/{type}/{fromVersion}          how events of older schema versions are read; DELETE
+//! POST /v1/erasure/{subject}                       destroys a subject's keys; GET: the certificates
 //! ```
 //!
-//! The same over gRPC, on the same port: `proto/levada/events/v1/events.proto`.
+//! The same over gRPC, on the same port: `proto/levada/events/v1/`.
 
 mod append;
+mod erasure;
 mod grpc;
+mod lifecycle;
 mod peer;
 mod read;
 mod shapes;
+mod snapshots;
 mod subscriptions;
+mod truncation;
+mod upcasters;
 
 use std::sync::Arc;
 
@@ -45,6 +57,13 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(append::create_category))
         .routes(routes!(append::append_to_stream, read::read_stream))
         .routes(routes!(append::append))
+        .routes(routes!(snapshots::put_snapshot, snapshots::get_snapshot, snapshots::delete_snapshot))
+        .routes(routes!(truncation::truncate))
+        .routes(routes!(truncation::read_archive))
+        .routes(routes!(truncation::trim))
+        .routes(routes!(erasure::erase, erasure::certificates))
+        .routes(routes!(upcasters::upcasters))
+        .routes(routes!(upcasters::put_upcaster, upcasters::delete_upcaster))
         .routes(routes!(read::read_category))
         .routes(routes!(read::query))
         .with_state(handle.clone())
@@ -52,7 +71,8 @@ pub fn router(handle: Handle) -> Router {
         .split_for_parts();
     router
         .merge(docs::routes(&document))
-        .route_service(grpc::PATH, grpc::service(handle))
+        .route_service(grpc::PATH, grpc::service(handle.clone()))
+        .route_service(lifecycle::PATH, lifecycle::service(handle))
         .fallback(|uri: Uri| async move { Problem::not_found(format!("there is nothing at {}", uri.path())) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             let detail = format!("{method} is not for {}: see /openapi.json", uri.path());

@@ -50,7 +50,8 @@ Appending to a category that is not there creates it, too.")]
     /// Print the events of a stream, one JSON object a line
     #[command(after_help = "Examples:
   levada events read orders order-1
-  levada events read orders order-1 --backward --count 1")]
+  levada events read orders order-1 --backward --count 1
+  levada events read orders order-1 --archived")]
     Read {
         #[arg(value_name = "CATEGORY")]
         category: String,
@@ -65,6 +66,9 @@ Appending to a category that is not there creates it, too.")]
         /// At most so many events
         #[arg(short = 'n', long, value_name = "N")]
         count: Option<usize>,
+        /// What was truncated and archived
+        #[arg(long, conflicts_with = "backward")]
+        archived: bool,
         #[command(flatten)]
         store: StoreArgs,
     },
@@ -73,6 +77,34 @@ Appending to a category that is not there creates it, too.")]
   levada events tail orders
   levada events tail orders --after beginning --tag customer:7 --type OrderPlaced --until-end")]
     Tail(TailArgs),
+    /// Stop reading a stream's events below a version
+    #[command(after_help = "Examples:
+  levada events truncate orders order-1 --before 500 --archive
+
+The stream's version goes on counting. The log keeps the events until `levada events trim`.")]
+    Truncate {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        /// The first version that is still read
+        #[arg(long, value_name = "VERSION")]
+        before: u64,
+        /// Copy the events into the topic CATEGORY.archive first
+        #[arg(long)]
+        archive: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Free a category's log of truncated events, up to the first record that is still needed
+    #[command(after_help = "Examples:
+  levada events trim orders")]
+    Trim {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Look after competing consumers
     Subscription {
         #[command(subcommand)]

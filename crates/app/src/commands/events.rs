@@ -27,12 +27,17 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<()> {
         EventsCommand::Append(arguments) => {
             with(&arguments.store, async |store| append(store, arguments).await)
         }
-        EventsCommand::Read { category, stream, from, backward, count, store } => {
-            let read = Reading { category, stream, backward: *backward };
+        EventsCommand::Read { category, stream, from, backward, count, archived, store } => {
+            let read = Reading { category, stream, backward: *backward, archived: *archived };
             with(store, async |store| read.print(store, *from, count.unwrap_or(usize::MAX)).await)
         }
         EventsCommand::Tail(arguments) => with(&arguments.store, async |store| tail(store, arguments).await),
         EventsCommand::Subscription { command } => subscription::run(command),
+        EventsCommand::Truncate { category, stream, before, archive, store } => {
+            let body = json!({ "before": before, "archive": archive });
+            with(store, async |store| truncate(store, category, stream, &body).await)
+        }
+        EventsCommand::Trim { category, store } => with(store, async |store| trim(store, category).await),
     }
 }
 
@@ -125,17 +130,20 @@ struct Reading<'a> {
     category: &'a str,
     stream: &'a str,
     backward: bool,
+    archived: bool,
 }
 
 impl Reading<'_> {
     /// Page after page.
     async fn print(&self, store: &Store, from: Option<u64>, count: usize) -> anyhow::Result<()> {
-        let path =
-            format!("/v1/streams/{}/{}/events", store::segment(self.category), store::segment(self.stream));
+        let door = if self.archived { "archive" } else { "events" };
+        let path = format!("{}/{door}", stream_path(self.category, self.stream));
         let (mut from, mut left) = (from, count);
         while left > 0 {
-            let direction = if self.backward { "backward" } else { "forward" };
-            let mut query = vec![("direction", direction.to_owned()), ("limit", left.min(PAGE).to_string())];
+            let mut query = vec![("limit", left.min(PAGE).to_string())];
+            if self.backward {
+                query.push(("direction", "backward".to_owned()));
+            }
             query.extend(from.map(|from| ("from", from.to_string())));
             let found: Found = store.get(&path, &query).await?;
             found.print()?;
@@ -150,6 +158,33 @@ impl Reading<'_> {
         }
         Ok(())
     }
+}
+
+fn stream_path(category: &str, stream: &str) -> String {
+    format!("/v1/streams/{}/{}", store::segment(category), store::segment(stream))
+}
+
+async fn truncate(store: &Store, category: &str, stream: &str, body: &Value) -> anyhow::Result<()> {
+    let path = format!("{}/truncate", stream_path(category, stream));
+    let done = store.send("POST", &path, body).await?;
+    let (first, version, archived) = (&done["first"], &done["version"], &done["archived"]);
+    line(&format!(
+        "{stream} is read from version {first}, is at version {version}; {archived} events archived"
+    ))
+}
+
+async fn trim(store: &Store, category: &str) -> anyhow::Result<()> {
+    let path = format!("/v1/categories/{}/trim", store::segment(category));
+    let trimmed = store.send("POST", &path, &json!({})).await?;
+    for part in trimmed.as_array().into_iter().flatten() {
+        let (partition, before, start) = (&part["partition"], &part["startBefore"], &part["start"]);
+        if before != start {
+            line(&format!(
+                "{category} partition {partition} begins at offset {start} now, before at {before}"
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 async fn tail(store: &Store, arguments: &TailArgs) -> anyhow::Result<()> {

@@ -139,7 +139,7 @@ impl Host {
             let deliveries = self.machine.lock().pull(max, self.now());
             if !deliveries.is_empty() {
                 self.work.notify_one();
-                return Ok(deliveries);
+                return self.shown(deliveries).await;
             }
             tokio::select! {
                 biased;
@@ -150,6 +150,15 @@ impl Host {
                 timely = timeout_at(deadline, ready) => if timely.is_err() { return Ok(Vec::new()) },
             }
         }
+    }
+
+    /// As they are read today: what is held is as it was recorded.
+    async fn shown(&self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, ConsumerError> {
+        let (mut events, attempts): (Vec<Recorded>, Vec<u32>) =
+            deliveries.into_iter().map(|it| (Arc::unwrap_or_clone(it.event), it.attempt)).unzip();
+        self.handle.show(&mut events).await?;
+        let shown = events.into_iter().zip(attempts);
+        Ok(shown.map(|(event, attempt)| Delivery { event: Arc::new(event), attempt }).collect())
     }
 
     /// Takes events as worked with. The same again is nothing new.
@@ -188,9 +197,11 @@ impl Host {
             self.machine.lock().all_parked().take(max).map(|(at, parked, _)| (at, parked.clone())).collect();
         let mut found = Vec::new();
         for (place, parked) in all {
-            let event =
-                self.handle.event_at(&self.subscription.category, place.partition, place.offset).await?;
-            found.push((place, parked, event));
+            let category = &self.subscription.category;
+            let event = self.handle.event_at(category, place.partition, place.offset).await?;
+            let mut event: Vec<Recorded> = event.into_iter().collect();
+            self.handle.show(&mut event).await?;
+            found.push((place, parked, event.pop()));
         }
         Ok(found)
     }

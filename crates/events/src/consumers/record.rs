@@ -105,6 +105,7 @@ pub fn read(key: &str, value: &[u8]) -> Result<Subscription, String> {
             filter: Filter {
                 any_of: kept.any_of.into_iter().map(selector).collect(),
                 correlation: kept.correlation,
+                subject: None,
             },
             rules: Rules {
                 ack_timeout: Duration::from_millis(kept.ack_timeout_ms),
@@ -208,7 +209,7 @@ mod tests {
             id: "7".to_owned(),
             from: Position::of(PartitionId { topic, index: 3 }, Offset(9)),
             settings: Settings {
-                filter: Filter { any_of: vec![selector], correlation: Some("c".to_owned()) },
+                filter: Filter { any_of: vec![selector], correlation: Some("c".to_owned()), subject: None },
                 rules: Rules { is_ordered: false, ..Settings::default().rules },
             },
         };

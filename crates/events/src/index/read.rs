@@ -6,9 +6,9 @@ use bytes::Bytes;
 use model::{Offset, PartitionId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{Index, correlation, kind, tag};
+use super::{GONE, Index, correlation, kind, subject, tag};
 use crate::append::{Append, Condition, Selector};
-use crate::event::{Facts, Recorded};
+use crate::event::{Facts, Recorded, Seen};
 use crate::machine::{Head, Known, Looked};
 use crate::query::{ANSWER_BYTES, Direction};
 
@@ -21,6 +21,16 @@ pub struct Window {
     pub limit: usize,
 }
 
+/// What is known of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfStream {
+    pub events: Vec<Recorded>,
+    pub version: u64,
+    pub boundary: Option<String>,
+    /// The first version that is read.
+    pub first: u64,
+}
+
 const COLUMNS: &str = "e.off, s.id, e.ver, e.id, e.at, e.facts, e.data";
 
 impl Index {
@@ -30,7 +40,7 @@ impl Index {
             let mut looked = Looked::default();
             for part in &append.streams {
                 if !looked.heads.contains_key(&part.stream)
-                    && let Some(head) = head(connection, &part.stream)?
+                    && let Some((head, _)) = head(connection, &part.stream)?
                 {
                     looked.heads.insert(part.stream.clone(), head);
                 }
@@ -49,7 +59,8 @@ impl Index {
         })
     }
 
-    /// Events of a stream from a version on, and its version. None: there is no such stream. Blocks.
+    /// Events of a stream from a version on, its version, and the first one that is read. None: there is no such stream.
+    /// Blocks.
     pub fn stream(
         &self,
         partition: i32,
@@ -57,42 +68,45 @@ impl Index {
         from: u64,
         direction: Direction,
         limit: usize,
-    ) -> rusqlite::Result<Option<(Vec<Recorded>, u64)>> {
+    ) -> rusqlite::Result<Option<OfStream>> {
         self.reading(|connection| {
-            let Some(head) = head(connection, stream)? else { return Ok(None) };
+            let Some((head, first)) = head(connection, stream)? else { return Ok(None) };
             let (comparison, order) = match direction {
                 Direction::Forward => (">=", "ASC"),
                 Direction::Backward => ("<=", "DESC"),
             };
             let sql = format!(
                 "SELECT {COLUMNS} FROM streams s JOIN events e ON e.stream = s.no
-                 WHERE s.id = ?1 AND e.ver {comparison} ?2 ORDER BY e.ver {order} LIMIT ?3"
+                 WHERE s.id = ?1 AND e.ver {comparison} ?2 AND e.ver >= s.first ORDER BY e.ver {order} LIMIT ?3"
             );
             let from = i64::try_from(from).unwrap_or(i64::MAX);
             let mut statement = connection.prepare_cached(&sql)?;
             let events = collect(statement.query(params![stream, from, limit as i64])?, partition)?;
-            Ok(Some((events, head.version)))
+            Ok(Some(OfStream { events, version: head.version, boundary: head.boundary, first }))
         })
     }
 
     /// Events of the partition in the order of the log; none given: all, otherwise those that one selector matches, or
-    /// that belong to a correlation id. Blocks.
+    /// that belong to a correlation id, or have a subject's data. Blocks.
     pub fn events(
         &self,
         partition: i32,
         window: Window,
         any_of: &[Selector],
         belongs_to: Option<&str>,
+        of: Option<&str>,
     ) -> rusqlite::Result<Vec<Recorded>> {
         let Window { from, to, limit } = window;
         self.reading(|connection| {
             let mut names = Vec::new();
-            let Some(filter) = filter(connection, any_of, belongs_to, &mut names)? else {
+            let Some(filter) =
+                filter(connection, any_of, [belongs_to.map(correlation), of.map(subject)], &mut names)?
+            else {
                 return Ok(Vec::new());
             };
             let sql = format!(
                 "SELECT {COLUMNS} FROM events e JOIN streams s ON s.no = e.stream
-                 WHERE e.off >= ?1 AND e.off < ?2 {filter} ORDER BY e.off LIMIT ?3"
+                 WHERE e.off >= ?1 AND e.off < ?2 AND e.gone = 0 {filter} ORDER BY e.off LIMIT ?3"
             );
             let mut statement = connection.prepare_cached(&sql)?;
             let mut values = vec![from.0, to.0, limit as i64];
@@ -100,18 +114,83 @@ impl Index {
             collect(statement.query(rusqlite::params_from_iter(values))?, partition)
         })
     }
+
+    /// All of a partition's events, also those that are gone (without facts and data, then), for comparing. Blocks.
+    pub fn rows(&self, partition: i32, window: Window) -> rusqlite::Result<Vec<(Recorded, bool)>> {
+        let Window { from, to, limit } = window;
+        self.reading(|connection| {
+            let sql = format!(
+                "SELECT {COLUMNS}, e.gone FROM events e JOIN streams s ON s.no = e.stream
+                 WHERE e.off >= ?1 AND e.off < ?2 ORDER BY e.off LIMIT ?3"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![from.0, to.0, limit as i64])?;
+            let (mut found, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next()?
+                && bytes <= ANSWER_BYTES
+            {
+                let event = event(row, partition)?;
+                bytes += event.data.len();
+                found.push((event, row.get(7)?));
+            }
+            Ok(found)
+        })
+    }
+
+    /// Where the events of a stream are that are below a version, and not gone. Blocks.
+    pub fn offsets_below(&self, stream: &str, before: u64) -> rusqlite::Result<Vec<Offset>> {
+        self.reading(|connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT e.off FROM streams s JOIN events e ON e.stream = s.no
+                 WHERE s.id = ?1 AND e.ver < ?2 AND e.gone = 0 ORDER BY e.off",
+            )?;
+            let before = i64::try_from(before).unwrap_or(i64::MAX);
+            let rows = statement.query_map(params![stream, before], |row| Ok(Offset(row.get(0)?)))?;
+            rows.collect()
+        })
+    }
+
+    /// How many events have a subject's data. Blocks.
+    pub fn count_of(&self, of: &str) -> rusqlite::Result<u64> {
+        self.reading(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT count(*) FROM marks m JOIN names n ON n.no = m.name WHERE n.name = ?1",
+                )?
+                .query_row([subject(of)], |row| row.get(0))
+        })
+    }
+
+    /// The offset of the first record that an index that is made anew needs: the first event that is not gone, or the
+    /// newest claim. Blocks.
+    pub fn needed_from(&self) -> rusqlite::Result<Offset> {
+        self.reading(|connection| {
+            let first: Option<i64> = connection
+                .prepare_cached("SELECT off FROM events WHERE gone = 0 ORDER BY off LIMIT 1")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            let (next, claimed): (i64, i64) = connection
+                .prepare_cached("SELECT next, claimed FROM about")?
+                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let claimed = if claimed < 0 { next } else { claimed };
+            Ok(Offset(first.unwrap_or(next).min(claimed)))
+        })
+    }
 }
 
-fn head(connection: &Connection, stream: &str) -> rusqlite::Result<Option<Head>> {
+/// A stream's head, and the first version that is read.
+fn head(connection: &Connection, stream: &str) -> rusqlite::Result<Option<(Head, u64)>> {
     let found = connection
-        .prepare_cached("SELECT no, boundary FROM streams WHERE id = ?1")?
-        .query_row([stream], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))
+        .prepare_cached("SELECT no, boundary, first FROM streams WHERE id = ?1")?
+        .query_row([stream], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get::<_, u64>(2)?)))
         .optional()?;
-    let Some((no, boundary)) = found else { return Ok(None) };
+    let Some((no, boundary, first)) = found else { return Ok(None) };
     let version: Option<u64> = connection
         .prepare_cached("SELECT max(ver) FROM events WHERE stream = ?1")?
         .query_row([no], |row| row.get(0))?;
-    Ok(version.map(|version| Head { version, boundary }))
+    // Where all its events are gone from the log, the mark tells how many there were.
+    let version = version.unwrap_or(0).max(first - 1);
+    Ok((version > 0).then_some((Head { version, boundary }, first)))
 }
 
 fn known(connection: &Connection, id: &str) -> rusqlite::Result<Option<Known>> {
@@ -135,8 +214,11 @@ fn matching(
     if condition.any_of.is_empty() {
         return Ok(None);
     }
-    let Some(filter) = filter(connection, &condition.any_of, None, &mut names)? else { return Ok(None) };
-    let sql = format!("SELECT min(e.off) FROM events e WHERE e.off >= ?1 AND e.off < ?2 AND ?3 = 0 {filter}");
+    let Some(filter) = filter(connection, &condition.any_of, [None, None], &mut names)? else {
+        return Ok(None);
+    };
+    let sql =
+        format!("SELECT min(e.off) FROM events e WHERE e.off >= ?1 AND e.off < ?2 AND e.gone = ?3 {filter}");
     let mut values = vec![after.0, i64::MAX, 0];
     values.extend(names);
     let found: Option<i64> =
@@ -149,7 +231,7 @@ fn matching(
 fn filter(
     connection: &Connection,
     any_of: &[Selector],
-    belongs_to: Option<&str>,
+    belongs_to: [Option<String>; 2],
     values: &mut Vec<i64>,
 ) -> rusqlite::Result<Option<String>> {
     let mut numbers = BTreeMap::new();
@@ -174,8 +256,8 @@ fn filter(
         )
     };
     let mut clauses = Vec::new();
-    if let Some(belongs_to) = belongs_to {
-        match number(correlation(belongs_to))? {
+    for belongs_to in belongs_to.into_iter().flatten() {
+        match number(belongs_to)? {
             None => return Ok(None),
             Some(no) => clauses.push(has(no)),
         }
@@ -224,9 +306,12 @@ fn collect(mut rows: rusqlite::Rows<'_>, partition: i32) -> rusqlite::Result<Vec
 
 fn event(row: &Row<'_>, partition: i32) -> rusqlite::Result<Recorded> {
     let facts = row.get_ref(5)?.as_str()?;
-    let facts: Facts = serde_json::from_str(facts).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into())
-    })?;
+    let facts: Facts = match facts {
+        GONE => Facts::default(),
+        facts => serde_json::from_str(facts).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, error.into())
+        })?,
+    };
     Ok(Recorded {
         offset: Offset(row.get(0)?),
         stream: row.get(1)?,
@@ -236,5 +321,6 @@ fn event(row: &Row<'_>, partition: i32) -> rusqlite::Result<Recorded> {
         facts,
         data: Bytes::copy_from_slice(row.get_ref(6)?.as_blob()?),
         partition,
+        seen: Seen::default(),
     })
 }

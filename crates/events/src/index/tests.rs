@@ -11,6 +11,7 @@ use crate::append::Selector;
 use crate::event::Facts;
 use crate::query::Direction;
 use crate::record::Entry;
+use crate::truncation::Mark;
 
 const PARTITION: PartitionId = PartitionId { topic: TopicId([7; 16]), index: 3 };
 
@@ -60,13 +61,13 @@ fn plain(offset: i64, stream: &str, version: u64) -> Applied {
 
 fn all(index: &Index) -> Vec<i64> {
     let window = Window { from: Offset(0), to: Offset(i64::MAX), limit: 1000 };
-    index.events(3, window, &[], None).unwrap().iter().map(|event| event.offset.0).collect()
+    index.events(3, window, &[], None, None).unwrap().iter().map(|event| event.offset.0).collect()
 }
 
 #[test]
 fn it_goes_on_where_it_was() {
     let mut opened = opened();
-    assert_eq!(opened.state, State { next: Offset(0), claim: None });
+    assert_eq!(opened.state, State { next: Offset(0), claim: None, base: Offset(0) });
     let claim =
         Applied { offset: Offset(0), at: Timestamp(0), entry: Entry::Claim { writer: "1:0".to_owned() } };
     assert_eq!(opened.take(&[claim, plain(1, "s", 1), plain(2, "s", 2)]), None);
@@ -113,9 +114,9 @@ fn a_stream_is_read_both_ways() {
     let records: Vec<Applied> = (0..10).map(|offset| plain(offset, "s", offset as u64 + 1)).collect();
     opened.take(&records);
     let read = |from, direction, limit| {
-        let (events, version) = opened.index.stream(3, "s", from, direction, limit).unwrap().unwrap();
-        assert_eq!(version, 10);
-        events.iter().map(|event| event.version).collect::<Vec<_>>()
+        let found = opened.index.stream(3, "s", from, direction, limit).unwrap().unwrap();
+        assert_eq!((found.version, found.first), (10, 1));
+        found.events.iter().map(|event| event.version).collect::<Vec<_>>()
     };
     assert_eq!(read(1, Direction::Forward, 3), [1, 2, 3]);
     assert_eq!(read(9, Direction::Forward, 3), [9, 10]);
@@ -123,6 +124,124 @@ fn a_stream_is_read_both_ways() {
     assert_eq!(read(u64::MAX, Direction::Backward, 3), [10, 9, 8]);
     assert_eq!(read(2, Direction::Backward, 3), [2, 1]);
     assert_eq!(opened.index.stream(3, "t", 1, Direction::Forward, 3).unwrap(), None);
+}
+
+/// The mark that truncates a stream before a version, as this version of its marks.
+fn mark(offset: i64, stream: &str, before: u64, version: u64, boundary: Option<&str>) -> Applied {
+    let (stream, boundary) = (stream.to_owned(), boundary.map(str::to_owned));
+    let mark = Mark { stream, before, archived: false, boundary: boundary.clone() };
+    let event = mark.event(format!("id-{offset}"));
+    let mut applied = record(offset, &mark.place(), version, event.facts);
+    let Entry::Event { data, boundary: of, .. } = &mut applied.entry else { unreachable!() };
+    *data = event.data;
+    *of = (version == 1).then(|| boundary.unwrap_or(mark.stream));
+    applied
+}
+
+fn tagged(offset: i64, stream: &str, version: u64) -> Applied {
+    let facts = Facts { kind: "T".to_owned(), tags: vec!["x".to_owned()], ..Facts::default() };
+    record(offset, stream, version, facts)
+}
+
+fn look(index: &Index, stream: &str, id: &str, any_of: Vec<Selector>) -> crate::machine::Looked {
+    let event = crate::NewEvent { id: id.to_owned(), facts: Facts::default(), data: Bytes::new() };
+    let part = crate::StreamAppend {
+        stream: stream.to_owned(),
+        expected: crate::Expected::Any,
+        events: vec![event],
+    };
+    let condition = crate::Condition { any_of, after: client::Position::default() };
+    let append = crate::Append { boundary: None, streams: vec![part], conditions: vec![condition] };
+    index.look(&append, PARTITION).unwrap()
+}
+
+#[test]
+fn what_was_truncated_is_not_read_and_not_matched_but_counts() {
+    let mut opened = opened();
+    let records = [tagged(0, "s", 1), tagged(1, "s", 2), plain(2, "s", 3), mark(3, "s", 3, 1, None)];
+    assert_eq!(opened.take(&records), None);
+    let stream = |from, direction| {
+        let found = opened.index.stream(3, "s", from, direction, 10).unwrap().unwrap();
+        assert_eq!((found.version, found.first), (3, 3));
+        found.events.iter().map(|event| event.version).collect::<Vec<_>>()
+    };
+    assert_eq!(stream(1, Direction::Forward), [3]);
+    assert_eq!(stream(u64::MAX, Direction::Backward), [3]);
+    assert_eq!(all(&opened.index), [2, 3]);
+    let selector = |tag: &str| Selector { tags: BTreeSet::from([tag.to_owned()]), ..Selector::default() };
+    let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
+    assert_eq!(opened.index.events(3, window, &[selector("x")], None, None).unwrap(), []);
+    let looked = look(&opened.index, "s", "id-0", vec![selector("x")]);
+    assert_eq!(looked.matches, [None]);
+    assert_eq!(looked.heads["s"].version, 3);
+    // Its id is used all the same.
+    assert_eq!(looked.ids["id-0"].version, 1);
+    let looked = look(&opened.index, "s", "new", vec![Selector::default()]);
+    assert_eq!(looked.matches, [Some(Offset(2))]);
+    // Only the newest mark counts, and never backward.
+    assert_eq!(opened.take(&[mark(4, "s", 2, 2, None), plain(5, "s", 4)]), None);
+    assert_eq!(all(&opened.index), [2, 4, 5]);
+    assert_eq!(opened.index.offsets_below("s", 4).unwrap(), [Offset(2)]);
+    assert_eq!(opened.take(&[mark(6, "s", 5, 3, None)]), None);
+    assert_eq!(all(&opened.index), [6]);
+    assert_eq!(opened.take(&[plain(7, "s", 5)]), None);
+}
+
+#[test]
+fn nobody_truncates_what_is_not_there() {
+    let mut opened = opened();
+    let halt = opened.take(&[plain(0, "s", 1), mark(1, "s", 3, 1, None)]).expect("halted");
+    assert_eq!(halt.why, "it truncates s before 3, which was at 1");
+    let mut broken = mark(1, "s", 2, 1, None);
+    let Entry::Event { data, .. } = &mut broken.entry else { unreachable!() };
+    *data = Bytes::from_static(b"{}");
+    assert!(opened.take(&[broken]).expect("halted").why.contains("no mark"));
+}
+
+#[test]
+fn a_log_is_needed_from_the_first_event_that_is_read_or_the_newest_claim() {
+    let claim = |offset| Applied {
+        offset: Offset(offset),
+        at: Timestamp(0),
+        entry: Entry::Claim { writer: "1:0".to_owned() },
+    };
+    let mut opened = opened();
+    assert_eq!(opened.index.needed_from().unwrap(), Offset(0));
+    opened.take(&[claim(0), plain(1, "s", 1), plain(2, "t", 1)]);
+    assert_eq!(opened.index.needed_from().unwrap(), Offset(0));
+    opened.take(&[claim(3), mark(4, "s", 2, 1, None)]);
+    assert_eq!(opened.index.needed_from().unwrap(), Offset(2));
+    opened.take(&[mark(5, "t", 2, 1, None)]);
+    assert_eq!(opened.index.needed_from().unwrap(), Offset(3));
+    opened.take(&[claim(6), mark(7, "s", 2, 2, None)]);
+    // The mark of t.
+    assert_eq!(opened.index.needed_from().unwrap(), Offset(5));
+}
+
+#[test]
+fn an_index_of_a_trimmed_log_knows_what_goes_on() {
+    let mut opened = opened();
+    opened.state = opened.index.begin_anew(PARTITION, Offset(10)).unwrap();
+    assert_eq!(opened.state.next, Offset(10));
+    let records = [
+        plain(10, "rest", 5),
+        // All of it is gone, and so are older marks.
+        mark(11, "gone", 8, 3, Some("b")),
+        mark(12, "rest", 5, 1, None),
+    ];
+    assert_eq!(opened.take(&records), None);
+    let again = opened.again();
+    let looked = look(&again.index, "gone", "new", Vec::new());
+    assert_eq!(looked.heads["gone"], crate::machine::Head { version: 7, boundary: Some("b".to_owned()) });
+    // Otherwise the next mark would be refused.
+    let looked = look(&again.index, "levada.truncated:gone", "new", Vec::new());
+    assert_eq!(looked.heads["levada.truncated:gone"].boundary.as_deref(), Some("b"));
+    let mut opened = again;
+    assert_eq!(opened.take(&[plain(13, "gone", 8), plain(14, "rest", 6)]), None);
+    let found = opened.index.stream(3, "rest", 1, Direction::Forward, 10).unwrap().unwrap();
+    assert_eq!((found.first, found.version, found.events.len()), (5, 6, 2));
+    // Behind the beginning nothing may be missing.
+    assert!(opened.take(&[plain(15, "rest", 8)]).expect("halted").why.contains("version 8 of rest"));
 }
 
 fn names(prefix: &str, numbers: &BTreeSet<u8>) -> Vec<String> {
@@ -177,7 +296,7 @@ proptest! {
             .take(limit)
             .collect();
         let window = Window { from: Offset(from), to: Offset(i64::MAX), limit };
-        let found = opened.index.events(3, window, &selectors, correlation.as_deref()).unwrap();
+        let found = opened.index.events(3, window, &selectors, correlation.as_deref(), None).unwrap();
         let found: Vec<i64> = found.iter().map(|event| event.offset.0).collect();
         prop_assert_eq!(found, expected);
     }
@@ -197,4 +316,19 @@ fn one_question_sees_one_state_of_the_index() {
         Ok((before, count(connection)?))
     });
     assert_eq!(counts.unwrap(), (1, 1));
+}
+
+#[test]
+fn events_with_a_subjects_data_are_found_and_counted_until_they_are_truncated() {
+    let sealed = crate::Sealed { subject: "customer:7".to_owned(), ..crate::Sealed::default() };
+    let facts = Facts { kind: "T".to_owned(), sealed: Some(sealed), ..Facts::default() };
+    let mut opened = opened();
+    opened.take(&[record(0, "s", 1, facts.clone()), plain(1, "s", 2), record(2, "t", 1, facts)]);
+    let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
+    let found = opened.index.events(3, window, &[], None, Some("customer:7")).unwrap();
+    assert_eq!(found.iter().map(|event| event.offset.0).collect::<Vec<_>>(), [0, 2]);
+    assert_eq!(opened.index.count_of("customer:7").unwrap(), 2);
+    assert_eq!(opened.index.count_of("customer:8").unwrap(), 0);
+    opened.take(&[mark(3, "s", 2, 1, None)]);
+    assert_eq!(opened.index.count_of("customer:7").unwrap(), 1);
 }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use model::{Offset, Timestamp};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{Claim, Index, State, correlation, kind, tag};
+use super::{Claim, GONE, Index, State, names};
 use crate::event::Facts;
 use crate::record::Entry;
+use crate::truncation::{Mark, TRUNCATED};
 
 /// A record of the log that the index is to have.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Index {
         let mut state = state.clone();
         let mut halt = None;
         {
-            let mut insert = Insert::new(&transaction)?;
+            let mut insert = Insert::new(&transaction, state.base > Offset::ZERO)?;
             for record in records {
                 let why = match &record.entry {
                     Entry::Foreign { why } => Some(format!("it was not written by an owner ({why})")),
@@ -71,6 +72,8 @@ impl Index {
 
 struct Insert<'a> {
     connection: &'a Connection,
+    /// What was before the first record was trimmed.
+    is_trimmed: bool,
     event: CachedStatement<'a>,
     mark: CachedStatement<'a>,
     /// Names that were looked up in this transaction.
@@ -79,10 +82,11 @@ struct Insert<'a> {
 }
 
 impl<'a> Insert<'a> {
-    fn new(connection: &'a Connection) -> rusqlite::Result<Insert<'a>> {
+    fn new(connection: &'a Connection, is_trimmed: bool) -> rusqlite::Result<Insert<'a>> {
         Ok(Insert {
             connection,
-            event: connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?,
+            is_trimmed,
+            event: connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)")?,
             mark: connection.prepare_cached("INSERT OR IGNORE INTO marks VALUES (?1, ?2)")?,
             names: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -100,7 +104,9 @@ impl<'a> Insert<'a> {
         data: &Bytes,
     ) -> rusqlite::Result<Option<String>> {
         let (no, head) = self.stream(stream, boundary)?;
-        if version != head + 1 {
+        // A stream whose first events are not in the log any more.
+        let is_rest = self.is_trimmed && head == 0;
+        if version != head + 1 && !is_rest {
             return Ok(Some(format!("it is version {version} of {stream}, which was at {head}")));
         }
         let known: Option<i64> = self
@@ -111,17 +117,83 @@ impl<'a> Insert<'a> {
         if let Some(known) = known {
             return Ok(Some(format!("its id {id} is that of the event at offset {known}")));
         }
+        let mark = match facts.kind.as_str() {
+            TRUNCATED => match Mark::read(stream, data) {
+                Some(mark) => Some(mark),
+                None => return Ok(Some("it is no mark of a truncation, and says that it is one".to_owned())),
+            },
+            _ => None,
+        };
+        if let Some(Mark { stream, before, boundary, .. }) = &mark {
+            let (_, head) = self.stream(stream, boundary.as_deref())?;
+            if *before > head + 1 && !self.is_trimmed {
+                return Ok(Some(format!("it truncates {stream} before {before}, which was at {head}")));
+            }
+        }
+        if is_rest && version > 1 {
+            self.read_from(no, version)?;
+        }
         let offset = record.offset.0;
         let text = serde_json::to_string(facts).expect("texts are JSON");
         self.event.execute(params![offset, no, version, id, record.at.0, text, &data[..]])?;
         self.streams.insert(stream.to_owned(), (no, version));
-        let tags = facts.tags.iter().map(|name| tag(name));
-        let others = facts.correlation.iter().map(|name| correlation(name));
-        for name in tags.chain(others).chain([kind(&facts.kind)]) {
+        for name in names(facts) {
             let name = self.name(name)?;
             self.mark.execute([name, offset])?;
         }
+        if let Some(mark) = mark {
+            self.truncate(&mark, no, version)?;
+        }
         Ok(None)
+    }
+
+    /// Takes a mark, which is this version of the stream of marks with this number.
+    fn truncate(&mut self, mark: &Mark, marks: i64, version: u64) -> rusqlite::Result<()> {
+        // Of older marks nothing is needed any more.
+        self.forget(marks, version)?;
+        let (no, head) = self.stream(&mark.stream, mark.boundary.as_deref())?;
+        // Only a stream's first event says its boundary, and that may be gone: of the marks' stream, too.
+        let mut place = self
+            .connection
+            .prepare_cached("UPDATE streams SET boundary = ?2 WHERE no = ?1 AND boundary IS NULL")?;
+        place.execute(params![no, mark.boundary])?;
+        place.execute(params![marks, mark.boundary.as_ref().unwrap_or(&mark.stream)])?;
+        self.forget(no, mark.before)?;
+        self.streams.insert(mark.stream.clone(), (no, head.max(mark.before - 1)));
+        Ok(())
+    }
+
+    /// Of a stream's events below a version only the ids stay.
+    fn forget(&mut self, stream: i64, before: u64) -> rusqlite::Result<()> {
+        self.read_from(stream, before)?;
+        let mut rows = self
+            .connection
+            .prepare_cached("SELECT off, facts FROM events WHERE stream = ?1 AND ver < ?2 AND gone = 0")?;
+        let rows = rows.query_map(params![stream, before], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
+        for (offset, facts) in rows {
+            let facts: Facts = serde_json::from_str(&facts).unwrap_or_default();
+            for name in names(&facts) {
+                let name = self.name(name)?;
+                self.connection
+                    .prepare_cached("DELETE FROM marks WHERE name = ?1 AND off = ?2")?
+                    .execute([name, offset])?;
+            }
+        }
+        self.connection
+            .prepare_cached(
+                "UPDATE events SET facts = ?3, data = x'', gone = 1
+                 WHERE stream = ?1 AND ver < ?2 AND gone = 0",
+            )?
+            .execute(params![stream, before, GONE])?;
+        Ok(())
+    }
+
+    fn read_from(&self, stream: i64, first: u64) -> rusqlite::Result<()> {
+        self.connection
+            .prepare_cached("UPDATE streams SET first = max(first, ?2) WHERE no = ?1")?
+            .execute(params![stream, first])?;
+        Ok(())
     }
 
     /// The number of a stream, and its version.
@@ -129,12 +201,12 @@ impl<'a> Insert<'a> {
         if let Some(known) = self.streams.get(id) {
             return Ok(*known);
         }
-        let no: Option<i64> = self
+        let known: Option<(i64, u64)> = self
             .connection
-            .prepare_cached("SELECT no FROM streams WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))
+            .prepare_cached("SELECT no, first FROM streams WHERE id = ?1")?
+            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let Some(no) = no else {
+        let Some((no, first)) = known else {
             self.connection
                 .prepare_cached("INSERT INTO streams (id, boundary) VALUES (?1, ?2)")?
                 .execute(params![id, boundary])?;
@@ -144,7 +216,7 @@ impl<'a> Insert<'a> {
             .connection
             .prepare_cached("SELECT max(ver) FROM events WHERE stream = ?1")?
             .query_row([no], |row| row.get(0))?;
-        Ok((no, version.unwrap_or(0)))
+        Ok((no, version.unwrap_or(0).max(first - 1)))
     }
 
     fn name(&mut self, name: String) -> rusqlite::Result<i64> {

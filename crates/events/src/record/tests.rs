@@ -20,6 +20,12 @@ fn event() -> NewEvent {
             correlation: Some("c".to_owned()),
             causation: Some("b".to_owned()),
             metadata: Some("{\"user\":1}".to_owned()),
+            schema_version: Some(3),
+            sealed: Some(Sealed {
+                subject: "customer:7".to_owned(),
+                personal: vec!["/name".to_owned(), "/\"".to_owned()],
+                key: Some("k".to_owned()),
+            }),
         },
         data: Bytes::from_static(b"{}"),
     }

@@ -121,7 +121,8 @@ async fn open(
     let ends = shared.cluster.offsets(&topic, &indexes, -1, 0).await?;
     let mut partitions = Vec::new();
     let dir = shared.options.index_dir.clone();
-    let replicas = replica::start(&shared.cluster, &name, topic.id, info.partitions, dir).await;
+    let replicas =
+        replica::start(&shared.cluster, &shared.trimmed, &name, topic.id, info.partitions, dir).await;
     let replicas = replicas.map_err(|error| Unopened::Later(format!("the index of {name}: {error}")))?;
     for replica in replicas.into_iter().map(Arc::new) {
         let index = replica.partition.index;
@@ -166,7 +167,7 @@ async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut s
     handle.0.membership.add_topics(categories.iter().map(|category| category.category.topic()));
 }
 
-async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {
+pub(super) async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {
     let request = DescribeConfigsRequest {
         resources: vec![DescribeConfigsResource {
             resource_type: TOPIC_RESOURCE,

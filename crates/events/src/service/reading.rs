@@ -12,7 +12,7 @@ use crate::append::OWN_TYPES;
 use crate::append::{AppendError, Selector};
 use crate::category::Category;
 use crate::event::Recorded;
-use crate::index::Window;
+use crate::index::{OfStream, Window};
 use crate::machine::LIVES_ELSEWHERE;
 use crate::query::{Direction, EVENTS_MAX, Found, ReadError};
 use crate::replica::NotReached;
@@ -34,6 +34,8 @@ pub struct Filter {
     /// None: all.
     pub any_of: Vec<Selector>,
     pub correlation: Option<String>,
+    /// Only events with the data of this subject.
+    pub subject: Option<String>,
 }
 
 impl Handle {
@@ -61,7 +63,7 @@ impl Handle {
             let (replica, name, number) = (partition.replica.clone(), stream.to_owned(), index as i32);
             let looked = move || replica.index.stream(number, &name, from, direction, limit);
             let found = env::run_blocking(looked).await.map_err(broken)?;
-            let Some((events, version)) = found else {
+            let Some(OfStream { mut events, version, first, .. }) = found else {
                 return Err(ReadError::NoStream(stream.to_owned()));
             };
             let elsewhere = events.first().filter(|event| event.facts.kind == LIVES_ELSEWHERE);
@@ -78,10 +80,11 @@ impl Handle {
             let is_end = events.len() < limit
                 || match direction {
                     Direction::Forward => events.last().is_some_and(|last| last.version == version),
-                    Direction::Backward => events.last().is_some_and(|last| last.version == 1),
+                    Direction::Backward => events.last().is_some_and(|last| last.version == first),
                 };
+            self.show(&mut events).await?;
             let position = Position::of(partition.id(), at);
-            return Ok(Found { events, version, position, is_end });
+            return Ok(Found { events, version, first, position, is_end });
         }
     }
 
@@ -105,6 +108,7 @@ impl Handle {
             let next = self.read_partition(partition, from, filter, room, &mut found).await?;
             found.position.merge(&Position::of(partition.id(), next));
         }
+        self.show(&mut found.events).await?;
         Ok(found)
     }
 
@@ -126,7 +130,8 @@ impl Handle {
         let window = Window { from, to, limit: room };
         let number = partition.id().index;
         let events = env::run_blocking(move || {
-            replica.index.events(number, window, &filter.any_of, filter.correlation.as_deref())
+            let (correlation, subject) = (filter.correlation.as_deref(), filter.subject.as_deref());
+            replica.index.events(number, window, &filter.any_of, correlation, subject)
         });
         let events = events.await.map_err(broken)?;
         let is_all = events.len() < room && crate::query::fits(&events);
@@ -255,12 +260,36 @@ impl Handle {
         let looked =
             env::run_blocking(move || replica.index.stream(0, &stream, 1, Direction::Forward, 1)).await;
         let first: Option<Recorded> =
-            looked.map_err(broken)?.and_then(|(events, _)| events.into_iter().next());
+            looked.map_err(broken)?.and_then(|found| found.events.into_iter().next());
         Ok(first.filter(|event| event.facts.kind == LIVES_ELSEWHERE).map(|event| event.data))
     }
 
+    /// The partition in which a stream is, and what is known of it.
+    pub(super) async fn find_stream(
+        &self,
+        category: &Category,
+        stream: &str,
+        freshness: &Freshness,
+    ) -> Result<(Arc<OpenCategory>, usize, OfStream), ReadError> {
+        let open = self.opened_within(category, freshness.wait).await?;
+        let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
+        loop {
+            let partition = &open.partitions[index];
+            self.fresh(&open, partition, freshness).await?;
+            if let Some(boundary) = self.mark(partition, stream).await? {
+                index = partition_of_key(&boundary, open.partitions.len());
+                continue;
+            }
+            let (replica, name) = (partition.replica.clone(), stream.to_owned());
+            let looked =
+                env::run_blocking(move || replica.index.stream(0, &name, 0, Direction::Backward, 0)).await;
+            let found = looked.map_err(broken)?.ok_or_else(|| ReadError::NoStream(stream.to_owned()))?;
+            return Ok((open, index, found));
+        }
+    }
+
     /// Waits until a partition is as fresh as it must be: at least as what this process has acknowledged.
-    async fn fresh(
+    pub(super) async fn fresh(
         &self,
         open: &OpenCategory,
         partition: &OpenPartition,
@@ -298,7 +327,7 @@ impl Handle {
     }
 
     /// The category, once its partitions are read.
-    async fn opened_within(
+    pub(super) async fn opened_within(
         &self,
         category: &Category,
         wait: Duration,
@@ -338,6 +367,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a read waits for what this process itself has acknowledged.
 const OWN_WAIT: Duration = Duration::from_secs(5);
 
-fn broken(error: rusqlite::Error) -> ReadError {
+pub(super) fn broken(error: rusqlite::Error) -> ReadError {
     ReadError::Unavailable(format!("the index cannot be read: {error}"))
 }

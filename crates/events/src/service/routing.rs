@@ -97,7 +97,7 @@ impl Handle {
     }
 
     /// Goes to the owner until there is an answer that is one. Event ids make it safe to ask twice.
-    async fn append_within(
+    pub(super) async fn append_within(
         &self,
         open: &OpenCategory,
         append: &Append,
@@ -108,13 +108,14 @@ impl Handle {
         let partition = &open.partitions[index];
         let mut doubt = None;
         loop {
-            let outcome = match partition.standing.borrow().is_some() {
-                true => Some(here(partition, append, deadline)),
-                false => None,
-            };
-            let outcome = match outcome {
-                Some(asking) => asking.await,
-                None => self.elsewhere(open, index, append, deadline, may_forward).await,
+            let is_here = partition.standing.borrow().is_some();
+            let outcome = match is_here {
+                // What is personal is encrypted where it is written.
+                true => match self.seal(append).await {
+                    Ok(sealed) => here(partition, sealed.as_ref().unwrap_or(append), deadline).await,
+                    Err(error) => Err(error),
+                },
+                false => self.elsewhere(open, index, append, deadline, may_forward).await,
             };
             match outcome {
                 Err(AppendError::Unavailable(_)) if Instant::now() < deadline => {}

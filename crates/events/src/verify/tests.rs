@@ -7,9 +7,14 @@ use crate::event::Facts;
 
 /// Streams of partition 0 of one: everything belongs there.
 fn audit(entries: Vec<Entry>) -> Vec<String> {
-    let mut audit = Audit::new(0, 1);
-    for (offset, entry) in entries.into_iter().enumerate() {
-        audit.take(Offset(offset as i64), &entry);
+    audit_from(0, entries)
+}
+
+/// A log that begins at an offset.
+fn audit_from(start: i64, entries: Vec<Entry>) -> Vec<String> {
+    let mut audit = Audit::new(0, 1).from(Offset(start));
+    for (offset, entry) in (start..).zip(entries) {
+        audit.take(Offset(offset), &entry);
     }
     audit
         .finish()
@@ -90,4 +95,76 @@ fn a_stream_in_another_partition_than_its_own_is_found() {
     audit.take(Offset(0), &claim("9:0"));
     audit.take(Offset(1), &event("s", 1, "a", "9:0"));
     assert_eq!(audit.finish().findings[0].what, format!("s belongs into partition {partition}"));
+}
+
+/// The mark that truncates a stream before a version, as this version of its marks.
+fn mark(stream: &str, before: u64, version: u64, id: &str) -> Entry {
+    let mark = Mark { stream: stream.to_owned(), before, archived: false, boundary: None };
+    let mut entry = event(&mark.place(), version, id, "9:0");
+    let made = mark.event(id.to_owned());
+    let Entry::Event { facts, data, boundary, .. } = &mut entry else { unreachable!() };
+    (*facts, *data) = (made.facts, made.data);
+    *boundary = (version == 1).then(|| stream.to_owned());
+    entry
+}
+
+#[test]
+fn a_truncation_is_of_what_was_there() {
+    let entries =
+        vec![claim("9:0"), event("s", 1, "a", "9:0"), mark("s", 2, 1, "m"), event("s", 2, "b", "9:0")];
+    assert_eq!(audit(entries), [""; 0]);
+    let entries = vec![claim("9:0"), event("s", 1, "a", "9:0"), mark("s", 3, 1, "m")];
+    assert_eq!(audit(entries), ["2: truncates s before 3, which was at 1"]);
+}
+
+#[test]
+fn a_trimmed_log_begins_with_the_rest_of_streams() {
+    let entries = || {
+        vec![
+            event("s", 4, "a", "9:0"),
+            claim("9:1"),
+            event("s", 5, "b", "9:1"),
+            Entry::Claim { writer: "9:2".to_owned() },
+        ]
+    };
+    // Nobody said that the first ones may go.
+    let lost = "10: events up to version 3 of s are gone, and nobody truncated them";
+    assert_eq!(audit_from(10, entries()), [lost]);
+    let mut marked = entries();
+    marked.truncate(1);
+    marked.extend([claim("9:0"), mark("s", 4, 7, "m"), mark("t", 3, 1, "n"), event("t", 3, "c", "9:0")]);
+    assert_eq!(audit_from(10, marked), [""; 0]);
+    assert_eq!(audit(entries())[0], "0: written by 9:0 before anybody had claimed the partition");
+}
+
+#[test]
+fn an_index_that_hides_what_nobody_truncated_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let partition = PartitionId { topic: model::TopicId([7; 16]), index: 0 };
+    let (index, state) = Index::open(dir.path(), partition).unwrap();
+    let log = [claim("9:0"), event("s", 1, "a", "9:0"), event("s", 2, "b", "9:0"), mark("s", 2, 1, "m")];
+    let applied = |(offset, entry): (i64, &Entry)| crate::index::Applied {
+        offset: Offset(offset),
+        at: model::Timestamp(0),
+        entry: entry.clone(),
+    };
+    let records: Vec<_> = (0..).zip(&log).map(applied).collect();
+    index.apply(&state, &records, Offset(4)).unwrap();
+    let compare = || {
+        let (index, next) = Index::open_existing(dir.path(), partition).unwrap();
+        let (mut audit, mut comparing) = (Audit::new(0, 1), Comparing::new(index, next));
+        for (offset, entry) in (0..).zip(&log) {
+            audit.take(Offset(offset), entry);
+            comparing.take(Offset(offset), entry, &mut audit);
+        }
+        comparing.finish(&mut audit);
+        audit.finish().findings.into_iter().map(|finding| finding.what).collect::<Vec<_>>()
+    };
+    assert_eq!(compare(), [""; 0]);
+    let path = dir.path().join(partition.topic.to_string()).join("0.sqlite");
+    let disk = rusqlite::Connection::open(path).unwrap();
+    disk.execute("UPDATE events SET gone = 1 - gone WHERE off IN (1, 2)", []).unwrap();
+    let found = compare();
+    assert!(found.contains(&"the index has left out version 2 of s".to_owned()), "{found:?}");
+    assert!(found.contains(&"the index still has version 1 of s".to_owned()), "{found:?}");
 }

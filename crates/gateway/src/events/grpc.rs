@@ -9,7 +9,7 @@ use client::Position;
 use events::event::Facts;
 use events::{
     Append, AppendError, Category, Condition, Direction, Expected, Filter, Freshness, Handle, NewEvent,
-    ReadError, Recorded, Selector, StreamAppend,
+    ReadError, Recorded, Sealed, Selector, StreamAppend,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -17,11 +17,12 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
+use super::read::viewed;
 use api::events_server::{Events, EventsServer};
 use api::stream_append;
 
 #[allow(clippy::all, reason = "generated")]
-mod api {
+pub(super) mod api {
     tonic::include_proto!("levada.events.v1");
 }
 
@@ -86,7 +87,7 @@ impl Events for Store {
             (from, _) => from,
         };
         let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let (handle, stream) = (self.0.clone(), request.stream);
+        let (handle, stream) = (viewed(self.0.clone(), request.raw), request.stream);
         let page = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(PAGE);
         // What is wrong with the request is the answer, and not an event.
         let first = handle.read_stream(&category, &stream, from, direction, page(left), &freshness).await;
@@ -129,7 +130,7 @@ impl Events for Store {
         let filter = filter(request.any_of, request.correlation_id);
         let mut after = position(&request.after)?;
         let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let handle = self.0.clone();
+        let handle = viewed(self.0.clone(), request.raw);
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             while left > 0 {
@@ -164,7 +165,7 @@ impl Events for Store {
             "end" => self.0.end_of(&category).map_err(read_status)?,
             text => position(text)?,
         };
-        let handle = self.0.clone();
+        let handle = viewed(self.0.clone(), request.raw);
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             loop {
@@ -213,30 +214,36 @@ impl Events for Store {
 
 impl Store {
     fn read_append(&self, request: api::AppendRequest) -> Result<Append, Status> {
-        let new_event = |event: api::NewEvent| NewEvent {
-            id: text(event.id).unwrap_or_else(|| self.0.new_id()),
-            facts: Facts {
-                kind: event.r#type,
-                content_type: text(event.content_type).unwrap_or_else(|| "application/json".to_owned()),
-                tags: event.tags,
-                correlation: text(event.correlation_id),
-                causation: text(event.causation_id),
-                metadata: text(event.metadata),
-            },
-            data: event.data,
+        let new_event = |event: api::NewEvent| {
+            Ok::<_, Status>(NewEvent {
+                id: text(event.id).unwrap_or_else(|| self.0.new_id()),
+                facts: Facts {
+                    kind: event.r#type,
+                    content_type: text(event.content_type).unwrap_or_else(|| "application/json".to_owned()),
+                    tags: event.tags,
+                    correlation: text(event.correlation_id),
+                    causation: text(event.causation_id),
+                    metadata: text(event.metadata),
+                    sealed: sealed(event.subject, event.personal)?,
+                    schema_version: Some(event.schema_version).filter(|version| *version > 0),
+                },
+                data: event.data,
+            })
         };
-        let stream = |part: api::StreamAppend| StreamAppend {
-            stream: part.stream,
-            expected: match part.expected {
-                None => Expected::Any,
-                Some(stream_append::Expected::Version(version)) => Expected::Exactly(version),
-                Some(stream_append::Expected::None(true)) => Expected::None,
-                Some(stream_append::Expected::Exists(true)) => Expected::Exists,
-                Some(stream_append::Expected::None(false) | stream_append::Expected::Exists(false)) => {
-                    Expected::Any
-                }
-            },
-            events: part.events.into_iter().map(new_event).collect(),
+        let stream = |part: api::StreamAppend| {
+            Ok::<_, Status>(StreamAppend {
+                stream: part.stream,
+                expected: match part.expected {
+                    None => Expected::Any,
+                    Some(stream_append::Expected::Version(version)) => Expected::Exactly(version),
+                    Some(stream_append::Expected::None(true)) => Expected::None,
+                    Some(stream_append::Expected::Exists(true)) => Expected::Exists,
+                    Some(stream_append::Expected::None(false) | stream_append::Expected::Exists(false)) => {
+                        Expected::Any
+                    }
+                },
+                events: part.events.into_iter().map(new_event).collect::<Result<_, _>>()?,
+            })
         };
         let condition = |condition: api::Condition| {
             let any_of = condition.fail_if_events_match.into_iter().map(selector).collect();
@@ -244,17 +251,22 @@ impl Store {
         };
         Ok(Append {
             boundary: text(request.boundary),
-            streams: request.streams.into_iter().map(stream).collect(),
+            streams: request.streams.into_iter().map(stream).collect::<Result<_, _>>()?,
             conditions: request.conditions.into_iter().map(condition).collect::<Result<_, _>>()?,
         })
     }
 }
 
-fn text(text: String) -> Option<String> {
+pub(super) fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn category(name: &str) -> Result<Category, Status> {
+pub(super) fn sealed(subject: String, personal: Vec<String>) -> Result<Option<Sealed>, Status> {
+    super::shapes::sealed(text(subject), personal)
+        .map_err(|problem| Status::invalid_argument(problem.details().detail.clone()))
+}
+
+pub(super) fn category(name: &str) -> Result<Category, Status> {
     Category::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
@@ -272,10 +284,14 @@ fn selector(selector: api::Selector) -> Selector {
 }
 
 fn filter(any_of: Vec<api::Selector>, correlation: String) -> Filter {
-    Filter { any_of: any_of.into_iter().map(selector).collect(), correlation: text(correlation) }
+    Filter {
+        any_of: any_of.into_iter().map(selector).collect(),
+        correlation: text(correlation),
+        subject: None,
+    }
 }
 
-fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
+pub(super) fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
     let wanted = wanted.unwrap_or_default();
     let wait = Some(Duration::from_millis(wanted.wait_ms.into())).filter(|wait| !wait.is_zero());
     Ok(Freshness {
@@ -285,9 +301,15 @@ fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
     })
 }
 
-fn event(recorded: Recorded) -> api::Event {
-    let facts = recorded.facts;
+pub(super) fn event(recorded: Recorded) -> api::Event {
+    let (facts, seen) = (recorded.facts, recorded.seen);
     api::Event {
+        schema_version: facts.schema(),
+        recorded_schema_version: seen.recorded_schema_version.unwrap_or_default(),
+        recorded_type: seen.recorded_kind.unwrap_or_default(),
+        upcast_error: seen.upcast_error.unwrap_or_default(),
+        subject: facts.sealed.map(|sealed| sealed.subject).unwrap_or_default(),
+        erased: seen.is_erased,
         stream: recorded.stream,
         version: recorded.version,
         id: recorded.id,
@@ -304,7 +326,7 @@ fn event(recorded: Recorded) -> api::Event {
     }
 }
 
-fn append_status(error: AppendError) -> Status {
+pub(super) fn append_status(error: AppendError) -> Status {
     let detail = error.to_string();
     let (code, problem) = match &error {
         AppendError::Version { .. } => (Code::FailedPrecondition, "wrong-version"),
@@ -327,7 +349,7 @@ fn append_status(error: AppendError) -> Status {
     status
 }
 
-fn read_status(error: ReadError) -> Status {
+pub(super) fn read_status(error: ReadError) -> Status {
     let detail = error.to_string();
     match error {
         ReadError::NoCategory(_) | ReadError::NoStream(_) => Status::not_found(detail),

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use client::Position;
-use events::{Category, Direction, Filter, Found, Freshness, Handle, Selector};
+use events::{Category, Direction, Filter, Found, Freshness, Handle, Loaded, Selector};
 use serde::Deserialize;
 use tokio_stream::Stream;
 use utoipa::IntoParams;
@@ -19,11 +19,12 @@ use utoipa::IntoParams;
 use super::append::unreadable;
 use super::category;
 use super::shapes::{CategoryBody, FoundBody, QueryBody, RecordedBody, SelectorBody, etag, position};
+use super::snapshots::SnapshotBody;
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
 /// Events of one answer, unless it says.
-const LIMIT_DEFAULT: usize = 100;
+pub const LIMIT_DEFAULT: usize = 100;
 
 /// Says that nothing happens, so that nobody between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -43,14 +44,41 @@ pub async fn categories(State(handle): State<Handle>) -> Json<Vec<CategoryBody>>
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(rename_all = "camelCase")]
 pub struct StreamParameters {
-    /// The first version to read: 1 when reading forward, the newest when reading backward.
-    from: Option<u64>,
+    /// The first version to read: 1 when reading forward, the newest when reading backward. `snapshot`: the stream's
+    /// snapshot, and the events after it.
+    #[param(value_type = Option<String>)]
+    from: Option<From>,
     /// `forward` (the default) or `backward`
     direction: Option<String>,
     /// At most so many events [default: 100, at most 1000]
     limit: Option<usize>,
+    /// true: events as they are recorded, whatever upcasters there are
+    #[serde(default)]
+    raw: bool,
+    /// With `from=snapshot`: only a snapshot of this schema version; where there is none, all events
+    schema_version: Option<u32>,
+}
+
+/// Where to begin.
+#[derive(Debug, Clone, Copy)]
+enum From {
+    Version(u64),
+    Snapshot,
+}
+
+impl<'de> Deserialize<'de> for From {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<From, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.as_str() {
+            "snapshot" => Ok(From::Snapshot),
+            text => text.parse().map(From::Version).map_err(|_| {
+                serde::de::Error::custom(format!("`from` is a version or `snapshot`, not `{text}`"))
+            }),
+        }
+    }
 }
 
 /// Read a stream
@@ -84,15 +112,31 @@ pub async fn read_stream(
             return Err(Problem::invalid(format!("`direction` is forward or backward, not `{other}`")));
         }
     };
-    let from = parameters.from.unwrap_or(match direction {
-        Direction::Forward => 1,
-        Direction::Backward => u64::MAX,
-    });
     let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
     let freshness = freshness::of(&headers)?;
-    let found = handle.read_stream(&category, &stream, from, direction, limit, &freshness).await?;
-    let version = found.version;
-    let mut response = answer(found, Some(version));
+    let handle = viewed(handle, parameters.raw);
+    let loaded = match (parameters.from, direction) {
+        (Some(From::Snapshot), Direction::Forward) => {
+            let schema_version = parameters.schema_version;
+            handle.load(&category, &stream, schema_version, limit, &freshness).await?
+        }
+        (Some(From::Snapshot), Direction::Backward) => {
+            return Err(Problem::invalid("what comes after a snapshot is read forward"));
+        }
+        (from, _) => {
+            let from = match (from, direction) {
+                (Some(From::Version(version)), _) => version,
+                (_, Direction::Forward) => 1,
+                (_, Direction::Backward) => u64::MAX,
+            };
+            let found = handle.read_stream(&category, &stream, from, direction, limit, &freshness).await?;
+            Loaded { snapshot: None, found }
+        }
+    };
+    let version = loaded.found.version;
+    let mut body = found_body(loaded.found, Some(version));
+    body.snapshot = loaded.snapshot.map(|snapshot| SnapshotBody::of(&stream, snapshot));
+    let mut response = answer(body);
     if let Ok(version) = etag(version).parse() {
         response.headers_mut().insert(header::ETAG, version);
     }
@@ -113,6 +157,8 @@ pub async fn read_stream(
         ("type" = Option<Vec<String>>, Query, description = "Only events of one of these types; may be repeated"),
         ("tag" = Option<Vec<String>>, Query, description = "Only events that have all of these tags; may be repeated"),
         ("correlation" = Option<String>, Query, description = "Only events with this correlation id"),
+        ("subject" = Option<String>, Query, description = "Only events with the data of this subject"),
+        ("raw" = Option<bool>, Query, description = "true: events as they are recorded, whatever upcasters there are"),
         ("Accept" = Option<String>, Header, description = "text/event-stream: go on for ever"),
         ("Last-Event-ID" = Option<String>, Header, description = "Where a stream of events broke off"),
     ),
@@ -136,6 +182,7 @@ pub async fn read_category(
         Some("end") => handle.end_of(&category)?,
         Some(text) => position(text)?,
     };
+    let handle = viewed(handle, parameters.is_raw);
     let accepts = |kind: &str| {
         headers
             .get(header::ACCEPT)
@@ -148,7 +195,7 @@ pub async fn read_category(
     }
     let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
     let found = handle.read_category(&category, &after, &parameters.filter, limit, &freshness).await?;
-    Ok(answer(found, None))
+    Ok(answer(found_body(found, None)))
 }
 
 /// Query a category
@@ -172,28 +219,40 @@ pub async fn query(
     let category = category(&name)?;
     let Json(body) = body.map_err(unreadable)?;
     let any_of = body.any_of.into_iter().map(SelectorBody::into_selector).collect();
-    let filter = Filter { any_of, correlation: body.correlation_id };
+    let filter = Filter { any_of, correlation: body.correlation_id, subject: None };
     let after = body.after.as_deref().map(position).transpose()?.unwrap_or_default();
     let limit = body.limit.unwrap_or(LIMIT_DEFAULT);
     let freshness = freshness::of(&headers)?;
-    Ok(answer(handle.read_category(&category, &after, &filter, limit, &freshness).await?, None))
+    let handle = viewed(handle, body.raw);
+    let found = handle.read_category(&category, &after, &filter, limit, &freshness).await?;
+    Ok(answer(found_body(found, None)))
 }
 
-fn answer(found: Found, version: Option<u64>) -> Response {
-    let position = found.position.to_string();
-    let body = FoundBody {
+/// The store as events are asked for.
+pub fn viewed(handle: Handle, is_raw: bool) -> Handle {
+    if is_raw { handle.raw() } else { handle }
+}
+
+pub fn found_body(found: Found, version: Option<u64>) -> FoundBody {
+    FoundBody {
         version,
+        first: Some(found.first).filter(|first| *first > 1),
+        snapshot: None,
         events: found.events.into_iter().map(RecordedBody::of).collect(),
-        position: position.clone(),
+        position: found.position.to_string(),
         end: found.is_end,
-    };
-    ([(freshness::POSITION, position)], Json(body)).into_response()
+    }
+}
+
+pub fn answer(body: FoundBody) -> Response {
+    ([(freshness::POSITION, body.position.clone())], Json(body)).into_response()
 }
 
 #[derive(Debug, Default)]
 struct Parameters {
     after: Option<String>,
     limit: Option<usize>,
+    is_raw: bool,
     filter: Filter,
 }
 
@@ -210,8 +269,13 @@ impl Parameters {
                     let number = value.parse().map_err(|_| Problem::invalid("`limit` is a number"))?;
                     parameters.limit = Some(number);
                 }
+                "raw" => {
+                    let raw = value.parse().map_err(|_| Problem::invalid("`raw` is true or false"))?;
+                    parameters.is_raw = raw;
+                }
                 "type" => drop(types.insert(value)),
                 "tag" => drop(tags.insert(value)),
+                "subject" => parameters.filter.subject = Some(value),
                 "correlation" => parameters.filter.correlation = Some(value),
                 other => return Err(Problem::invalid(format!("there is no parameter `{other}`"))),
             }

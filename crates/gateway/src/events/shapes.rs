@@ -4,14 +4,16 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use client::Position;
-use events::event::Facts;
+use events::event::{Facts, is_json};
 use events::{
-    Append, Appended, Condition, Expected, Handle, NewEvent, Recorded, Selector, StreamAppend, rfc3339,
+    Append, Appended, Condition, Expected, Handle, NewEvent, Recorded, Sealed, Selector, StreamAppend,
+    rfc3339,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::snapshots::SnapshotBody;
 use crate::Problem;
 
 const JSON: &str = "application/json";
@@ -45,6 +47,17 @@ pub struct EventBody {
     pub correlation_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
+    /// Of the data's shape: what upcasters lift when it is read [default: 1]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u32>,
+    /// Whose data it has: they are encrypted, and can be erased with the subject's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "customer:7")]
+    pub subject: Option<String>,
+    /// JSON pointers to what is personal in the data; without any, all is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(example = json!(["/name"]))]
+    pub personal: Vec<String>,
     /// Anything else to be kept with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -158,6 +171,21 @@ pub struct RecordedBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
+    pub schema_version: u32,
+    /// What is recorded, where an upcaster has changed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_schema_version: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_type: Option<String>,
+    /// Why the event comes as it is recorded, although there is an upcaster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upcast_error: Option<String>,
+    /// Whose data it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What was personal in it is null.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub erased: bool,
     pub partition: i32,
     pub offset: i64,
 }
@@ -169,6 +197,12 @@ pub struct FoundBody {
     /// Of a stream: its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// Of a stream that was truncated: the first version that is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// Of a stream that was loaded from its snapshot: the events are those after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotBody>,
     pub events: Vec<RecordedBody>,
     /// Go on after this one.
     pub position: String,
@@ -188,6 +222,9 @@ pub struct QueryBody {
     pub after: Option<String>,
     #[serde(default)]
     pub limit: Option<usize>,
+    /// Events as they are recorded, whatever upcasters there are.
+    #[serde(default)]
+    pub raw: bool,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -216,30 +253,18 @@ impl<'de> Deserialize<'de> for EventsBody {
 
 impl EventBody {
     pub fn into_event(self, handle: &Handle) -> Result<NewEvent, Problem> {
-        let is_json = self.content_type.as_deref().is_none_or(|it| it == JSON || it.ends_with("+json"));
-        let data = match (self.data, self.data_base64) {
-            (Some(_), Some(_)) => {
-                return Err(Problem::invalid("an event has `data` or `dataBase64`, not both"));
-            }
-            (Some(_), None) if !is_json => {
-                return Err(Problem::invalid("data of another type than JSON goes into `dataBase64`"));
-            }
-            (Some(data), None) => Bytes::from(Box::<str>::from(data).into_string()),
-            (None, Some(text)) => Bytes::from(BASE64_STANDARD.decode(text).map_err(|error| {
-                Problem::invalid(format!("`dataBase64` is no base64 (RFC 4648, with padding): {error}"))
-            })?),
-            (None, None) if is_json => Bytes::from_static(b"null"),
-            (None, None) => Bytes::new(),
-        };
+        let (content_type, data) = payload(self.content_type, self.data, self.data_base64)?;
         Ok(NewEvent {
             id: self.id.unwrap_or_else(|| handle.new_id()),
             facts: Facts {
                 kind: self.kind,
-                content_type: self.content_type.unwrap_or_else(|| JSON.to_owned()),
+                content_type,
                 tags: self.tags,
                 correlation: self.correlation_id,
                 causation: self.causation_id,
                 metadata: self.metadata.map(|metadata| Box::<str>::from(metadata).into_string()),
+                schema_version: self.schema_version,
+                sealed: sealed(self.subject, self.personal)?,
             },
             data,
         })
@@ -257,6 +282,9 @@ impl EventBody {
             correlation_id: event.facts.correlation.clone(),
             causation_id: event.facts.causation.clone(),
             metadata: event.facts.metadata.clone().and_then(|text| RawValue::from_string(text).ok()),
+            schema_version: event.facts.schema_version,
+            subject: event.facts.sealed.as_ref().map(|sealed| sealed.subject.clone()),
+            personal: event.facts.sealed.as_ref().map(|it| it.personal.clone()).unwrap_or_default(),
         }
     }
 }
@@ -356,15 +384,15 @@ impl AppendedBody {
 
 impl RecordedBody {
     pub fn of(event: Recorded) -> RecordedBody {
-        let raw = |bytes: &[u8]| {
-            let text = std::str::from_utf8(bytes).ok()?;
-            RawValue::from_string(text.to_owned()).ok()
-        };
         let facts = event.facts;
-        let is_json = facts.content_type == JSON || facts.content_type.ends_with("+json");
-        let data = if is_json { raw(&event.data) } else { None };
-        let data_base64 = data.is_none().then(|| BASE64_STANDARD.encode(&event.data));
+        let (data, data_base64) = shown(&facts.content_type, &event.data);
         RecordedBody {
+            schema_version: facts.schema(),
+            recorded_schema_version: event.seen.recorded_schema_version,
+            recorded_type: event.seen.recorded_kind,
+            upcast_error: event.seen.upcast_error,
+            subject: facts.sealed.map(|sealed| sealed.subject),
+            erased: event.seen.is_erased,
             stream: event.stream,
             version: event.version,
             id: event.id,
@@ -381,6 +409,52 @@ impl RecordedBody {
             offset: event.offset.0,
         }
     }
+}
+
+/// The content type and data of a body, byte for byte.
+pub fn payload(
+    content_type: Option<String>,
+    data: Option<Box<RawValue>>,
+    data_base64: Option<String>,
+) -> Result<(String, Bytes), Problem> {
+    let is_json = content_type.as_deref().is_none_or(is_json);
+    let data = match (data, data_base64) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid("there are `data` or `dataBase64`, not both"));
+        }
+        (Some(_), None) if !is_json => {
+            return Err(Problem::invalid("data of another type than JSON goes into `dataBase64`"));
+        }
+        (Some(data), None) => Bytes::from(Box::<str>::from(data).into_string()),
+        (None, Some(text)) => Bytes::from(BASE64_STANDARD.decode(text).map_err(|error| {
+            Problem::invalid(format!("`dataBase64` is no base64 (RFC 4648, with padding): {error}"))
+        })?),
+        (None, None) if is_json => Bytes::from_static(b"null"),
+        (None, None) => Bytes::new(),
+    };
+    Ok((content_type.unwrap_or_else(|| JSON.to_owned()), data))
+}
+
+/// Whose data they are, and where; without pointers all of them.
+pub fn sealed(subject: Option<String>, mut personal: Vec<String>) -> Result<Option<Sealed>, Problem> {
+    let Some(subject) = subject else {
+        return match personal.is_empty() {
+            true => Ok(None),
+            false => Err(Problem::invalid("`personal` needs a `subject`")),
+        };
+    };
+    if personal.is_empty() {
+        personal.push(String::new());
+    }
+    Ok(Some(Sealed { subject, personal, key: None }))
+}
+
+/// Data as an answer has them: as JSON where they are, otherwise in base64.
+pub fn shown(content_type: &str, data: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
+    let text = std::str::from_utf8(data).ok().filter(|_| is_json(content_type));
+    let json = text.and_then(|text| RawValue::from_string(text.to_owned()).ok());
+    let data_base64 = json.is_none().then(|| BASE64_STANDARD.encode(data));
+    (json, data_base64)
 }
 
 pub fn position(text: &str) -> Result<Position, Problem> {

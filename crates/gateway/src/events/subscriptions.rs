@@ -83,6 +83,7 @@ impl SubscriptionSettings {
             filter: Filter {
                 any_of: self.any_of.into_iter().map(SelectorBody::into_selector).collect(),
                 correlation: self.correlation_id,
+                subject: None,
             },
             ..Settings::default()
         };

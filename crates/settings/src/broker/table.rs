@@ -109,6 +109,10 @@ broker_options! {
     /// Partitions of a category of events that is created without a number of them. They can never be changed.
     events_partitions: i32 = "levada.events.partitions", int(1), "16", ReadOnly;
 
+    /// The file with the key that encrypts the keys of subjects, whose personal data in events can be erased: 32 bytes in
+    /// base64. Every instance needs the same. Empty: `patterns/master.key` in the data folder, made when it is first needed.
+    events_master_key_file: String = "levada.events.master.key.file", Kind::Text, "", ReadOnly;
+
     /// Lets Levada listen on an address that other machines can reach although nothing asks them who they are.
     listen_insecure_allow: bool = "levada.listen.insecure.allow", Kind::Boolean, "false", ReadOnly;
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use model::Timestamp;
 
 use super::*;
-use crate::event::Facts;
+use crate::event::{Facts, Seen};
 
 const RULES: Rules = Rules {
     ack_timeout: Duration::from_secs(30),
@@ -26,6 +26,7 @@ fn event(offset: i64, stream: &str) -> Recorded {
         partition: 0,
         offset: Offset(offset),
         time: Timestamp(0),
+        seen: Seen::default(),
     }
 }
 

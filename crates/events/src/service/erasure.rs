@@ -1,0 +1,262 @@
+//! Erasure: a subject's keys are destroyed, and a certificate says so.
+
+use std::collections::BTreeMap;
+
+use model::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::snapshots::unavailable;
+use super::{Freshness, Handle};
+use crate::append::{Append, AppendError, Expected, StreamAppend};
+use crate::category::Category;
+use crate::event::{Facts, NewEvent, Recorded};
+use crate::keys::{KeyError, LAG_MS, hashed};
+use crate::query::{Direction, EVENTS_MAX, ReadError};
+use crate::record::rfc3339;
+use crate::sealing::{self, Place, Sealed};
+use crate::snapshot::{self, Snapshot};
+
+/// Where certificates are.
+const CERTIFICATES: &str = "levada-erasures";
+
+/// The type of a certificate.
+const ERASED: &str = "SubjectErased";
+
+/// The event id under which snapshots are encrypted.
+const SNAPSHOT: &str = "levada.snapshot";
+
+/// What is left of a subject. Its name is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Certificate {
+    pub subject_sha256: String,
+    pub key_ids: Vec<String>,
+    pub erased_at: String,
+    /// When the topic does not have the keys any more, at the latest.
+    pub keys_gone_by: String,
+    pub reason: String,
+    /// Events with the subject's data, by category.
+    pub events: BTreeMap<String, u64>,
+    /// Snapshots that were removed.
+    pub snapshots: u64,
+}
+
+/// Why nothing was erased, or nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EraseError {
+    #[error("there is no key of that subject, and no certificate of its erasure")]
+    NoSubject,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+impl Handle {
+    /// Destroys a subject's keys. The same again gives the same certificate.
+    pub async fn erase(&self, subject: &str, reason: &str) -> Result<Certificate, EraseError> {
+        let keys = &self.0.keys;
+        let ids = keys.ids(subject).await?;
+        if ids.is_empty() {
+            // An erasure that was cut off is told now.
+            if let Some(untold) = keys.untold(subject).await? {
+                return self.certify(subject, &untold).await;
+            }
+            return self.certificates(subject).await?.pop().ok_or(EraseError::NoSubject);
+        }
+        let now = self.0.clock.now();
+        let certificate = Certificate {
+            subject_sha256: hashed(subject),
+            key_ids: ids.clone(),
+            erased_at: rfc3339(now),
+            keys_gone_by: rfc3339(Timestamp(now.0 + LAG_MS)),
+            reason: reason.to_owned(),
+            events: self.count(subject).await?,
+            snapshots: self.drop_snapshots_of(subject).await?,
+        };
+        let data = serde_json::to_vec(&certificate).expect("texts and numbers are JSON");
+        keys.destroy(subject, &ids, &data).await?;
+        self.certify(subject, &data).await
+    }
+
+    /// The certificates of a subject's erasures, the oldest first.
+    pub async fn certificates(&self, subject: &str) -> Result<Vec<Certificate>, ReadError> {
+        let category = certificates();
+        let freshness = Freshness { is_strong: true, ..Freshness::default() };
+        let stream = hashed(subject);
+        let read = self.read_stream(&category, &stream, 1, Direction::Forward, EVENTS_MAX, &freshness).await;
+        let found = match read {
+            Err(ReadError::NoStream(_) | ReadError::NoCategory(_)) => return Ok(Vec::new()),
+            found => found?,
+        };
+        let certificate = |event: &Recorded| serde_json::from_slice(&event.data).ok();
+        Ok(found.events.iter().filter_map(certificate).collect())
+    }
+
+    async fn certify(&self, subject: &str, data: &[u8]) -> Result<Certificate, EraseError> {
+        let unreadable = |_| KeyError::Unavailable("the certificate cannot be read".to_owned());
+        let certificate: Certificate = serde_json::from_slice(data).map_err(unreadable)?;
+        let facts = Facts {
+            kind: ERASED.to_owned(),
+            content_type: "application/json".to_owned(),
+            ..Facts::default()
+        };
+        // Once for the same keys.
+        let id = hashed(&certificate.key_ids.join(","));
+        let event = NewEvent { id, facts, data: data.to_vec().into() };
+        let stream = certificate.subject_sha256.clone();
+        let part = StreamAppend { stream, expected: Expected::Any, events: vec![event] };
+        let append = Append { boundary: None, streams: vec![part], conditions: Vec::new() };
+        self.append(&certificates(), append).await?;
+        self.0.keys.told(subject).await?;
+        Ok(certificate)
+    }
+
+    /// How many events have a subject's data.
+    async fn count(&self, subject: &str) -> Result<BTreeMap<String, u64>, ReadError> {
+        let open: Vec<_> = self.0.open.lock().values().cloned().collect();
+        let freshness = Freshness { is_strong: true, ..Freshness::default() };
+        let mut counts = BTreeMap::new();
+        for category in open {
+            let mut count = 0;
+            for partition in &category.partitions {
+                self.fresh(&category, partition, &freshness).await?;
+                let (replica, subject) = (partition.replica.clone(), subject.to_owned());
+                let counted = env::run_blocking(move || replica.index.count_of(&subject)).await;
+                count += counted.map_err(super::reading::broken)?;
+            }
+            if count > 0 {
+                counts.insert(category.category.to_string(), count);
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn drop_snapshots_of(&self, subject: &str) -> Result<u64, ReadError> {
+        let mut count = 0;
+        for (category, _) in self.categories() {
+            if category.snapshots().is_none() {
+                continue;
+            }
+            let table = self.snapshots_of(&category).await?;
+            table.catch_up().await.map_err(unavailable)?;
+            for (stream, value) in table.scan("").await.map_err(unavailable)? {
+                let sealed = snapshot::read(&value).and_then(|snapshot| snapshot.sealed);
+                if sealed.is_some_and(|sealed| sealed.subject == subject) {
+                    table.put(&stream, None).await.map_err(unavailable)?;
+                    count += 1;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Encrypts what is personal in an append, which is written here. None: nothing is.
+    pub(super) async fn seal(&self, append: &Append) -> Result<Option<Append>, AppendError> {
+        let is_open = |event: &NewEvent| event.facts.sealed.as_ref().is_some_and(|it| it.key.is_none());
+        if !append.streams.iter().flat_map(|part| &part.events).any(is_open) {
+            return Ok(None);
+        }
+        let mut append = append.clone();
+        let mut known = BTreeMap::new();
+        for part in &mut append.streams {
+            for event in part.events.iter_mut().filter(|event| is_open(event)) {
+                let Some(sealed) = &mut event.facts.sealed else { continue };
+                if !known.contains_key(&sealed.subject) {
+                    let key = self.0.keys.current(&sealed.subject, || self.new_id()).await;
+                    known.insert(sealed.subject.clone(), key.map_err(refuse)?);
+                }
+                let (id, key) = &known[&sealed.subject];
+                let place = Place { stream: &part.stream, id: &event.id };
+                let random = &*self.0.random;
+                let facts_type = &event.facts.content_type;
+                let (content_type, data) =
+                    sealing::seal(key, random, place, &sealed.personal, facts_type, &event.data)
+                        .map_err(AppendError::Invalid)?;
+                sealed.key = Some(id.clone());
+                (event.facts.content_type, event.data) = (content_type, data);
+            }
+        }
+        Ok(Some(append))
+    }
+
+    /// Decrypts what is personal; what was erased is null.
+    pub(super) async fn unseal(&self, events: &mut [Recorded]) -> Result<(), ReadError> {
+        let mut known = BTreeMap::new();
+        for event in events {
+            let Some(sealed) = event.facts.sealed.clone() else { continue };
+            let place = Place { stream: &event.stream, id: &event.id };
+            let (content_type, data) =
+                self.opened_with(&mut known, &sealed, place, &event.facts.content_type, &event.data).await?;
+            event.seen.is_erased = known[&(sealed.subject, sealed.key.unwrap_or_default())].is_none();
+            (event.facts.content_type, event.data) = (content_type, data);
+        }
+        Ok(())
+    }
+
+    async fn opened_with(
+        &self,
+        known: &mut BTreeMap<(String, String), Option<sealing::Key>>,
+        sealed: &Sealed,
+        place: Place<'_>,
+        content_type: &str,
+        data: &bytes::Bytes,
+    ) -> Result<(String, bytes::Bytes), ReadError> {
+        let id = sealed.key.clone().unwrap_or_default();
+        let of = (sealed.subject.clone(), id.clone());
+        if !known.contains_key(&of) {
+            let found = self.0.keys.find(&sealed.subject, &id).await;
+            let found = found.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+            known.insert(of.clone(), found);
+        }
+        sealing::unseal(known[&of].as_ref(), place, &sealed.personal, content_type, data).map_err(|_| {
+            ReadError::Unavailable(format!(
+                "what is personal in {} of {} cannot be decrypted: it was changed",
+                place.id, place.stream
+            ))
+        })
+    }
+
+    pub(super) async fn seal_snapshot(
+        &self,
+        stream: &str,
+        snapshot: &mut Snapshot,
+    ) -> Result<(), snapshot::SnapshotError> {
+        let Some(sealed) = &mut snapshot.sealed else { return Ok(()) };
+        let key = self.0.keys.current(&sealed.subject, || self.new_id()).await;
+        let (id, key) = key.map_err(|error| ReadError::Unavailable(error.to_string()))?;
+        let place = Place { stream, id: SNAPSHOT };
+        let random = &*self.0.random;
+        let (content_type, data) =
+            sealing::seal(&key, random, place, &sealed.personal, &snapshot.content_type, &snapshot.data)
+                .map_err(snapshot::SnapshotError::Invalid)?;
+        sealed.key = Some(id);
+        (snapshot.content_type, snapshot.data) = (content_type, data);
+        Ok(())
+    }
+
+    /// None: it was erased.
+    pub(super) async fn unseal_snapshot(
+        &self,
+        stream: &str,
+        mut snapshot: Snapshot,
+    ) -> Result<Option<Snapshot>, ReadError> {
+        let Some(sealed) = snapshot.sealed.clone() else { return Ok(Some(snapshot)) };
+        let mut known = BTreeMap::new();
+        let place = Place { stream, id: SNAPSHOT };
+        let (content_type, data) =
+            self.opened_with(&mut known, &sealed, place, &snapshot.content_type, &snapshot.data).await?;
+        (snapshot.content_type, snapshot.data) = (content_type, data);
+        Ok(known.into_values().all(|key| key.is_some()).then_some(snapshot))
+    }
+}
+
+fn certificates() -> Category {
+    Category::new(CERTIFICATES).expect("it is a category's name")
+}
+
+fn refuse(error: KeyError) -> AppendError {
+    AppendError::Unavailable(error.to_string())
+}

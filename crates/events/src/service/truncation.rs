@@ -1,0 +1,307 @@
+//! Truncation of streams, the archive of what was truncated, and trimming of the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use client::{AskError, Cluster, Position, Tail, Tailed, Topic};
+use model::batch::{BatchBuilder, NewRecord, Record, batches};
+use model::{Compression, Offset, PartitionId, Timestamp};
+use tokio::time::{Instant, timeout};
+
+use super::keeping::batch_bytes_max;
+use super::snapshots::unavailable;
+use super::{Freshness, Handle, OpenCategory};
+use crate::append::{Append, AppendError, Expected, StreamAppend};
+use crate::category::Category;
+use crate::event::{Recorded, Seen};
+use crate::query::{ANSWER_BYTES, EVENTS_MAX, Found, ReadError};
+use crate::record::{self, Entry};
+use crate::table::TableError;
+use crate::truncation::Mark;
+
+/// Bytes of records that are copied in one batch, about: a larger record is alone in its own.
+const COPIED_BYTES: usize = 512 << 10;
+
+const BATCH_BYTES_MAX: usize = 256 << 20;
+
+/// How long nothing may come from a log that is read through.
+const STILL_MAX: Duration = Duration::from_secs(30);
+
+/// What became of a truncation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncated {
+    /// The first version that is read now.
+    pub first: u64,
+    /// The stream's version, which goes on counting.
+    pub version: u64,
+    /// Events that were copied into the archive.
+    pub archived: u64,
+    /// Whoever reads at least this fresh does not see what was truncated.
+    pub position: Position,
+}
+
+/// Why a stream was not truncated, or nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TruncateError {
+    #[error("{stream} is at version {current}: it can be truncated before {max} at most, not {before}", max = current + 1)]
+    Beyond { stream: String, before: u64, current: u64 },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+}
+
+/// Where a partition's log begins after trimming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrimmedPartition {
+    pub partition: i32,
+    pub start_before: Offset,
+    pub start: Offset,
+}
+
+impl Handle {
+    /// Events below a version are not read any more. The stream's version goes on counting. The same again leaves a mark
+    /// again, behind everything, so that trimming can pass the older one.
+    pub async fn truncate(
+        &self,
+        category: &Category,
+        stream: &str,
+        before: u64,
+        archive: bool,
+        freshness: &Freshness,
+    ) -> Result<Truncated, TruncateError> {
+        if before == 0 {
+            return Err(ReadError::Invalid("versions count from 1".to_owned()).into());
+        }
+        let strong = Freshness { is_strong: true, ..freshness.clone() };
+        let (open, index, known) = self.find_stream(category, stream, &strong).await?;
+        let current = known.version;
+        if before > current + 1 {
+            return Err(TruncateError::Beyond { stream: stream.to_owned(), before, current });
+        }
+        let archived = match archive {
+            true => self.copy_to_archive(&open, index, stream, before).await?,
+            false => 0,
+        };
+        let boundary = known.boundary;
+        let mark = Mark { stream: stream.to_owned(), before, archived: archive, boundary: boundary.clone() };
+        let part = StreamAppend {
+            stream: mark.place(),
+            expected: Expected::Any,
+            events: vec![mark.event(self.new_id())],
+        };
+        let boundary = Some(boundary.unwrap_or_else(|| stream.to_owned()));
+        let append = Append { boundary, streams: vec![part], conditions: Vec::new() };
+        let deadline = Instant::now() + self.0.options.append_patience;
+        let appended = self.append_within(&open, &append, deadline, true).await?;
+        let first = known.first.max(before);
+        Ok(Truncated { first, version: current, archived, position: appended.position })
+    }
+
+    /// What of a stream was copied into the archive, from a version on.
+    pub async fn archived(
+        &self,
+        category: &Category,
+        stream: &str,
+        from: u64,
+        limit: usize,
+        freshness: &Freshness,
+    ) -> Result<Found, ReadError> {
+        let (_, index, known) = self.find_stream(category, stream, freshness).await?;
+        let none = || ReadError::NoStream(format!("{stream} in the archive of {category}"));
+        let name = category.archive().ok_or_else(none)?;
+        let cluster = &self.0.cluster;
+        let topics = cluster.topics().await.map_err(lost)?;
+        let topic = topics.into_iter().find(|topic| topic.name == name).ok_or_else(none)?;
+        let number = index as i32;
+        let (start, end) = bounds(cluster, &topic, number).await.map_err(lost)?;
+        let limit = limit.clamp(1, EVENTS_MAX);
+        let (mut events, mut bytes) = (BTreeMap::new(), 0);
+        let mut is_end = true;
+        through(cluster, &topic, number, start, end, |offset, at, record| {
+            if record.key != Some(stream.as_bytes()) {
+                return;
+            }
+            let Some(recorded) = recorded(number, offset, at, record) else { return };
+            // What was copied twice has the same version, and is the same.
+            if recorded.version < from || events.contains_key(&recorded.version) {
+                return;
+            }
+            bytes += recorded.data.len();
+            events.insert(recorded.version, recorded);
+            while events.len() > limit || (bytes > ANSWER_BYTES && events.len() > 1) {
+                let (_, last) = events.pop_last().expect("there are several");
+                bytes -= last.data.len();
+                is_end = false;
+            }
+        })
+        .await
+        .map_err(lost)?;
+        let position = Position::of(PartitionId { topic: topic.id, index: number }, end);
+        let mut events: Vec<Recorded> = events.into_values().collect();
+        self.show(&mut events).await?;
+        Ok(Found { events, version: known.version, first: 1, position, is_end })
+    }
+
+    /// Frees what a category's log has of truncated events and of marks and claims that are outdated, as far as nothing
+    /// before it is needed: up to the first record that is.
+    pub async fn trim(
+        &self,
+        category: &Category,
+        freshness: &Freshness,
+    ) -> Result<Vec<TrimmedPartition>, ReadError> {
+        let open = self.opened_within(category, freshness.wait).await?;
+        let strong = Freshness { is_strong: true, ..freshness.clone() };
+        let cluster = &self.0.cluster;
+        let topic = cluster.topic(&category.topic(), false).await.map_err(lost)?;
+        let mut needed = BTreeMap::new();
+        for partition in &open.partitions {
+            self.fresh(&open, partition, &strong).await?;
+            let replica = partition.replica.clone();
+            let from = env::run_blocking(move || replica.index.needed_from()).await;
+            let from = from.map_err(super::reading::broken)?;
+            needed.insert(partition.id().index, from);
+        }
+        let indexes: Vec<i32> = needed.keys().copied().collect();
+        let starts = cluster.offsets(&topic, &indexes, -2, 0).await.map_err(lost)?;
+        let start = |index: &i32| starts.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
+        needed.retain(|index, from| *from > start(index));
+        for (index, from) in &needed {
+            let partition = PartitionId { topic: topic.id, index: *index };
+            self.0.trimmed.announce(partition, *from).await.map_err(unavailable)?;
+        }
+        cluster.delete_records(&topic, &needed).await.map_err(lost)?;
+        let of = |partition: i32| {
+            let start_before = start(&partition);
+            let start = needed.get(&partition).copied().unwrap_or(start_before);
+            TrimmedPartition { partition, start_before, start }
+        };
+        Ok(indexes.into_iter().map(of).collect())
+    }
+
+    /// Copies events as they are. A truncation that is tried again copies them again: their ids tell.
+    async fn copy_to_archive(
+        &self,
+        open: &OpenCategory,
+        index: usize,
+        stream: &str,
+        before: u64,
+    ) -> Result<u64, ReadError> {
+        let (replica, name) = (open.partitions[index].replica.clone(), stream.to_owned());
+        let offsets = env::run_blocking(move || replica.index.offsets_below(&name, before)).await;
+        let offsets: BTreeSet<Offset> = offsets.map_err(super::reading::broken)?.into_iter().collect();
+        let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(0) };
+        let archive = self.archive_of(open).await?;
+        let number = index as i32;
+        let cluster = &self.0.cluster;
+        let topic = cluster.topic(&open.category.topic(), false).await.map_err(lost)?;
+        let mut batch = BatchBuilder::new(Compression::None);
+        let mut full = Vec::new();
+        let mut copied = 0;
+        through(cluster, &topic, number, *first, last.plus(1), |offset, timestamp, record| {
+            if !offsets.contains(&offset) {
+                return;
+            }
+            if batch.record_count() > 0 && batch.section_bytes() + record.size_bytes > COPIED_BYTES {
+                let batch = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
+                full.push(batch.build().into_bytes());
+            }
+            let headers: Vec<(&[u8], Option<&[u8]>)> = record.headers.into_iter().collect();
+            batch.push(NewRecord { timestamp, key: record.key, value: record.value, headers: &headers });
+            copied += 1;
+        })
+        .await
+        .map_err(lost)?;
+        full.push(batch.build().into_bytes());
+        for batch in full {
+            cluster.write_at_least_once(&archive, number, batch).await.map_err(lost)?;
+        }
+        Ok(copied)
+    }
+
+    /// The name of a category's archive, which is made where there is none.
+    async fn archive_of(&self, open: &OpenCategory) -> Result<String, ReadError> {
+        let category = &open.category;
+        let name = category.archive().ok_or_else(|| {
+            ReadError::Invalid(format!("the name of {category} is too long for a topic of its archive"))
+        })?;
+        let bytes = batch_bytes_max(self, &category.topic()).await.map_err(lost)?.to_string();
+        let configs = [
+            ("cleanup.policy", "delete"),
+            ("retention.ms", "-1"),
+            ("retention.bytes", "-1"),
+            ("max.message.bytes", bytes.as_str()),
+        ];
+        let (count, factor) = (open.partitions.len(), self.0.options.replication_factor);
+        let created = self.0.cluster.create_topic(&name, count as i32, factor, &configs);
+        let topic = created.await.map_err(lost)?;
+        match topic.partitions.len() == count {
+            true => Ok(name),
+            false => Err(ReadError::Invalid(format!(
+                "topic {name} has {} partitions, and {category} has {count}: events would not be found",
+                topic.partitions.len()
+            ))),
+        }
+    }
+}
+
+/// Where a partition begins and ends.
+async fn bounds(cluster: &Cluster, topic: &Topic, index: i32) -> Result<(Offset, Offset), AskError> {
+    let of = async |timestamp| {
+        let offsets = cluster.offsets(topic, &[index], timestamp, 0).await?;
+        Ok::<_, AskError>(offsets.get(&index).copied().flatten().map_or(Offset::ZERO, Offset))
+    };
+    Ok((of(-2).await?, of(-1).await?))
+}
+
+/// Reads a part of a partition, record by record.
+async fn through(
+    cluster: &Cluster,
+    topic: &Topic,
+    index: i32,
+    from: Offset,
+    end: Offset,
+    mut each: impl FnMut(Offset, Timestamp, &Record<'_>),
+) -> Result<(), AskError> {
+    let mut tails = Tail::start(cluster.clone(), &topic.name, topic.id, [(index, from)]);
+    let mut tail = tails.remove(&index).expect("it was asked for");
+    let (name, mut next) = (&topic.name, from);
+    while next < end {
+        let late = |_| AskError::Lost(format!("{name}-{index} cannot be read beyond offset {next}"));
+        let bytes: Bytes = match timeout(STILL_MAX, tail.recv()).await.map_err(late)? {
+            Some(Tailed::Records { bytes, .. }) => bytes,
+            _ => return Err(AskError::Lost(format!("{name}-{index} does not have offset {next}"))),
+        };
+        for batch in batches(bytes) {
+            let Ok(batch) = batch else { break };
+            let foreign = |error: model::BatchError| {
+                AskError::Foreign(format!("{name}-{index}: a batch at {next} cannot be read: {error}"))
+            };
+            let records = batch.records(BATCH_BYTES_MAX).map_err(foreign)?;
+            for one in records.iter() {
+                let one = one.map_err(foreign)?;
+                let offset = records.offset(&one);
+                if offset >= next && offset < end {
+                    each(offset, records.timestamp(&one), &one);
+                }
+            }
+            next = next.max(batch.header().next_offset());
+        }
+    }
+    Ok(())
+}
+
+fn recorded(partition: i32, offset: Offset, time: Timestamp, record: &Record<'_>) -> Option<Recorded> {
+    match record::read(record, Bytes::copy_from_slice) {
+        Entry::Event { stream, version, id, facts, data, .. } => {
+            let seen = Seen::default();
+            Some(Recorded { stream, version, id, facts, data, partition, offset, time, seen })
+        }
+        Entry::Claim { .. } | Entry::Foreign { .. } => None,
+    }
+}
+
+fn lost(error: AskError) -> ReadError {
+    unavailable(TableError::from(error))
+}

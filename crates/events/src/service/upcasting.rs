@@ -1,0 +1,145 @@
+//! Which upcasters there are, and how they change what is read.
+
+use std::sync::Arc;
+
+use client::Cluster;
+use env::Clock;
+use serde_json::Value;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::snapshots::unavailable;
+use super::{Handle, View};
+use crate::append::TYPE_MAX;
+use crate::event::Recorded;
+use crate::query::ReadError;
+use crate::table::{At, Options, Table, TableError};
+use crate::upcast::{self, Upcaster, Upcasters};
+
+pub const TOPIC: &str = "lv.upcasters";
+
+#[derive(Clone)]
+pub(super) struct Known {
+    table: Table,
+    all: Arc<watch::Sender<(At, Arc<Upcasters>)>>,
+}
+
+impl Known {
+    pub async fn open(
+        cluster: &Cluster,
+        clock: Arc<dyn Clock>,
+        dir: std::path::PathBuf,
+        replication_factor: i16,
+    ) -> Result<Known, TableError> {
+        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        let table = Table::open(cluster, clock, options).await?;
+        let known = Known { table, all: Arc::new(watch::Sender::default()) };
+        let mut at = known.table.at();
+        at.mark_unchanged();
+        known.refresh().await?;
+        let (table, all) = (known.table.clone(), Arc::downgrade(&known.all));
+        env::spawn(async move {
+            while at.changed().await.is_ok() {
+                let Some(all) = all.upgrade() else { return };
+                let known = Known { table: table.clone(), all };
+                if let Err(error) = known.refresh().await {
+                    warn!(%error, "the upcasters cannot be read");
+                }
+            }
+        });
+        Ok(known)
+    }
+
+    async fn refresh(&self) -> Result<(), TableError> {
+        let at = self.table.at().borrow().clone();
+        let entries = self.table.scan("").await?;
+        let read: Upcasters = entries.iter().filter_map(|(key, value)| upcast::read(key, value)).collect();
+        // Another may have read more meanwhile.
+        self.all.send_if_modified(|known| {
+            let is_newer = (at.round, at.next) >= (known.0.round, known.0.next);
+            if is_newer {
+                *known = (at, Arc::new(read));
+            }
+            is_newer
+        });
+        Ok(())
+    }
+
+    fn all(&self) -> Arc<Upcasters> {
+        self.all.borrow().1.clone()
+    }
+}
+
+/// What an upcaster makes of an example.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    pub kind: String,
+    pub schema_version: u32,
+    pub data: Value,
+}
+
+impl Handle {
+    /// The same store, whose events are read as they are recorded.
+    pub fn raw(&self) -> Handle {
+        Handle(self.0.clone(), View::Recorded)
+    }
+
+    pub fn upcasters(&self) -> Upcasters {
+        (*self.0.upcasters.all()).clone()
+    }
+
+    /// Lifts events of a type and schema version to the next one from now on. It is tried on the example first, if there
+    /// is one.
+    pub async fn put_upcaster(
+        &self,
+        kind: &str,
+        from: u32,
+        upcaster: &Upcaster,
+        example: Option<Value>,
+    ) -> Result<Option<Tried>, ReadError> {
+        let invalid = |why: String| ReadError::Invalid(why);
+        for kind in [Some(kind), upcaster.kind.as_deref()].into_iter().flatten() {
+            if kind.is_empty() || kind.len() > TYPE_MAX || kind.chars().any(char::is_control) {
+                return Err(invalid(format!("`{kind}` is no type of events")));
+            }
+        }
+        let to = from.checked_add(1).filter(|_| from > 0);
+        let to = to.ok_or_else(|| invalid("schema versions count from 1".to_owned()))?;
+        upcaster.check().map_err(invalid)?;
+        let tried = match example {
+            None => None,
+            Some(mut data) => {
+                upcaster.apply(&mut data).map_err(|why| invalid(format!("the example: {why}")))?;
+                let kind = upcaster.kind.clone().unwrap_or_else(|| kind.to_owned());
+                Some(Tried { kind, schema_version: to, data })
+            }
+        };
+        let known = &self.0.upcasters;
+        let put = known.table.put(&upcast::key(kind, from), Some(&upcast::write(upcaster))).await;
+        put.map_err(unavailable)?;
+        known.refresh().await.map_err(unavailable)?;
+        Ok(tried)
+    }
+
+    /// Whether there was one.
+    pub async fn drop_upcaster(&self, kind: &str, from: u32) -> Result<bool, ReadError> {
+        let (known, key) = (&self.0.upcasters, upcast::key(kind, from));
+        known.table.catch_up().await.map_err(unavailable)?;
+        if known.table.get(&key).await.map_err(unavailable)?.is_none() {
+            return Ok(false);
+        }
+        known.table.put(&key, None).await.map_err(unavailable)?;
+        known.refresh().await.map_err(unavailable)?;
+        Ok(true)
+    }
+
+    /// Makes of what is recorded what readers get.
+    pub(crate) async fn show(&self, events: &mut [Recorded]) -> Result<(), ReadError> {
+        self.unseal(events).await?;
+        let upcasters = self.0.upcasters.all();
+        if self.1 == View::Lifted && !upcasters.is_empty() {
+            events.iter_mut().for_each(|event| upcast::lift(&upcasters, event));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! How far the store itself has deleted partitions' records: where a log begins later than that, somebody else has, and
+//! events are lost.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use client::Cluster;
+use env::Clock;
+use model::{Offset, PartitionId};
+
+use crate::table::{Options, Table, TableError};
+
+/// Key: `<topic id>/<partition>`; value: the first offset that is needed, in decimal.
+const TOPIC: &str = "lv.trimmed";
+
+#[derive(Clone)]
+pub struct Trimmed(Table);
+
+impl Trimmed {
+    pub async fn open(
+        cluster: &Cluster,
+        clock: Arc<dyn Clock>,
+        dir: PathBuf,
+        replication_factor: i16,
+    ) -> Result<Trimmed, TableError> {
+        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        Ok(Trimmed(Table::open(cluster, clock, options).await?))
+    }
+
+    /// Says so before it is done.
+    pub async fn announce(&self, partition: PartitionId, start: Offset) -> Result<(), TableError> {
+        if self.up_to(partition).await? >= start {
+            return Ok(());
+        }
+        self.0.put(&key(partition), Some(start.0.to_string().as_bytes())).await
+    }
+
+    /// As of now.
+    pub async fn up_to(&self, partition: PartitionId) -> Result<Offset, TableError> {
+        self.0.catch_up().await?;
+        let value = self.0.get(&key(partition)).await?;
+        let start = value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
+        Ok(start.map_or(Offset::ZERO, Offset))
+    }
+}
+
+fn key(partition: PartitionId) -> String {
+    format!("{}/{}", partition.topic, partition.index)
+}

@@ -1,0 +1,108 @@
+//! Erasure of a subject's personal data.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use events::{Certificate, EraseError, Handle};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::append::unreadable;
+use crate::Problem;
+use crate::problem::ProblemDetails;
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseBody {
+    /// Why, for the certificate. It is kept for ever, and is not to name anybody.
+    #[schema(example = "request 4711")]
+    reason: String,
+}
+
+/// Says that a subject's data cannot be decrypted any more.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateBody {
+    subject_sha256: String,
+    key_ids: Vec<String>,
+    erased_at: String,
+    /// When the topic does not have the keys any more, at the latest.
+    keys_gone_by: String,
+    reason: String,
+    /// Events with the subject's data, by category.
+    events: BTreeMap<String, u64>,
+    /// Snapshots that were removed.
+    snapshots: u64,
+}
+
+impl CertificateBody {
+    fn of(certificate: Certificate) -> CertificateBody {
+        CertificateBody {
+            subject_sha256: certificate.subject_sha256,
+            key_ids: certificate.key_ids,
+            erased_at: certificate.erased_at,
+            keys_gone_by: certificate.keys_gone_by,
+            reason: certificate.reason,
+            events: certificate.events,
+            snapshots: certificate.snapshots,
+        }
+    }
+}
+
+/// Erase a subject's data
+///
+/// Its keys are destroyed, so that what was encrypted with them is read as null, here and by everybody. The same again gives
+/// the same certificate. A later event with the subject's data gets a new key.
+#[utoipa::path(
+    post, path = "/v1/erasure/{subject}", tag = "events",
+    params(("subject" = String, Path)),
+    request_body = EraseBody,
+    responses(
+        (status = 200, description = "Erased", body = CertificateBody),
+        (status = 404, description = "There are no data of that subject", body = ProblemDetails),
+        (status = 503, description = "Not now, or in doubt: ask again", body = ProblemDetails),
+    ),
+)]
+pub async fn erase(
+    State(handle): State<Handle>,
+    Path(subject): Path<String>,
+    body: Result<Json<EraseBody>, JsonRejection>,
+) -> Result<Json<CertificateBody>, Problem> {
+    let Json(body) = body.map_err(unreadable)?;
+    let certificate = handle.erase(&subject, &body.reason).await?;
+    Ok(Json(CertificateBody::of(certificate)))
+}
+
+/// Certificates of a subject's erasures
+#[utoipa::path(
+    get, path = "/v1/erasure/{subject}", tag = "events",
+    params(("subject" = String, Path)),
+    responses(
+        (status = 200, description = "The oldest first", body = Vec<CertificateBody>),
+        (status = 404, description = "It was not erased", body = ProblemDetails),
+    ),
+)]
+pub async fn certificates(
+    State(handle): State<Handle>,
+    Path(subject): Path<String>,
+) -> Result<Json<Vec<CertificateBody>>, Problem> {
+    let found = handle.certificates(&subject).await?;
+    if found.is_empty() {
+        return Err(Problem::not_found("that subject was not erased"));
+    }
+    Ok(Json(found.into_iter().map(CertificateBody::of).collect()))
+}
+
+impl From<EraseError> for Problem {
+    fn from(error: EraseError) -> Problem {
+        let detail = error.to_string();
+        match error {
+            EraseError::NoSubject => Problem::not_found(detail),
+            EraseError::Key(_) => Problem::unavailable(detail),
+            EraseError::Read(error) => error.into(),
+            EraseError::Append(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Upcasters: how events of older schema versions are read.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use events::Handle;
+use events::upcast::Upcaster;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::append::unreadable;
+use crate::Problem;
+use crate::problem::ProblemDetails;
+
+/// Lifts events of a type and schema version to the next one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewUpcasterBody {
+    /// JSON Patch (RFC 6902)
+    #[serde(default)]
+    #[schema(example = json!([{"op": "move", "from": "/sum", "path": "/total"}]))]
+    patch: Vec<Value>,
+    /// Members that are added where they are absent, in objects within, too
+    #[schema(value_type = Option<Object>)]
+    defaults: Option<Value>,
+    /// The type that the event has then
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Data on which it is tried first
+    #[schema(value_type = Option<Object>)]
+    example: Option<Value>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpcasterBody {
+    #[serde(rename = "type")]
+    kind: String,
+    from_version: u32,
+    #[schema(value_type = Vec<Object>)]
+    patch: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    #[schema(value_type = Option<Object>)]
+    defaults: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_type: Option<String>,
+}
+
+/// What an upcaster has made of its example.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TriedBody {
+    #[serde(rename = "type")]
+    kind: String,
+    schema_version: u32,
+    #[schema(value_type = Object)]
+    data: Value,
+}
+
+/// All upcasters
+#[utoipa::path(
+    get, path = "/v1/upcasters", tag = "events",
+    responses((status = 200, description = "By type and version", body = Vec<UpcasterBody>)),
+)]
+pub async fn upcasters(State(handle): State<Handle>) -> Json<Vec<UpcasterBody>> {
+    let body = |((kind, from_version), upcaster): ((String, u32), Upcaster)| UpcasterBody {
+        kind,
+        from_version,
+        patch: serde_json::to_value(&upcaster.patch).unwrap_or_default(),
+        defaults: upcaster.defaults,
+        new_type: upcaster.kind,
+    };
+    Json(handle.upcasters().into_iter().map(body).collect())
+}
+
+/// Set an upcaster
+///
+/// From now on, events of the type and schema version are read as of the next one, from every door, unless they are asked
+/// for `raw`. The log is not rewritten.
+#[utoipa::path(
+    put, path = "/v1/upcasters/{type}/{fromVersion}", tag = "events",
+    params(("type" = String, Path), ("fromVersion" = u32, Path)),
+    request_body = NewUpcasterBody,
+    responses(
+        (status = 200, description = "It is set; this is what it makes of the example", body = TriedBody),
+        (status = 204, description = "It is set"),
+        (status = 400, description = "It is malformed, or cannot be applied to the example", body = ProblemDetails),
+    ),
+)]
+pub async fn put_upcaster(
+    State(handle): State<Handle>,
+    Path((kind, from)): Path<(String, u32)>,
+    body: Result<Json<NewUpcasterBody>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(body) = body.map_err(unreadable)?;
+    let patch = serde_json::from_value(Value::Array(body.patch));
+    let patch = patch.map_err(|error| Problem::invalid(format!("`patch` is no JSON Patch: {error}")))?;
+    let upcaster = Upcaster { patch, defaults: body.defaults.unwrap_or_default(), kind: body.kind };
+    match handle.put_upcaster(&kind, from, &upcaster, body.example).await? {
+        None => Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(tried) => {
+            let events::Tried { kind, schema_version, data } = tried;
+            Ok(Json(TriedBody { kind, schema_version, data }).into_response())
+        }
+    }
+}
+
+/// Remove an upcaster
+#[utoipa::path(
+    delete, path = "/v1/upcasters/{type}/{fromVersion}", tag = "events",
+    params(("type" = String, Path), ("fromVersion" = u32, Path)),
+    responses(
+        (status = 204, description = "It is removed"),
+        (status = 404, description = "There is none", body = ProblemDetails),
+    ),
+)]
+pub async fn delete_upcaster(
+    State(handle): State<Handle>,
+    Path((kind, from)): Path<(String, u32)>,
+) -> Result<StatusCode, Problem> {
+    match handle.drop_upcaster(&kind, from).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Problem::not_found(format!("there is no upcaster of {kind} from version {from}"))),
+    }
+}
