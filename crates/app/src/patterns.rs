@@ -21,7 +21,10 @@ use tower::ServiceExt;
 use tracing::{info, warn};
 
 use crate::client::read_properties;
-use crate::http::Readiness;
+use crate::http::{Metrics, Readiness};
+
+/// The last line of OpenMetrics text.
+const METRICS_END: &str = "# EOF\n";
 
 /// Between two tries to start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -29,9 +32,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a broker may take to be reached and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is there once Kafka is reached.
+struct Open {
+    router: Router,
+    events: events::Handle,
+}
+
 /// The patterns of this process: they start in the background, and start again where Kafka cannot be reached yet.
 pub struct Patterns {
-    api: Arc<OnceLock<Router>>,
+    api: Arc<OnceLock<Open>>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
     denied: oneshot::Receiver<AskError>,
@@ -87,6 +96,23 @@ impl Patterns {
     /// The routes, also while they cannot answer yet.
     pub fn routes(&self) -> Router {
         Router::new().fallback(answer).with_state(self.api.clone())
+    }
+
+    /// Adds what the patterns show to a broker's metrics, or to none.
+    pub fn metrics(&self, broker: Option<Metrics>) -> Metrics {
+        let api = self.api.clone();
+        Arc::new(move || {
+            let (api, broker) = (api.clone(), broker.clone());
+            Box::pin(async move {
+                let text = match broker {
+                    Some(broker) => broker().await,
+                    None => METRICS_END.to_owned(),
+                };
+                let own = api.get().map(|open| open.events.metrics()).unwrap_or_default();
+                let before = text.strip_suffix(METRICS_END).unwrap_or(&text);
+                format!("{before}{own}{METRICS_END}")
+            })
+        })
     }
 
     pub fn readiness(&self) -> impl Fn() -> Readiness + Send + Sync + use<> {
@@ -156,7 +182,7 @@ fn lock(dir: &std::path::Path) -> anyhow::Result<DiskLock> {
 async fn run(
     cluster: client::Options,
     options: events::Options,
-    api: Arc<OnceLock<Router>>,
+    api: Arc<OnceLock<Open>>,
     mut stop: watch::Receiver<bool>,
     deny: oneshot::Sender<AskError>,
 ) {
@@ -188,7 +214,7 @@ async fn run(
         }
     };
     info!(after = ?began.elapsed(), "the event store is open");
-    let _ = api.set(gateway::events::router(events.handle()));
+    let _ = api.set(Open { router: gateway::events::router(events.handle()), events: events.handle() });
     let _ = stop.wait_for(|stop| *stop).await;
     events.stop().await;
 }
@@ -199,9 +225,9 @@ async fn start(cluster: &client::Options, options: &events::Options) -> Result<E
     Events::start(cluster, clock, random, options.clone(), Arc::new(HttpPeer::default())).await
 }
 
-async fn answer(State(api): State<Arc<OnceLock<Router>>>, request: Request) -> Response {
+async fn answer(State(api): State<Arc<OnceLock<Open>>>, request: Request) -> Response {
     match api.get() {
-        Some(api) => match api.clone().oneshot(request.map(Body::new)).await {
+        Some(open) => match open.router.clone().oneshot(request.map(Body::new)).await {
             Ok(response) => response.into_response(),
             Err(never) => match never {},
         },

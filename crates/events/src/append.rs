@@ -227,3 +227,6 @@ impl Append {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -263,6 +263,11 @@ impl Handle {
         }
     }
 
+    /// Those that are here.
+    pub(crate) fn hosts(&self) -> Vec<Arc<Host>> {
+        self.consumers().hosts.lock().values().map(|running| running.host.clone()).collect()
+    }
+
     /// Where the owner is of the partition that decides who hosts a subscription.
     fn owner_of(&self, category: &Category, name: &str) -> Result<Option<String>, ConsumerError> {
         let count = self.partition_count(category)?;

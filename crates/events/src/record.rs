@@ -15,7 +15,8 @@
 //!          lv-boundary  on a stream's first event, where it is not the stream's id
 //! ```
 //!
-//! A claim (an owner's first record, see [`crate::owner`]) is a CloudEvent without key and value, of the type
+//! A claim (an owner's first record, see [`crate::owner`]) is a CloudEvent without a key, with an empty value (deserializers
+//! make no event of none), of the type
 //! `levada.claim.v1`, with `lv-ep`.
 
 use bytes::Bytes;
@@ -120,7 +121,7 @@ pub fn claim(category: &str, id: &str, writer: &str, at: Timestamp) -> BatchBuil
         (b"lv-ep", Some(writer.as_bytes())),
     ];
     let mut batch = BatchBuilder::new(model::Compression::None);
-    batch.push(NewRecord { timestamp: at, key: None, value: None, headers: &headers });
+    batch.push(NewRecord { timestamp: at, key: None, value: Some(b""), headers: &headers });
     batch
 }
 

@@ -3,6 +3,7 @@
 mod catalog;
 mod erasure;
 mod keeping;
+mod metrics;
 mod reading;
 mod routing;
 mod snapshots;

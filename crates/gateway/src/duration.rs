@@ -21,7 +21,7 @@ pub fn write(duration: Duration) -> String {
     let millis = duration.as_millis();
     match [(3_600_000, "h"), (60_000, "m"), (1000, "s")]
         .into_iter()
-        .find(|(unit, _)| millis > 0 && millis % unit == 0)
+        .find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit))
     {
         Some((unit, name)) => format!("{}{name}", millis / unit),
         None => format!("{millis}ms"),

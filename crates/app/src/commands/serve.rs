@@ -134,11 +134,11 @@ fn open_http(listener: TcpListener, parts: http::Parts, patterns: &Patterns) {
 /// What the door shows: the broker's own where there is one.
 fn parts(broker: Option<&wiring::Broker>, patterns: &Patterns) -> http::Parts {
     match broker {
-        Some(broker) => http::Parts { metrics: broker.metrics(), readiness: broker.readiness() },
-        None => http::Parts {
-            metrics: Arc::new(|| Box::pin(async { "# EOF\n".to_owned() })),
-            readiness: Arc::new(patterns.readiness()),
-        },
+        Some(broker) => {
+            let metrics = patterns.metrics(Some(broker.metrics()));
+            http::Parts { metrics, readiness: broker.readiness() }
+        }
+        None => http::Parts { metrics: patterns.metrics(None), readiness: Arc::new(patterns.readiness()) },
     }
 }
 

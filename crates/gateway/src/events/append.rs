@@ -165,7 +165,9 @@ fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
             let version: u64 = version.parse().map_err(|_| wrong("If-Match", text))?;
             Ok(if version == 0 { Expected::None } else { Expected::Exactly(version) })
         }
-        (None, Some(text)) => Err(wrong("If-None-Match", text)),
+        (None, Some(text)) => Err(Problem::invalid(format!(
+            "header If-None-Match takes only *, for a stream that is to be new, not {text}; a version goes into If-Match"
+        ))),
         (Some(_), Some(_)) => Err(Problem::invalid("If-Match and If-None-Match are not for one request")),
     }
 }

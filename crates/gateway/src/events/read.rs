@@ -112,7 +112,7 @@ pub async fn read_stream(
             return Err(Problem::invalid(format!("`direction` is forward or backward, not `{other}`")));
         }
     };
-    let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
+    let limit = limit(parameters.limit)?;
     let freshness = freshness::of(&headers)?;
     let handle = viewed(handle, parameters.raw);
     let loaded = match (parameters.from, direction) {
@@ -193,7 +193,7 @@ pub async fn read_category(
         let live = live(handle, category, after, parameters.filter, freshness);
         return Ok(Sse::new(live).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    let limit = parameters.limit.unwrap_or(LIMIT_DEFAULT);
+    let limit = limit(parameters.limit)?;
     let found = handle.read_category(&category, &after, &parameters.filter, limit, &freshness).await?;
     Ok(answer(found_body(found, None)))
 }
@@ -221,7 +221,7 @@ pub async fn query(
     let any_of = body.any_of.into_iter().map(SelectorBody::into_selector).collect();
     let filter = Filter { any_of, correlation: body.correlation_id, subject: None };
     let after = body.after.as_deref().map(position).transpose()?.unwrap_or_default();
-    let limit = body.limit.unwrap_or(LIMIT_DEFAULT);
+    let limit = limit(body.limit)?;
     let freshness = freshness::of(&headers)?;
     let handle = viewed(handle, body.raw);
     let found = handle.read_category(&category, &after, &filter, limit, &freshness).await?;
@@ -241,6 +241,14 @@ pub fn found_body(found: Found, version: Option<u64>) -> FoundBody {
         events: found.events.into_iter().map(RecordedBody::of).collect(),
         position: found.position.to_string(),
         end: found.is_end,
+    }
+}
+
+/// How many events of one answer.
+fn limit(wanted: Option<usize>) -> Result<usize, Problem> {
+    match wanted {
+        Some(0) => Err(Problem::invalid("`limit` is at least 1")),
+        wanted => Ok(wanted.unwrap_or(LIMIT_DEFAULT)),
     }
 }
 
