@@ -184,6 +184,11 @@ impl Append {
         if count > EVENTS_MAX {
             return invalid(format!("{count} events are more than {EVENTS_MAX}, which one append may have"));
         }
+        let mut ids = BTreeSet::new();
+        let mut all = self.streams.iter().flat_map(|part| &part.events);
+        if let Some(twice) = all.find(|event| !ids.insert(event.id.as_str())) {
+            return invalid(format!("two events have the id {}: ids are used once", twice.id));
+        }
         for part in &self.streams {
             // The stream of a stream's marks is as long as that one.
             let id = part.stream.strip_prefix(MARKS).unwrap_or(&part.stream);
