@@ -27,6 +27,14 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// How long another instance may take to begin its answer: longer than any of them waits for something.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
 
+/// Why another instance gave no answer.
+#[derive(Debug)]
+pub enum NotPassedOn {
+    /// It was not asked.
+    Unreachable(String),
+    Broken(String),
+}
+
 /// Asks other instances.
 pub struct HttpPeer {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -71,26 +79,31 @@ struct Told {
 }
 
 impl HttpPeer {
-    /// Has another instance answer a request. Err says why it does not.
+    /// Has another instance answer a request.
     pub async fn pass_on(
         &self,
         url: &str,
         method: Method,
         path: &str,
         body: Bytes,
-    ) -> Result<Response, String> {
+    ) -> Result<Response, NotPassedOn> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{url}{path}"))
             .header(header::CONTENT_TYPE, "application/json")
             .header(FORWARDED, "1")
             .body(Full::from(body))
-            .map_err(|error| format!("{url} is no address: {error}"))?;
-        let answer = timeout(ANSWER_MAX, self.client.request(request)).await;
-        let answer = answer.map_err(|_| format!("{url} did not answer within {} s", ANSWER_MAX.as_secs()))?;
-        answer
-            .map(|answer| answer.map(Body::new))
-            .map_err(|error| format!("{url} cannot be reached: {error}"))
+            .map_err(|error| NotPassedOn::Broken(format!("{url} is no address: {error}")))?;
+        match timeout(ANSWER_MAX, self.client.request(request)).await {
+            Ok(Ok(answer)) => Ok(answer.map(Body::new)),
+            Ok(Err(error)) if error.is_connect() => {
+                Err(NotPassedOn::Unreachable(format!("{url} cannot be reached: {error}")))
+            }
+            Ok(Err(error)) => Err(NotPassedOn::Broken(format!("{url} broke off: {error}"))),
+            Err(_) => {
+                Err(NotPassedOn::Broken(format!("{url} did not answer within {} s", ANSWER_MAX.as_secs())))
+            }
+        }
     }
 
     async fn ask(&self, url: &str, category: &Category, append: &Append) -> Result<Appended, AppendError> {

@@ -10,17 +10,18 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use events::consumers::{ConsumerError, Delivery, Place, Refusal, Settings, Start, Subscription};
 use events::{Filter, Handle, Selector};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
 use super::append::unreadable;
-use super::peer::{FORWARDED, HttpPeer};
+use super::peer::{FORWARDED, HttpPeer, NotPassedOn};
 use super::shapes::{RecordedBody, SelectorBody, position};
 use super::{BODY_BYTES_MAX, category};
 use crate::problem::ProblemDetails;
@@ -35,6 +36,12 @@ const PULL_MAX: usize = 1000;
 
 /// How long a pull may wait for a first event.
 const PULL_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a host is waited for that cannot be reached.
+const HOST_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Parked events of one answer.
 const PARKED_DEFAULT: usize = 100;
@@ -615,21 +622,24 @@ pub async fn pass_on(State(peer): State<std::sync::Arc<HttpPeer>>, request: Requ
         // Whoever says nothing means nothing, whatever type it is of.
         parts.headers.remove(header::CONTENT_TYPE);
     }
-    let (method, path) = (parts.method.clone(), parts.uri.path_and_query().map(ToString::to_string));
-    let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
-    let url = response.headers().get(OWNER).and_then(|url| url.to_str().ok()).map(str::to_owned);
-    match url.zip(path) {
-        Some((url, path)) if !is_forwarded && response.status() == StatusCode::MISDIRECTED_REQUEST => {
-            elsewhere(&peer, &url, method, &path, body).await
+    let deadline = Instant::now() + HOST_PATIENCE;
+    loop {
+        let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
+        let response = next.clone().run(request).await;
+        let url = response.headers().get(OWNER).and_then(|url| url.to_str().ok()).map(str::to_owned);
+        let Some(url) = url.filter(|_| !is_forwarded && response.status() == StatusCode::MISDIRECTED_REQUEST)
+        else {
+            return response;
+        };
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        match peer.pass_on(&url, parts.method.clone(), path, body.clone()).await {
+            Ok(response) => return response,
+            // Nobody was asked: another instance takes over when that one's session is over.
+            Err(NotPassedOn::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE).await,
+            Err(NotPassedOn::Unreachable(why) | NotPassedOn::Broken(why)) => {
+                return Problem::unavailable(why).into_response();
+            }
         }
-        _ => response,
-    }
-}
-
-async fn elsewhere(peer: &HttpPeer, url: &str, method: Method, path: &str, body: bytes::Bytes) -> Response {
-    match peer.pass_on(url, method, path, body).await {
-        Ok(response) => response,
-        Err(why) => Problem::unavailable(why).into_response(),
     }
 }
 
