@@ -41,6 +41,8 @@ pub struct Host {
     /// Something may be read or has to be written.
     work: Notify,
     over: watch::Receiver<bool>,
+    /// What is in the log of how far it is: whoever hosts it next goes on there.
+    written: Mutex<Checkpoint>,
 }
 
 /// How a subscription is.
@@ -49,6 +51,8 @@ pub struct Status {
     pub counts: Counts,
     /// Everything before it is settled or parked.
     pub position: Position,
+    /// All of that is written down, too.
+    pub is_written: bool,
     /// Records of the log after that, whether they are for this subscription or not.
     pub behind: u64,
 }
@@ -105,9 +109,10 @@ pub(super) async fn start(
         ready: Notify::new(),
         work: Notify::new(),
         over: ended.clone(),
+        written: Mutex::new(checkpoint),
         subscription,
     });
-    let running = Run { host: host.clone(), table: table.clone(), written: checkpoint, effects: Vec::new() };
+    let running = Run { host: host.clone(), table: table.clone(), effects: Vec::new() };
     env::spawn(async move {
         running.run(stopped).await;
         end.send_replace(true);
@@ -247,7 +252,8 @@ impl Host {
             u64::try_from(end.0 - next.0).unwrap_or(0)
         };
         let behind = end.iter().map(behind).sum();
-        Ok(Status { counts, position: record::position(self.topic, &checkpoint), behind })
+        let is_written = checkpoint == *self.written.lock();
+        Ok(Status { counts, position: record::position(self.topic, &checkpoint), is_written, behind })
     }
 
     /// Refuses what was never in the log.
@@ -271,7 +277,6 @@ impl Host {
 struct Run {
     host: Arc<Host>,
     table: Table,
-    written: Checkpoint,
     /// What could not be written so far.
     effects: Vec<Effect>,
 }
@@ -295,7 +300,7 @@ impl Run {
             };
             first += 1;
             self.host.ready.notify_waiters();
-            let is_written = self.host.machine.lock().checkpoint() == self.written;
+            let is_written = self.host.machine.lock().checkpoint() == *self.host.written.lock();
             if !is_written && Instant::now() >= write_at {
                 if let Err(error) = self.write().await {
                     self.told(&error);
@@ -399,12 +404,12 @@ impl Run {
 
     async fn write(&mut self) -> Result<(), TableError> {
         let checkpoint = self.host.machine.lock().checkpoint();
-        if checkpoint == self.written {
+        if checkpoint == *self.host.written.lock() {
             return Ok(());
         }
         let value = record::write_checkpoint(self.host.topic, &checkpoint);
         self.table.put(&record::checkpoint_key(&self.host.subscription.id), Some(&value)).await?;
-        self.written = checkpoint;
+        *self.host.written.lock() = checkpoint;
         Ok(())
     }
 }

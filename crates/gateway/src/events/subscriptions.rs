@@ -147,6 +147,8 @@ pub struct SubscriptionBody {
 pub struct StatusBody {
     /// Everything before it is settled or parked.
     pub position: String,
+    /// Whoever hosts it next goes on there. It is written once a second.
+    pub written: bool,
     /// Records of the log after that, whether they are for this subscription or not.
     pub behind: u64,
     pub in_flight: usize,
@@ -350,6 +352,7 @@ pub async fn show(
     let mut body = SubscriptionBody::of(handle.subscription(&category(&name_of_category)?, &name).await?);
     body.status = Some(StatusBody {
         position: status.position.to_string(),
+        written: status.is_written,
         behind: status.behind,
         in_flight: status.counts.in_flight,
         parked: status.counts.parked,
