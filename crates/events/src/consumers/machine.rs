@@ -333,7 +333,9 @@ impl Machine {
             self.settle(place);
         } else if self.parked.contains_key(&place) {
             self.discard(place);
-        } else if self.read.get(&place.partition).is_none_or(|read| place.offset >= *read) {
+        } else if self.read.get(&place.partition).is_none_or(|read| place.offset >= *read)
+            && self.settled.len() < SETTLED_MAX
+        {
             // It was handed out by somebody before, and is not read here yet.
             self.settled.insert(place);
         }

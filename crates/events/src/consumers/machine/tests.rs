@@ -222,6 +222,11 @@ fn what_is_held_is_bounded() {
     pull(&mut machine, 0);
     machine.ack(place(3));
     assert_eq!(machine.room(), 1);
+    // Nor is there an end to what somebody may call acknowledged before it is read.
+    for offset in 0..2 * SETTLED_MAX {
+        machine.ack(place((HELD_MAX + offset) as i64));
+    }
+    assert_eq!(machine.checkpoint().settled.len(), SETTLED_MAX);
 }
 
 /// Whatever consumers do, no event is passed by the checkpoint before it is settled or parked, and each one is in the end.
