@@ -129,7 +129,7 @@ fn load(
     let mut command = Command::new(program);
     command.args([measure, store.word(), address, "--name", name]);
     command.args(["--clients", &clients.to_string(), "--appends", &appends.to_string()]);
-    let output = command.stderr(Stdio::inherit()).output()?;
+    let output = command.stderr(Stdio::null()).output()?;
     ensure!(output.status.success(), "{measure} on {} failed", store.name());
     let text = String::from_utf8(output.stdout)?;
     let field = |name: &str| -> anyhow::Result<f64> {
@@ -159,7 +159,13 @@ impl Running {
         if store == Store::Levada {
             let server = Server::start(System::Levada, Mode::Fsync, arguments)?;
             let address = server.http.clone();
-            return Ok(Running { store, address, process: Process::Levada(server) });
+            let running = Running { store, address, process: Process::Levada(server) };
+            let began = Instant::now();
+            while running.load(arguments, "append", 1, 1).is_err() {
+                ensure!(began.elapsed() < START, "the event store does not open");
+                std::thread::park_timeout(Duration::from_millis(50));
+            }
+            return Ok(running);
         }
         let port = free_port()?;
         let data = std::env::temp_dir().join(format!("levada-bench-{port}"));

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
+use tracing::debug;
 
 /// Connections at once; the next ones wait.
 const CONNECTIONS_MAX: usize = 4096;
@@ -46,6 +47,10 @@ impl axum::serve::Listener for Door {
         let place = self.places.clone().acquire_owned().await.expect("the places are never closed");
         // Axum's own, which goes on after errors.
         let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
+        // The parts of an answer are written one after the other: none waits for the other side to acknowledge the last.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "a connection waits before it sends");
+        }
         let (request_max, idle_max) = (self.request_max, self.idle_max);
         let left = Box::pin(sleep(request_max));
         let connection = Connection { stream, left, is_asked: false, request_max, idle_max, _place: place };
@@ -58,7 +63,7 @@ impl axum::serve::Listener for Door {
 }
 
 pub struct Connection {
-    stream: TcpStream,
+    pub(super) stream: TcpStream,
     left: Pin<Box<Sleep>>,
     /// Something of a request has come that is not answered yet.
     is_asked: bool,

@@ -71,3 +71,15 @@ async fn half_a_request_ends_and_a_quiet_connection_stays() {
     assert!(quiet.read(&mut bytes).await.unwrap() > 0);
     server.abort();
 }
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+async fn an_answer_in_parts_is_sent_at_once() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut door = Door::new(listener);
+    let (client, accepted) =
+        tokio::join!(tokio::net::TcpStream::connect(address), axum::serve::Listener::accept(&mut door));
+    let (connection, _) = accepted;
+    assert!(client.is_ok() && connection.stream.nodelay().unwrap());
+}
