@@ -25,7 +25,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::event::Facts;
 
-pub use read::{OfStream, Window};
+pub use read::{Name, OfStream, Window};
 pub use write::{Applied, Halt};
 
 /// Another number when the tables change: then the index is made anew.
@@ -59,9 +59,21 @@ const TABLES: &str = "
 /// One writes, many read.
 pub struct Index {
     path: PathBuf,
-    writer: Mutex<Connection>,
+    writer: Mutex<Writer>,
     readers: Mutex<Readers>,
     given_back: Condvar,
+}
+
+struct Writer {
+    connection: Connection,
+    /// Streams that were written lately.
+    streams: write::Streams,
+}
+
+impl Writer {
+    fn new(connection: Connection) -> Mutex<Writer> {
+        Mutex::new(Writer { connection, streams: write::Streams::new() })
+    }
 }
 
 #[derive(Default)]
@@ -107,7 +119,7 @@ impl Index {
         let (connection, state) = opened?;
         let index = Index {
             path,
-            writer: Mutex::new(connection),
+            writer: Writer::new(connection),
             readers: Mutex::default(),
             given_back: Condvar::new(),
         };
@@ -120,7 +132,7 @@ impl Index {
         let (connection, state) = open(&path, partition).ok()?;
         let index = Index {
             path,
-            writer: Mutex::new(connection),
+            writer: Writer::new(connection),
             readers: Mutex::default(),
             given_back: Condvar::new(),
         };
@@ -129,8 +141,9 @@ impl Index {
 
     /// Forgets everything, to be read from this offset on. Blocks.
     pub fn begin_anew(&self, partition: PartitionId, base: Offset) -> rusqlite::Result<State> {
-        let mut connection = self.writer.lock();
-        let transaction = connection.transaction()?;
+        let mut writer = self.writer.lock();
+        writer.streams.clear();
+        let transaction = writer.connection.transaction()?;
         for table in ["about", "streams", "events", "names", "marks"] {
             transaction.execute(&format!("DELETE FROM {table}"), [])?;
         }

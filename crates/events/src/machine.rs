@@ -1,8 +1,8 @@
 //! What an owner decides: whether an append may be made, and which version each event gets.
 //!
-//! The machine holds only what the index does not have yet (events that are under way, or in the log but not indexed);
-//! what the index knows of the streams and ids that an append names is handed in with the command as [`Looked`]. So it
-//! stays small however many streams there are.
+//! The machine holds what the index does not have yet (events that are under way, or in the log but not indexed), and
+//! the heads of some streams that were appended to lately; what the index knows of the other streams and ids that an
+//! append names is handed in with the command as [`Looked`]. So it stays small however many streams there are.
 //!
 //! ```text
 //! append ──look into the index──▶ decide ──▶ Taken (applied at once: the next append sees it) ──▶ log ──▶ index
@@ -94,21 +94,28 @@ pub enum Found {
     Back(i64),
 }
 
-/// Events that the index does not have yet.
+/// Streams whose heads are held although the index has them.
+const HEADS_MAX: usize = 8192;
+
+/// Events that the index does not have yet, and heads of streams.
 #[derive(Debug, Default)]
 pub struct Streams {
     heads: BTreeMap<String, Pending>,
     ids: BTreeMap<String, Known>,
     /// In the order of the log.
     taken: VecDeque<Queued>,
+    /// The events in there.
+    pending: usize,
     /// Counts what was taken.
     count: u64,
+    /// Up to this number the index has it.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
 struct Pending {
     head: Head,
-    /// The last that changed it.
+    /// The last that changed it; 0: nothing that was taken here.
     number: u64,
 }
 
@@ -193,7 +200,8 @@ impl Machine for Streams {
             kind: event.event.facts.kind.clone(),
             tags: event.event.facts.tags.clone(),
         };
-        let events = taken.events.iter().map(brief).collect();
+        let events: Vec<Brief> = taken.events.iter().map(brief).collect();
+        self.pending += events.len();
         self.taken.push_back(Queued { number, last: None, events });
     }
 }
@@ -206,7 +214,32 @@ impl Streams {
 
     /// Events that are held because the index does not have them.
     pub fn pending(&self) -> usize {
-        self.taken.iter().map(|queued| queued.events.len()).sum()
+        self.pending
+    }
+
+    /// The streams and ids of these events.
+    pub fn under_way(&self) -> impl Iterator<Item = (&str, &str)> {
+        let events = self.taken.iter().flat_map(|queued| &queued.events);
+        events.map(|event| (event.stream.as_str(), event.id.as_str()))
+    }
+
+    /// Whether the index need not be asked for a stream.
+    pub fn has_stream(&self, stream: &str) -> bool {
+        self.heads.contains_key(stream)
+    }
+
+    /// Whether the index need not be asked for an event id.
+    pub fn has_id(&self, id: &str) -> bool {
+        self.ids.contains_key(id)
+    }
+
+    /// Holds what the index has told, as long as there is room: nobody else changes it.
+    pub fn learn(&mut self, heads: &BTreeMap<String, Head>) {
+        for (stream, head) in heads {
+            if !self.heads.contains_key(stream) {
+                self.heads.insert(stream.clone(), Pending { head: head.clone(), number: 0 });
+            }
+        }
     }
 
     /// What was taken as this number is in the log; its last event is there.
@@ -227,12 +260,15 @@ impl Streams {
     pub fn forget(&mut self, indexed: Offset) {
         while self.taken.front().and_then(|queued| queued.last).is_some_and(|last| last < indexed) {
             let Some(queued) = self.taken.pop_front() else { return };
+            self.pending -= queued.events.len();
+            self.forgotten = queued.number;
             for brief in queued.events {
                 self.ids.remove(&brief.id);
-                if self.heads.get(&brief.stream).is_some_and(|pending| pending.number == queued.number) {
-                    self.heads.remove(&brief.stream);
-                }
             }
+        }
+        if self.heads.len() > HEADS_MAX + self.pending {
+            let forgotten = self.forgotten;
+            self.heads.retain(|_, pending| pending.number > forgotten);
         }
     }
 

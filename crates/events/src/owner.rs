@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! claim ─▶ read up to the claim ─▶ ┌ take what is queued ─▶ look into the index ─▶ decide ─▶ one batch ─▶ log ┐
-//!                                  └───────────── the next group forms while up to five are under way ◀───────┘
+//!                                  └───────────── the next group forms while others are under way ◀───────┘
 //! ```
 //!
 //! Safety is the broker's: once another has claimed the partition, no batch of this one gets in. So there is nothing to
 //! take back; who waits for an answer then is told that it is in doubt, and asks the next owner, who finds the event ids
 //! in the log or does not.
+
+mod unseen;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,23 +21,31 @@ use env::Clock;
 use machine::Machine;
 use model::batch::{BatchBuilder, HEADER_BYTES};
 use model::{Compression, Offset, PartitionId};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::append::{Append, AppendError, Appended};
+use crate::append::{Append, AppendError, Appended, StreamAppend};
 use crate::category::Category;
-use crate::index::Index;
+use crate::index::{Index, Name};
 use crate::machine::{Command, Found, Looked, Reject, Reply, Streams, Taken};
 use crate::planted::{self, Planted};
 use crate::record::{self, Placed};
 use crate::replica::{NotReached, Replica};
+use unseen::Unseen;
 
 /// Appends that wait for their owner; whoever comes next is told to come again.
 pub const QUEUE_MAX: usize = 8192;
 
 /// Appends that are decided together.
 const GROUP_MAX: usize = 512;
+
+/// Batches that are under way.
+const UNDER_WAY_MAX: u32 = 5;
+
+/// How long a group waits for the batch before it, growing meanwhile: where the log answers within this, one batch at a
+/// time carries the most for what it costs.
+const GROW_MAX: Duration = Duration::from_millis(5);
 
 /// Events that the index may be behind; then appending waits for it.
 const PENDING_MAX: usize = 100_000;
@@ -123,11 +133,23 @@ pub async fn own(
         let _ = ended.send(completing.run(to_complete).await);
     });
     let name = record::writer(writer.producer_id(), writer.epoch());
-    let owner = Owner { parts, writer, name, streams: Streams::default(), sent, flights, landings };
+    let places = Arc::new(Semaphore::new(UNDER_WAY_MAX as usize));
+    let unseen = Unseen::begin(parts.replica.index.clone());
+    let owner =
+        Owner { parts, writer, name, streams: Streams::default(), unseen, places, sent, flights, landings };
     let ended = owner.run(jobs, stop, end).await;
     standing.send_replace(None);
     info!(category = %parts.category, partition = parts.replica.partition.index, ?ended, "not the owner any more");
     ended
+}
+
+/// Waits until nothing is under way, or long enough, and there is room for one more batch.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let closed = "nobody closes it";
+    match timeout(GROW_MAX, places.clone().acquire_many_owned(UNDER_WAY_MAX)).await {
+        Ok(all) => all.expect(closed).split(1).expect("it has more than one"),
+        Err(_) => places.clone().acquire_owned().await.expect(closed),
+    }
 }
 
 /// Waits until it is told to; for ever where nobody can tell any more.
@@ -219,6 +241,8 @@ struct Flight {
     written: Option<Written>,
     records: i64,
     waiting: Vec<Waiting>,
+    /// Until it has landed.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Somebody who waits for a batch.
@@ -262,6 +286,8 @@ struct Owner<'a> {
     writer: ClaimedWriter,
     name: String,
     streams: Streams,
+    unseen: Unseen,
+    places: Arc<Semaphore>,
     sent: Arc<AtomicI64>,
     flights: mpsc::Sender<Flight>,
     landings: mpsc::UnboundedReceiver<Landing>,
@@ -288,6 +314,15 @@ impl Owner<'_> {
                 () = sleep_until(claim_again) => break End::ClaimAgain,
             };
             let mut group = vec![first];
+            let place = tokio::select! {
+                biased;
+                ended = &mut end => {
+                    // They were not tried: the next owner takes them.
+                    group.into_iter().for_each(|job| not_tried(job.answer));
+                    return failed(ended);
+                }
+                place = place(&self.places) => place,
+            };
             while group.len() < GROUP_MAX
                 && let Ok(job) = jobs.try_recv()
             {
@@ -302,7 +337,7 @@ impl Owner<'_> {
                 }
                 () = self.room() => {}
             }
-            if let Err(why) = self.decide(group).await {
+            if let Err(why) = self.decide(group, place).await {
                 return match end.await {
                     Ok(end) => end,
                     Err(_) => End::Failed(why),
@@ -335,16 +370,13 @@ impl Owner<'_> {
     }
 
     /// Decides a group and sends what it leads to. Err: nothing more can be sent.
-    async fn decide(&mut self, group: Vec<Job>) -> Result<(), String> {
-        let (index, partition) = (self.parts.replica.index.clone(), self.parts.replica.partition);
-        let looked = env::run_blocking(move || {
-            group.into_iter().map(|job| (look(&index, &job.append, partition), job)).collect::<Vec<_>>()
-        });
+    async fn decide(&mut self, group: Vec<Job>, place: OwnedSemaphorePermit) -> Result<(), String> {
+        let looked = self.look(group).await;
         let now = self.parts.clock.now();
         let bytes_max = self.parts.batch_bytes_max;
         let mut batch = BatchBuilder::new(Compression::None);
         let mut waiting = Vec::new();
-        for (looked, Job { append, answer }) in looked.await {
+        for (looked, Job { append, answer }) in looked {
             let bytes = size(&append);
             if bytes + HEADER_BYTES > bytes_max {
                 waiting.push(Waiting { answer, verdict: Verdict::TooLarge(bytes) });
@@ -352,15 +384,15 @@ impl Owner<'_> {
             }
             if batch.section_bytes() + bytes + HEADER_BYTES > bytes_max {
                 let full = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
-                self.send(full, std::mem::take(&mut waiting)).await?;
+                self.send(full, std::mem::take(&mut waiting), None).await?;
             }
             let verdict = match looked {
                 Err(error) => Verdict::Failed(format!("the index cannot be read: {error}")),
-                Ok(looked) => match self.streams.decide(Command { append, looked }, now) {
+                Ok(looked) => match self.decide_one(append, looked, now) {
                     Err(reject) => Verdict::Rejected { reject, end: i64::from(batch.record_count()) },
                     Ok(decision) => {
                         for taken in &decision.records {
-                            self.streams.apply(taken);
+                            self.take(taken);
                             self.push(&mut batch, taken, now);
                         }
                         let end = i64::from(batch.record_count());
@@ -375,7 +407,56 @@ impl Owner<'_> {
             };
             waiting.push(Waiting { answer, verdict });
         }
-        self.send(batch, waiting).await
+        self.send(batch, waiting, Some(place)).await
+    }
+
+    /// What the index knows of each, where that is not known here.
+    async fn look(&mut self, group: Vec<Job>) -> Vec<(rusqlite::Result<Looked>, Job)> {
+        let names = |(stream, id)| [Name::Stream(stream), Name::Id(id)];
+        self.unseen.renew(self.streams.under_way().flat_map(names));
+        let asked: Vec<bool> = group.iter().map(|job| !self.is_known(&job.append)).collect();
+        if !asked.contains(&true) {
+            return group.into_iter().map(|job| (Ok(Looked::default()), job)).collect();
+        }
+        let (index, partition) = (self.parts.replica.index.clone(), self.parts.replica.partition);
+        let looking = move || {
+            let one = |(is_asked, job): (bool, Job)| match is_asked {
+                true => (look(&index, &job.append, partition), job),
+                false => (Ok(Looked::default()), job),
+            };
+            asked.into_iter().zip(group).map(one).collect()
+        };
+        env::run_blocking(looking).await
+    }
+
+    /// Whether an append can be decided without the index.
+    fn is_known(&self, append: &Append) -> bool {
+        let is_stream =
+            |stream: &str| self.streams.has_stream(stream) || self.unseen.is(Name::Stream(stream));
+        let is_id = |id: &str| self.streams.has_id(id) || self.unseen.is(Name::Id(id));
+        let is_part =
+            |part: &StreamAppend| is_stream(&part.stream) && part.events.iter().all(|event| is_id(&event.id));
+        append.conditions.is_empty() && append.streams.iter().all(is_part)
+    }
+
+    fn decide_one(
+        &mut self,
+        append: Append,
+        looked: Looked,
+        now: model::Timestamp,
+    ) -> Result<machine::Decision<Streams>, Reject> {
+        self.streams.learn(&looked.heads);
+        self.streams.decide(Command { append, looked }, now)
+    }
+
+    fn take(&mut self, taken: &Taken) {
+        self.streams.apply(taken);
+        for event in &taken.events {
+            if event.version == 1 {
+                self.unseen.add(Name::Stream(&event.stream));
+            }
+            self.unseen.add(Name::Id(&event.event.id));
+        }
     }
 
     fn push(&self, batch: &mut BatchBuilder, taken: &Taken, at: model::Timestamp) {
@@ -393,7 +474,12 @@ impl Owner<'_> {
         }
     }
 
-    async fn send(&mut self, batch: BatchBuilder, waiting: Vec<Waiting>) -> Result<(), String> {
+    async fn send(
+        &mut self,
+        batch: BatchBuilder,
+        waiting: Vec<Waiting>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), String> {
         let records = i64::from(batch.record_count());
         self.sent.fetch_add(records, Ordering::SeqCst);
         let written = match records {
@@ -406,7 +492,7 @@ impl Owner<'_> {
                 }
             },
         };
-        let flight = Flight { written, records, waiting };
+        let flight = Flight { written, records, waiting, place };
         match self.flights.send(flight).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendError(flight)) => {
@@ -479,7 +565,7 @@ impl Completing {
 
     /// Waits for a batch and answers. Err: nothing more is written.
     async fn land(&mut self, flight: Flight) -> Result<(), End> {
-        let Flight { written, records, waiting } = flight;
+        let Flight { written, records, waiting, place: _place } = flight;
         let Some(written) = written else {
             let (of_now, of_the_log) = waiting.into_iter().partition(|it| it.verdict.is_of_now());
             self.answer_all(of_the_log, self.next);

@@ -31,6 +31,13 @@ pub struct OfStream {
     pub first: u64,
 }
 
+/// What an append asks the index for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Name<'a> {
+    Stream(&'a str),
+    Id(&'a str),
+}
+
 const COLUMNS: &str = "e.off, s.id, e.ver, e.id, e.at, e.facts, e.data";
 
 impl Index {
@@ -56,6 +63,30 @@ impl Index {
                 looked.after.push(after);
             }
             Ok(looked)
+        })
+    }
+
+    /// All streams and event ids. `begin` is told about how many there are. Blocks.
+    pub fn names<T>(
+        &self,
+        begin: impl FnOnce(usize) -> T,
+        mut add: impl FnMut(&mut T, Name<'_>),
+    ) -> rusqlite::Result<T> {
+        self.reading(|connection| {
+            let sql = "SELECT (SELECT count(*) FROM events) + (SELECT count(*) FROM streams)";
+            let mut all = begin(connection.query_row(sql, [], |row| row.get(0))?);
+            let mut statement = connection.prepare("SELECT id FROM streams")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                add(&mut all, Name::Stream(row.get_ref(0)?.as_str()?));
+            }
+            // The table has the data, too.
+            let mut statement = connection.prepare("SELECT id FROM events INDEXED BY events_by_id")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                add(&mut all, Name::Id(row.get_ref(0)?.as_str()?));
+            }
+            Ok(all)
         })
     }
 

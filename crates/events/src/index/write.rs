@@ -6,7 +6,7 @@ use bytes::Bytes;
 use model::{Offset, Timestamp};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{Claim, GONE, Index, State, names};
+use super::{Claim, GONE, Index, State, Writer, names};
 use crate::event::Facts;
 use crate::record::Entry;
 use crate::truncation::{Mark, TRUNCATED};
@@ -34,12 +34,15 @@ impl Index {
         records: &[Applied],
         next: Offset,
     ) -> rusqlite::Result<(State, Option<Halt>)> {
-        let mut connection = self.writer.lock();
+        let mut writer = self.writer.lock();
+        // If this fails nothing is known of them.
+        let streams = std::mem::take(&mut writer.streams);
+        let Writer { connection, streams: known } = &mut *writer;
         let transaction = connection.transaction()?;
         let mut state = state.clone();
         let mut halt = None;
-        {
-            let mut insert = Insert::new(&transaction, state.base > Offset::ZERO)?;
+        let streams = {
+            let mut insert = Insert::new(&transaction, state.base > Offset::ZERO, streams)?;
             for record in records {
                 let why = match &record.entry {
                     Entry::Foreign { why } => Some(format!("it was not written by an owner ({why})")),
@@ -57,18 +60,27 @@ impl Index {
                     break;
                 }
             }
-        }
+            insert.streams
+        };
         state.next = halt.as_ref().map_or(next, |halt| halt.offset);
-        let (writer, claimed) =
+        let (claimant, claimed) =
             state.claim.as_ref().map_or(("", -1), |claim| (claim.writer.as_str(), claim.offset.0));
-        transaction.execute(
-            "UPDATE about SET next = ?1, writer = ?2, claimed = ?3",
-            params![state.next.0, writer, claimed],
-        )?;
+        transaction
+            .prepare_cached("UPDATE about SET next = ?1, writer = ?2, claimed = ?3")?
+            .execute(params![state.next.0, claimant, claimed])?;
         transaction.commit()?;
+        if streams.len() <= STREAMS_MAX {
+            *known = streams;
+        }
         Ok((state, halt))
     }
 }
+
+/// Streams whose number and version the writer remembers: of more than so many it begins anew.
+const STREAMS_MAX: usize = 4096;
+
+/// Number and version of streams.
+pub(super) type Streams = BTreeMap<String, (i64, u64)>;
 
 struct Insert<'a> {
     connection: &'a Connection,
@@ -78,18 +90,18 @@ struct Insert<'a> {
     mark: CachedStatement<'a>,
     /// Names that were looked up in this transaction.
     names: BTreeMap<String, i64>,
-    streams: BTreeMap<String, (i64, u64)>,
+    streams: Streams,
 }
 
 impl<'a> Insert<'a> {
-    fn new(connection: &'a Connection, is_trimmed: bool) -> rusqlite::Result<Insert<'a>> {
+    fn new(connection: &'a Connection, is_trimmed: bool, streams: Streams) -> rusqlite::Result<Insert<'a>> {
         Ok(Insert {
             connection,
             is_trimmed,
             event: connection.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)")?,
             mark: connection.prepare_cached("INSERT OR IGNORE INTO marks VALUES (?1, ?2)")?,
             names: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            streams,
         })
     }
 
@@ -109,14 +121,6 @@ impl<'a> Insert<'a> {
         if version != head + 1 && !is_rest {
             return Ok(Some(format!("it is version {version} of {stream}, which was at {head}")));
         }
-        let known: Option<i64> = self
-            .connection
-            .prepare_cached("SELECT off FROM events WHERE id = ?1")?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        if let Some(known) = known {
-            return Ok(Some(format!("its id {id} is that of the event at offset {known}")));
-        }
         let mark = match facts.kind.as_str() {
             TRUNCATED => match Mark::read(stream, data) {
                 Some(mark) => Some(mark),
@@ -135,7 +139,17 @@ impl<'a> Insert<'a> {
         }
         let offset = record.offset.0;
         let text = serde_json::to_string(facts).expect("texts are JSON");
-        self.event.execute(params![offset, no, version, id, record.at.0, text, &data[..]])?;
+        let row = params![offset, no, version, id, record.at.0, text, &data[..]];
+        if let Err(error) = self.event.execute(row) {
+            // Looking for it before costs more than all the rest.
+            let known: Option<i64> = self
+                .connection
+                .prepare_cached("SELECT off FROM events WHERE id = ?1")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            let why = |known| format!("its id {id} is that of the event at offset {known}");
+            return known.map(why).map(Some).ok_or(error);
+        }
         self.streams.insert(stream.to_owned(), (no, version));
         for name in names(facts) {
             let name = self.name(name)?;

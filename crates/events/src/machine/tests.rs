@@ -101,6 +101,34 @@ fn what_the_index_has_is_forgotten_and_nothing_else() {
 }
 
 #[test]
+fn heads_are_kept_while_there_is_room() {
+    let in_b = Head { version: 7, boundary: Some("b".to_owned()) };
+    let mut streams = Streams::default();
+    streams.learn(&BTreeMap::from([("s".to_owned(), in_b)]));
+    let append = Append { boundary: Some("b".to_owned()), ..one("s", Expected::Exactly(7), &["a"]) };
+    let decision = streams.decide(Command { append, looked: Looked::default() }, Timestamp(0)).unwrap();
+    streams.apply(&decision.records[0]);
+    // What the index says is older by now.
+    streams.learn(&head("s", 7).heads);
+    streams.written(1, Offset(0));
+    streams.forget(Offset(1));
+    assert!(streams.has_stream("s") && !streams.has_id("a"));
+    let append = one("s", Expected::Exactly(8), &["b"]);
+    let rejected = expect![[r#"Boundary { stream: "s", boundary: "b" }"#]];
+    check(&streams, append, Looked::default(), rejected);
+
+    let many = (0..HEADS_MAX).map(|number| (format!("t{number}"), Head::default())).collect();
+    streams.learn(&many);
+    let decision = streams.decide(
+        Command { append: one("u", Expected::None, &["c"]), looked: Looked::default() },
+        Timestamp(0),
+    );
+    streams.apply(&decision.unwrap().records[0]);
+    streams.forget(Offset(1));
+    assert!(streams.has_stream("u") && !streams.has_stream("t0"), "only what is under way must stay");
+}
+
+#[test]
 fn the_same_append_again_has_the_same_answer() {
     let mut streams = taken(vec![one("s", Expected::None, &["a", "b"]), one("s", Expected::Any, &["c"])]);
     let again = || one("s", Expected::None, &["a", "b"]);

@@ -40,7 +40,7 @@ impl Owned {
         let (answer, answered) = oneshot::channel();
         let records = i64::from(written.is_some());
         self.sent.fetch_add(records, Ordering::SeqCst);
-        let flight = Flight { written, records, waiting: vec![Waiting { answer, verdict }] };
+        let flight = Flight { written, records, waiting: vec![Waiting { answer, verdict }], place: None };
         assert!(self.flights.send(flight).await.is_ok(), "nobody completes");
         answered
     }
