@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use client::{AskError, Bootstrap, Cluster, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
 use events::{Events, TableError};
-use gateway::{HttpPeer, Problem};
+use gateway::HttpPeer;
 use settings::BrokerOptions;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
@@ -231,6 +231,6 @@ async fn answer(State(api): State<Arc<OnceLock<Open>>>, request: Request) -> Res
             Ok(response) => response.into_response(),
             Err(never) => match never {},
         },
-        None => Problem::unavailable("the event store is not open yet").into_response(),
+        None => gateway::events::not_open(request.headers()),
     }
 }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use events::{AppendError, Category, Handle, ReadError};
@@ -80,6 +80,16 @@ pub fn router(handle: Handle) -> Router {
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(refuse_large))
+}
+
+/// The answer to any request while there is no store to ask, as a client of that door understands it.
+pub fn not_open(request: &HeaderMap) -> Response {
+    let why = "the event store is not open yet";
+    let content_type = request.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    match content_type.is_some_and(|it| it.starts_with("application/grpc")) {
+        true => tonic::Status::unavailable(why).into_http::<axum::body::Body>().into_response(),
+        false => Problem::unavailable(why).into_response(),
+    }
 }
 
 fn subscriptions(handle: Handle) -> OpenApiRouter {
@@ -187,5 +197,21 @@ impl From<ReadError> for Problem {
             }
             ReadError::Unavailable(_) => Problem::unavailable(detail),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_too_early_is_answered_in_the_terms_of_the_door() {
+        let answered = not_open(&HeaderMap::new());
+        assert_eq!(answered.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answered.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let grpc = HeaderMap::from_iter([(header::CONTENT_TYPE, "application/grpc".parse().unwrap())]);
+        let answered = not_open(&grpc);
+        assert_eq!(answered.status(), StatusCode::OK);
+        assert_eq!(answered.headers()["grpc-status"], (tonic::Code::Unavailable as i32).to_string());
     }
 }

@@ -14,6 +14,7 @@ use wire::DescribeConfigsRequest;
 use wire::describe_configs::DescribeConfigsResource;
 
 use super::catalog::CategoryInfo;
+use super::routing::halted;
 use super::{Handle, OpenCategory, OpenPartition};
 use crate::category::Category;
 use crate::owner::{self, End, Job, Parts, QUEUE_MAX, Standing, is_set};
@@ -246,7 +247,7 @@ async fn keep_owning(
                         job = queue.recv() => job,
                     };
                     let Some(job) = job else { return };
-                    let why = format!("partition {index} of {topic} takes no appends: {why}");
+                    let why = halted(*index as usize, &parts.category, &why);
                     let _ = job.answer.send(Err(crate::AppendError::Halted(why)));
                 }
             }

@@ -167,10 +167,14 @@ impl Handle {
             Some(url) if url != self.0.options.url => {
                 Err(AppendError::Elsewhere { partition: index as i32, url })
             }
-            _ => Err(AppendError::Unavailable(format!(
-                "partition {index} of {} has no owner just now",
-                open.category
-            ))),
+            owner => Err(match open.partitions[index].replica.seen().borrow().halted.clone() {
+                // It is owned here, and will not take anything.
+                Some(why) if owner.is_some() => AppendError::Halted(halted(index, &open.category, &why)),
+                _ => AppendError::Unavailable(format!(
+                    "partition {index} of {} has no owner just now",
+                    open.category
+                )),
+            }),
         }
     }
 
@@ -229,6 +233,11 @@ impl Handle {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What is said of a partition that somebody has to look at.
+pub(super) fn halted(partition: usize, category: &Category, why: &str) -> String {
+    format!("partition {partition} of {} takes no appends: {why}", category.topic())
 }
 
 /// Asks an owner for as long as it is one: whoever is stopped or cut off does not answer, and another takes over. None:
