@@ -131,7 +131,7 @@ pub enum AppendError {
     Elsewhere { partition: i32, url: String },
 }
 
-/// Types of events that the store writes itself begin so, and the ids of streams of its own.
+/// Types and ids of events that the store writes itself begin so, and the ids of streams of its own.
 pub(crate) const OWN_TYPES: &str = "levada.";
 
 /// Limits of an append, in bytes of UTF-8 or in number.
@@ -154,6 +154,12 @@ impl Append {
             )));
         }
         let mut events = self.streams.iter().flat_map(|part| &part.events);
+        if let Some(event) = events.clone().find(|event| event.id.starts_with(OWN_TYPES)) {
+            return Err(AppendError::Invalid(format!(
+                "the event id {} is the store's own: choose one that does not begin with {OWN_TYPES}",
+                event.id
+            )));
+        }
         match events.find(|event| event.facts.kind.starts_with(OWN_TYPES)) {
             None => Ok(()),
             Some(event) => Err(AppendError::Invalid(format!(

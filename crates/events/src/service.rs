@@ -120,6 +120,12 @@ impl Handle {
         uuid::Builder::from_unix_timestamp_millis(millis, &chance).into_uuid().to_string()
     }
 
+    pub(crate) fn chance(&self) -> u64 {
+        let mut chance = [0; 8];
+        self.0.random.fill(&mut chance);
+        u64::from_be_bytes(chance)
+    }
+
     /// Where other instances reach this one.
     pub fn url(&self) -> &str {
         &self.0.options.url

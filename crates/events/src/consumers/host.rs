@@ -100,6 +100,7 @@ pub(super) async fn start(
     let (stop, stopped) = watch::channel(false);
     let (end, ended) = watch::channel(false);
     let machine = Machine::new(subscription.settings.rules.clone(), checkpoint.clone(), parked);
+    let machine = machine.numbered_from(handle.chance() >> 16);
     info!(category = %subscription.category, name = subscription.name, "a subscription is hosted here");
     let host = Arc::new(Host {
         handle: handle.clone(),
@@ -159,11 +160,15 @@ impl Host {
 
     /// As they are read today: what is held is as it was recorded.
     async fn shown(&self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, ConsumerError> {
-        let (mut events, attempts): (Vec<Recorded>, Vec<u32>) =
-            deliveries.into_iter().map(|it| (Arc::unwrap_or_clone(it.event), it.attempt)).unzip();
+        let (mut events, names): (Vec<Recorded>, Vec<(u32, u64)>) = deliveries
+            .into_iter()
+            .map(|it| (Arc::unwrap_or_clone(it.event), (it.attempt, it.number)))
+            .unzip();
         self.handle.show(&mut events).await?;
-        let shown = events.into_iter().zip(attempts);
-        Ok(shown.map(|(event, attempt)| Delivery { event: Arc::new(event), attempt }).collect())
+        let shown = events.into_iter().zip(names);
+        Ok(shown
+            .map(|(event, (attempt, number))| Delivery { event: Arc::new(event), attempt, number })
+            .collect())
     }
 
     /// Takes events as worked with. The same again is nothing new.
@@ -180,15 +185,15 @@ impl Host {
     /// them.
     pub fn nack(
         &self,
-        deliveries: &[(Place, u32)],
+        deliveries: &[(Place, u64)],
         refusal: Refusal,
         reason: &str,
-    ) -> Result<Vec<(Place, u32)>, ConsumerError> {
+    ) -> Result<Vec<(Place, u64)>, ConsumerError> {
         let now = self.now();
         let mut machine = self.machine.lock();
         let late = deliveries
             .iter()
-            .filter(|(place, attempt)| !machine.nack(*place, *attempt, refusal, reason, now))
+            .filter(|(place, number)| !machine.nack(*place, *number, refusal, reason, now))
             .copied()
             .collect();
         drop(machine);

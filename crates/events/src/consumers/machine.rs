@@ -91,6 +91,8 @@ pub struct Delivery {
     pub event: Arc<Recorded>,
     /// From 1.
     pub attempt: u32,
+    /// By which whoever has it refuses it: nobody else ever had it.
+    pub number: u64,
 }
 
 /// What is to be done with an event that somebody could not work with.
@@ -155,6 +157,8 @@ pub struct Machine {
     /// Parked events of each stream that nobody replays.
     blocked: BTreeMap<String, usize>,
     effects: Vec<Effect>,
+    /// Of the delivery before.
+    number: u64,
 }
 
 /// What is handed out one after the other: a stream, or, where there is no order, a single event.
@@ -174,6 +178,8 @@ struct Queue {
 struct Held {
     event: Arc<Recorded>,
     attempts: u32,
+    /// Of the newest delivery.
+    number: u64,
 }
 
 /// How it is with a lane's first event.
@@ -212,11 +218,19 @@ impl Machine {
             parked: BTreeMap::new(),
             blocked: BTreeMap::new(),
             effects: Vec::new(),
+            number: 0,
         };
         for (place, parked) in parked {
             machine.enter_parked(place, parked);
         }
         machine
+    }
+
+    /// Deliveries are numbered from here on: no number of an earlier host, nor of one before a reset, is to mean another
+    /// delivery now.
+    pub fn numbered_from(mut self, number: u64) -> Machine {
+        self.number = number;
+        self
     }
 
     pub fn change_rules(&mut self, rules: Rules) {
@@ -260,7 +274,7 @@ impl Machine {
         };
         self.held.insert(place, lane.clone());
         let queue = self.lanes.entry(lane.clone()).or_default();
-        queue.events.push_back(Held { event: Arc::new(event), attempts: 0 });
+        queue.events.push_back(Held { event: Arc::new(event), attempts: 0, number: 0 });
         if queue.events.len() == 1 {
             self.begin_turn(lane);
         }
@@ -296,8 +310,14 @@ impl Machine {
             let Some(first) = queue.events.front_mut().filter(|_| queue.turn == Turn::Ready) else {
                 continue;
             };
+            self.number += 1;
             first.attempts += 1;
-            deliveries.push(Delivery { event: first.event.clone(), attempt: first.attempts });
+            first.number = self.number;
+            deliveries.push(Delivery {
+                event: first.event.clone(),
+                attempt: first.attempts,
+                number: first.number,
+            });
             let until = now + self.rules.ack_timeout;
             queue.turn = Turn::InFlight { until };
             self.due.insert((until, lane));
@@ -342,20 +362,13 @@ impl Machine {
     }
 
     /// An event could not be worked with. Only whoever has it now may say so: false for everybody else.
-    pub fn nack(
-        &mut self,
-        place: Place,
-        attempt: u32,
-        refusal: Refusal,
-        reason: &str,
-        now: Duration,
-    ) -> bool {
+    pub fn nack(&mut self, place: Place, number: u64, refusal: Refusal, reason: &str, now: Duration) -> bool {
         let Some(lane) = self.held.get(&place).cloned() else { return false };
         let Some(queue) = self.lanes.get(&lane) else { return false };
         let is_theirs = queue
             .events
             .front()
-            .is_some_and(|first| Place::of(&first.event) == place && first.attempts == attempt);
+            .is_some_and(|first| Place::of(&first.event) == place && first.number == number);
         let Turn::InFlight { until } = queue.turn else { return false };
         if !is_theirs {
             return false;

@@ -9,8 +9,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{GONE, Index, correlation, kind, subject, tag};
 use crate::append::{Append, Condition, Selector};
 use crate::event::{Facts, Recorded, Seen};
-use crate::machine::{Head, Known, Looked};
+use crate::machine::{Head, Known, LIVES_ELSEWHERE, Looked};
 use crate::query::{ANSWER_BYTES, Direction};
+use crate::truncation::TRUNCATED;
 
 /// Which part of a partition's events is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,8 +249,16 @@ fn matching(
     let Some(filter) = filter(connection, &condition.any_of, [None, None], &mut names)? else {
         return Ok(None);
     };
-    let sql =
-        format!("SELECT min(e.off) FROM events e WHERE e.off >= ?1 AND e.off < ?2 AND e.gone = ?3 {filter}");
+    // What the store has written itself nobody has read.
+    let own = format!(
+        "SELECT 1 FROM names n JOIN marks m ON m.name = n.no AND m.off = e.off WHERE n.name IN ('{}', '{}')",
+        kind(LIVES_ELSEWHERE),
+        kind(TRUNCATED)
+    );
+    let sql = format!(
+        "SELECT min(e.off) FROM events e
+         WHERE e.off >= ?1 AND e.off < ?2 AND e.gone = ?3 AND NOT EXISTS ({own}) {filter}"
+    );
     let mut values = vec![after.0, i64::MAX, 0];
     values.extend(names);
     let found: Option<i64> =

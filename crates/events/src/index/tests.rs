@@ -332,3 +332,16 @@ fn events_with_a_subjects_data_are_found_and_counted_until_they_are_truncated() 
     opened.take(&[mark(3, "s", 2, 1, None)]);
     assert_eq!(opened.index.count_of("customer:7").unwrap(), 1);
 }
+
+#[test]
+fn no_condition_matches_what_the_store_writes_itself() {
+    let mut opened = opened();
+    let mark = Facts { kind: crate::machine::LIVES_ELSEWHERE.to_owned(), ..Facts::default() };
+    opened.take(&[record(0, "s", 1, mark)]);
+    let any =
+        crate::append::Condition { any_of: vec![Selector::default()], after: client::Position::default() };
+    let append = crate::append::Append { conditions: vec![any], ..crate::append::Append::default() };
+    assert_eq!(opened.index.look(&append, PARTITION).unwrap().matches, [None]);
+    opened.take(&[plain(1, "t", 1)]);
+    assert_eq!(opened.index.look(&append, PARTITION).unwrap().matches, [Some(Offset(1))]);
+}

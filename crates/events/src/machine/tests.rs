@@ -255,3 +255,15 @@ fn a_condition_sees_what_the_index_has() {
     let failed = expect!["Condition { at: At(3) }"];
     check(&Streams::default(), conditional(&[], &["x"], Position::default()), looked, failed);
 }
+
+#[test]
+fn no_condition_matches_what_the_store_writes_itself() {
+    let mut mark = one("s", Expected::None, &["levada.boundary:s"]);
+    mark.streams[0].events[0].facts.kind = LIVES_ELSEWHERE.to_owned();
+    let streams = taken(vec![mark]);
+    let any = Condition { any_of: vec![Selector::default()], after: Position::default() };
+    let append = || Append { conditions: vec![any.clone()], ..one("t", Expected::None, &["a"]) };
+    check(&streams, append(), Looked::default(), expect![[r#"Appended([("t", 1)]) [a t=1]"#]]);
+    let streams = taken(vec![one("s", Expected::None, &["b"])]);
+    check(&streams, append(), Looked::default(), expect!["Condition { at: Back(1) }"]);
+}

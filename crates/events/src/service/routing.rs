@@ -224,7 +224,8 @@ impl Handle {
             Ok(_) => match self.boundary_of(open, stream, deadline).await? {
                 Some(known) if known == boundary => Ok(()),
                 Some(known) => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: known }),
-                None => Ok(()),
+                // An event that is no mark has its id: the stream lives alone.
+                None => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: stream.to_owned() }),
             },
             // It lives alone.
             Err(AppendError::Version { stream, .. }) => {

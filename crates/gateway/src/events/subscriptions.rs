@@ -180,8 +180,8 @@ impl SubscriptionBody {
 /// An event that is handed out.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryBody {
-    /// To acknowledge or refuse it by: its place, and the attempt.
-    #[schema(example = "6.41.1")]
+    /// To acknowledge or refuse it by: its place, and a number that no other delivery has.
+    #[schema(example = "6.41.8812")]
     pub delivery: String,
     /// From 1.
     pub attempt: u32,
@@ -190,8 +190,8 @@ pub struct DeliveryBody {
 
 impl DeliveryBody {
     fn of(delivery: Delivery) -> DeliveryBody {
-        let Delivery { event, attempt } = delivery;
-        let name = format!("{}.{attempt}", Place::of(&event));
+        let Delivery { event, attempt, number } = delivery;
+        let name = format!("{}.{number}", Place::of(&event));
         DeliveryBody { delivery: name, attempt, event: RecordedBody::of((*event).clone()) }
     }
 }
@@ -505,7 +505,7 @@ pub async fn nack(
 ) -> Result<Json<NackedBody>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
     let Json(body) = body.map_err(unreadable)?;
-    let deliveries: Vec<(Place, u32)> =
+    let deliveries: Vec<(Place, u64)> =
         body.deliveries.iter().map(|text| delivery(text)).collect::<Result<_, _>>()?;
     let after = match body.delay.as_deref() {
         None => None,
@@ -523,7 +523,7 @@ pub async fn nack(
     };
     let reason = reason(body.reason.as_deref());
     let late = host.nack(&deliveries, refusal, &reason)?;
-    let late = late.into_iter().map(|(place, attempt)| format!("{place}.{attempt}")).collect();
+    let late = late.into_iter().map(|(place, number)| format!("{place}.{number}")).collect();
     Ok(Json(NackedBody { late }))
 }
 
@@ -601,12 +601,12 @@ pub fn reason(text: Option<&str>) -> String {
     text.unwrap_or("a consumer refused it").chars().take(REASON_MAX).collect()
 }
 
-/// What a delivery is called: place and attempt.
-pub fn delivery(text: &str) -> Result<(Place, u32), Problem> {
+/// What a delivery is called: place and number.
+pub fn delivery(text: &str) -> Result<(Place, u64), Problem> {
     let parts =
-        text.rsplit_once('.').and_then(|(place, attempt)| Some((place.parse().ok()?, attempt.parse().ok()?)));
+        text.rsplit_once('.').and_then(|(place, number)| Some((place.parse().ok()?, number.parse().ok()?)));
     parts.ok_or_else(|| {
-        Problem::invalid(format!("`{text}` is no delivery: hand on what was handed out, such as 6.41.1"))
+        Problem::invalid(format!("`{text}` is no delivery: hand on what was handed out, such as 6.41.8812"))
     })
 }
 

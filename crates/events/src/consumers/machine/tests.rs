@@ -67,6 +67,12 @@ fn next(machine: &Machine) -> i64 {
     machine.checkpoint().next[&0].0
 }
 
+/// Of the newest delivery of the event at this offset.
+fn number(machine: &Machine, offset: i64) -> u64 {
+    let held = machine.lanes.values().flat_map(|lane| &lane.events);
+    held.filter(|held| held.event.offset.0 == offset).map(|held| held.number).next().unwrap()
+}
+
 #[test]
 fn one_event_of_each_stream_is_out_at_a_time() {
     let mut machine = machine(RULES, &["a", "b", "a", "b", "a"]);
@@ -135,12 +141,18 @@ fn a_refused_event_rests_and_is_parked_in_the_end() {
     let mut machine = machine(RULES, &["a"]);
     let retry = Refusal::Retry { after: None };
     assert_eq!(pull(&mut machine, 0), [(0, 1)]);
-    assert!(machine.nack(place(0), 1, retry, "no", at(0)));
+    assert!(machine.nack(place(0), number(&machine, 0), retry, "no", at(0)));
     assert_eq!(pull(&mut machine, 4), []);
     assert_eq!(pull(&mut machine, 5), [(0, 2)]);
-    assert!(machine.nack(place(0), 2, Refusal::Retry { after: Some(Duration::ZERO) }, "no", at(5)));
+    assert!(machine.nack(
+        place(0),
+        number(&machine, 0),
+        Refusal::Retry { after: Some(Duration::ZERO) },
+        "no",
+        at(5)
+    ));
     assert_eq!(pull(&mut machine, 5), [(0, 3)]);
-    assert!(machine.nack(place(0), 3, retry, "still no", at(5)));
+    assert!(machine.nack(place(0), number(&machine, 0), retry, "still no", at(5)));
     // It holds the checkpoint until that is written.
     assert_eq!((next(&machine), machine.counts().parked), (0, 0));
     assert_eq!(park(&mut machine), [(0, "still no".to_owned())]);
@@ -152,7 +164,7 @@ fn a_refused_event_rests_and_is_parked_in_the_end() {
 fn behind_a_parked_event_its_stream_waits_and_no_other() {
     let mut machine = machine(RULES, &["a", "b", "a", "a", "b"]);
     assert_eq!(pull(&mut machine, 0), [(0, 1), (1, 1)]);
-    assert!(machine.nack(place(0), 1, Refusal::Park, "poison", at(0)));
+    assert!(machine.nack(place(0), number(&machine, 0), Refusal::Park, "poison", at(0)));
     machine.ack(place(1));
     let follows = FOLLOWS.to_owned();
     assert_eq!(park(&mut machine), [(0, "poison".to_owned()), (2, follows.clone()), (3, follows.clone())]);
@@ -169,7 +181,7 @@ fn behind_a_parked_event_its_stream_waits_and_no_other() {
 fn replayed_events_come_in_their_order_and_new_ones_after_them() {
     let mut machine = machine(RULES, &["a", "a"]);
     pull(&mut machine, 0);
-    machine.nack(place(0), 1, Refusal::Park, "poison", at(0));
+    machine.nack(place(0), number(&machine, 0), Refusal::Park, "poison", at(0));
     park(&mut machine);
     assert!(machine.replay(event(0, "a")));
     assert!(!machine.replay(event(0, "a")), "it is on its way");
@@ -181,7 +193,7 @@ fn replayed_events_come_in_their_order_and_new_ones_after_them() {
     machine.ack(place(0));
     assert_eq!(machine.take_effects(), [Effect::Unpark(place(0))]);
     assert_eq!(pull(&mut machine, 0), [(1, 1)]);
-    machine.nack(place(1), 1, Refusal::Park, "poison again", at(0));
+    machine.nack(place(1), number(&machine, 1), Refusal::Park, "poison again", at(0));
     assert_eq!(park(&mut machine), [(1, "poison again".to_owned()), (2, FOLLOWS.to_owned())]);
     assert_eq!(machine.counts().parked, 2);
 }
@@ -190,7 +202,7 @@ fn replayed_events_come_in_their_order_and_new_ones_after_them() {
 fn a_discarded_event_lets_its_stream_go_on() {
     let mut machine = machine(RULES, &["a"]);
     pull(&mut machine, 0);
-    machine.nack(place(0), 1, Refusal::Park, "poison", at(0));
+    machine.nack(place(0), number(&machine, 0), Refusal::Park, "poison", at(0));
     park(&mut machine);
     assert!(machine.discard(place(0)));
     assert!(!machine.discard(place(0)));
@@ -203,7 +215,7 @@ fn a_discarded_event_lets_its_stream_go_on() {
 fn what_is_acknowledged_while_it_is_being_parked_is_not_parked() {
     let mut machine = machine(RULES, &["a"]);
     pull(&mut machine, 0);
-    machine.nack(place(0), 1, Refusal::Park, "poison", at(0));
+    machine.nack(place(0), number(&machine, 0), Refusal::Park, "poison", at(0));
     let effects = machine.take_effects();
     machine.ack(place(0));
     for effect in effects {
@@ -263,7 +275,7 @@ fn nothing_is_lost_whatever_consumers_do() {
                 4 if !out.is_empty() => {
                     let delivery: Delivery = out.swap_remove(draw(out.len() as u64) as usize);
                     let refusal = if draw(3) == 0 { Refusal::Park } else { Refusal::Retry { after: None } };
-                    machine.nack(Place::of(&delivery.event), delivery.attempt, refusal, "no", at(now));
+                    machine.nack(Place::of(&delivery.event), delivery.number, refusal, "no", at(now));
                 }
                 _ => {
                     let parked: Vec<Place> = machine
@@ -296,4 +308,16 @@ fn nothing_is_lost_whatever_consumers_do() {
 
 fn next_or_zero(machine: &Machine) -> i64 {
     machine.checkpoint().next.get(&0).map_or(0, |next| next.0)
+}
+
+#[test]
+fn no_delivery_is_called_as_another_was() {
+    let mut machine = machine(RULES, &["a"]);
+    let first = machine.pull(1, at(0))[0].number;
+    assert!(machine.nack(place(0), first, Refusal::Park, "poison", at(0)));
+    park(&mut machine);
+    assert!(machine.replay(event(0, "a")));
+    let second = machine.pull(1, at(0))[0].number;
+    assert!(!machine.nack(place(0), first, Refusal::Skip, "whoever had it before", at(0)));
+    assert!(machine.nack(place(0), second, Refusal::Skip, "whoever has it", at(0)));
 }

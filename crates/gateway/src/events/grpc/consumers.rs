@@ -114,7 +114,7 @@ fn passed_on<T>(message: T) -> Request<T> {
     request
 }
 
-fn named(deliveries: &[String]) -> Result<Vec<(Place, u32)>, Status> {
+fn named(deliveries: &[String]) -> Result<Vec<(Place, u64)>, Status> {
     let one = |text: &String| {
         subscriptions::delivery(text)
             .map_err(|problem| Status::invalid_argument(problem.details().detail.clone()))
@@ -123,8 +123,8 @@ fn named(deliveries: &[String]) -> Result<Vec<(Place, u32)>, Status> {
 }
 
 fn delivery(delivery: Delivery) -> api::Delivery {
-    let Delivery { event: recorded, attempt } = delivery;
-    let name = format!("{}.{attempt}", Place::of(&recorded));
+    let Delivery { event: recorded, attempt, number } = delivery;
+    let name = format!("{}.{number}", Place::of(&recorded));
     api::Delivery { delivery: name, attempt, event: Some(event((*recorded).clone())) }
 }
 
