@@ -91,6 +91,11 @@ pub fn restart(arguments: &Arguments) -> anyhow::Result<()> {
     let events: usize = 10_000_000;
     let mut server = Server::start(System::Levada, Mode::Fsync, arguments)?;
     let began = Instant::now();
+    while load(arguments, Store::Levada, &server.http, "append", 1, 1, "open").is_err() {
+        ensure!(began.elapsed() < START, "the event store does not open");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+    let began = Instant::now();
     load(arguments, Store::Levada, &server.http, "fill", 16, events, "fill")?;
     println!("{events} events appended in {:.0} s", began.elapsed().as_secs_f64());
     let began = Instant::now();
