@@ -32,4 +32,4 @@ pub use properties::{Properties, ReadFile};
 pub use refusal::{Refused, check};
 pub use security::Security;
 pub use tail::{Tail, Tailed};
-pub use writer::{ClaimedWriter, WriteError, Written};
+pub use writer::{ClaimedWriter, IN_FLIGHT_MAX, WriteError, Written};

@@ -27,7 +27,7 @@ use wire::{ErrorCode, InitProducerIdRequest, ProduceRequest, ProduceResponse};
 use crate::{AskError, Cluster, Connection, Refused, check};
 
 /// Batches whose answers are outstanding: a broker remembers so many of a producer.
-const IN_FLIGHT_MAX: usize = 5;
+pub const IN_FLIGHT_MAX: usize = 5;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -132,7 +132,7 @@ pub enum AppendError {
 }
 
 /// Types and ids of events that the store writes itself begin so, and the ids of streams of its own.
-pub(crate) const OWN_TYPES: &str = "levada.";
+pub(crate) const OWN: &str = "levada.";
 
 /// Limits of an append, in bytes of UTF-8 or in number.
 const STREAM_MAX: usize = 512;
@@ -146,24 +146,24 @@ const SELECTORS_MAX: usize = 100;
 
 impl Append {
     /// Refuses what only the store itself may append.
-    pub(crate) fn check_types(&self) -> Result<(), AppendError> {
-        if let Some(part) = self.streams.iter().find(|part| part.stream.starts_with(OWN_TYPES)) {
+    pub(crate) fn check_names(&self) -> Result<(), AppendError> {
+        if let Some(part) = self.streams.iter().find(|part| part.stream.starts_with(OWN)) {
             return Err(AppendError::Invalid(format!(
-                "the stream {} is the store's own: choose an id that does not begin with {OWN_TYPES}",
+                "the stream {} is the store's own: choose an id that does not begin with {OWN}",
                 part.stream
             )));
         }
         let mut events = self.streams.iter().flat_map(|part| &part.events);
-        if let Some(event) = events.clone().find(|event| event.id.starts_with(OWN_TYPES)) {
+        if let Some(event) = events.clone().find(|event| event.id.starts_with(OWN)) {
             return Err(AppendError::Invalid(format!(
-                "the event id {} is the store's own: choose one that does not begin with {OWN_TYPES}",
+                "the event id {} is the store's own: choose one that does not begin with {OWN}",
                 event.id
             )));
         }
-        match events.find(|event| event.facts.kind.starts_with(OWN_TYPES)) {
+        match events.find(|event| event.facts.kind.starts_with(OWN)) {
             None => Ok(()),
             Some(event) => Err(AppendError::Invalid(format!(
-                "the type {} is the store's own: choose one that does not begin with {OWN_TYPES}",
+                "the type {} is the store's own: choose one that does not begin with {OWN}",
                 event.facts.kind
             ))),
         }

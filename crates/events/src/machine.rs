@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use machine::{Decision, Machine};
 use model::{Offset, Timestamp};
 
-use crate::append::{Append, Expected, OWN_TYPES, Selector};
+use crate::append::{Append, Expected, OWN, Selector};
 use crate::event::NewEvent;
 
 /// A stream, as far as appending needs to know it.
@@ -339,7 +339,7 @@ impl Streams {
                     let offset = queued.last.map(|last| last.plus(1 - left));
                     let is_seen = offset.is_some_and(|offset| offset < after);
                     let matches = |selector: &Selector| selector.matches(&brief.kind, &brief.tags);
-                    let is_own = brief.kind.starts_with(OWN_TYPES);
+                    let is_own = brief.kind.starts_with(OWN);
                     if !is_seen && !is_own && condition.any_of.iter().any(matches) {
                         let at = offset.map_or(Found::Back(back), Found::At);
                         return Err(Reject::Condition { at });

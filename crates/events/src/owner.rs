@@ -9,6 +9,7 @@
 //! take back; who waits for an answer then is told that it is in doubt, and asks the next owner, who finds the event ids
 //! in the log or does not.
 
+mod claim;
 mod unseen;
 
 use std::pin::Pin;
@@ -16,14 +17,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use client::{AskError, ClaimedWriter, Cluster, Position, WriteError, Written};
+use client::{AskError, ClaimedWriter, Cluster, IN_FLIGHT_MAX, Position, WriteError, Written};
 use env::Clock;
 use machine::Machine;
 use model::batch::{BatchBuilder, HEADER_BYTES};
 use model::{Compression, Offset, PartitionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::info;
 
 use crate::append::{Append, AppendError, Appended, StreamAppend};
 use crate::category::Category;
@@ -31,7 +32,8 @@ use crate::index::{Index, Name};
 use crate::machine::{Command, Found, Looked, Reject, Reply, Streams, Taken};
 use crate::planted::{self, Planted};
 use crate::record::{self, Placed};
-use crate::replica::{NotReached, Replica};
+use crate::replica::Replica;
+use claim::{claim, over};
 use unseen::Unseen;
 
 /// Appends that wait for their owner; whoever comes next is told to come again.
@@ -39,9 +41,6 @@ pub const QUEUE_MAX: usize = 8192;
 
 /// Appends that are decided together.
 const GROUP_MAX: usize = 512;
-
-/// Batches that are under way.
-const UNDER_WAY_MAX: u32 = 5;
 
 /// How long a group waits for the batch before it, growing meanwhile: where the log answers within this, one batch at a
 /// time carries the most for what it costs.
@@ -133,7 +132,7 @@ pub async fn own(
         let _ = ended.send(completing.run(to_complete).await);
     });
     let name = record::writer(writer.producer_id(), writer.epoch());
-    let places = Arc::new(Semaphore::new(UNDER_WAY_MAX as usize));
+    let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let unseen = Unseen::begin(parts.replica.index.clone());
     let owner =
         Owner { parts, writer, name, streams: Streams::default(), unseen, places, sent, flights, landings };
@@ -146,7 +145,7 @@ pub async fn own(
 /// Waits until nothing is under way, or long enough, and there is room for one more batch.
 async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     let closed = "nobody closes it";
-    match timeout(GROW_MAX, places.clone().acquire_many_owned(UNDER_WAY_MAX)).await {
+    match timeout(GROW_MAX, places.clone().acquire_many_owned(IN_FLIGHT_MAX as u32)).await {
         Ok(all) => all.expect(closed).split(1).expect("it has more than one"),
         Err(_) => places.clone().acquire_owned().await.expect(closed),
     }
@@ -156,82 +155,6 @@ async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
 pub async fn is_set(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending().await
-    }
-}
-
-/// Claims the partition and reads up to the claim. Gives the writer, and the offset after the claim.
-async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End> {
-    let Parts { cluster, category, replica, .. } = parts;
-    let PartitionId { topic, index } = replica.partition;
-    let failed = |error: AskError| End::Failed(error.to_string());
-    let name = category.topic();
-    if let Some(why) = replica.seen().borrow().halted.clone() {
-        return Err(End::Halted(why));
-    }
-    let log_end = log_end(parts);
-    if !planted::is(Planted::ClaimNotAwaited) {
-        // Whose the last claim was is known only to whoever has read it.
-        reach(replica, log_end().await.map_err(failed)?).await?;
-    }
-    let before = replica.seen().borrow().state.claim.clone();
-    let id = category.transactional_id(index);
-    let writer = ClaimedWriter::open(cluster, &id, (&name, topic), index).await.map_err(failed)?;
-    let own_name = record::writer(writer.producer_id(), writer.epoch());
-    let mut next = match planted::is(Planted::NoClaim) {
-        false => write_claim(parts, &writer, &own_name).await?,
-        true => Offset::ZERO,
-    };
-    if planted::is(Planted::ClaimNotAwaited) {
-        return Ok((writer, next));
-    }
-    reach(replica, next).await?;
-    // A claim fences older epochs of its own producer id only.
-    let strays =
-        before.is_some_and(|claim| claim.writer.split(':').next() != Some(&writer.producer_id().to_string()));
-    if strays {
-        warn!(%category, partition = index, "the producer id is a new one: waiting for what the old one may still write");
-        sleep(parts.stray_writes_max).await;
-    }
-    let end = log_end().await.map_err(failed)?;
-    if end > next {
-        reach(replica, end).await?;
-        next = end;
-    }
-    let claim = replica.seen().borrow().state.claim.clone();
-    match claim {
-        Some(claim) if claim.writer == own_name => Ok((writer, next)),
-        _ if planted::is(Planted::NoClaim) => Ok((writer, next)),
-        _ => Err(End::Fenced),
-    }
-}
-
-/// The offset after the claim.
-async fn write_claim(parts: &Parts, writer: &ClaimedWriter, own_name: &str) -> Result<Offset, End> {
-    let at = parts.clock.now();
-    let batch = record::claim(parts.category.name(), &format!("claim-{own_name}"), own_name, at);
-    let written = writer.write(batch).await.map_err(over)?.await;
-    Ok(written.unwrap_or(Err(WriteError::Gone)).map_err(over)?.plus(1))
-}
-
-async fn reach(replica: &Replica, next: Offset) -> Result<(), End> {
-    // As long as it comes nearer.
-    let mut last = Offset::NONE;
-    loop {
-        match replica.reached(next, Duration::from_secs(30)).await {
-            Ok(()) => return Ok(()),
-            Err(NotReached::Halted(why)) => return Err(End::Halted(why)),
-            Err(NotReached::Late { at }) if at > last => last = at,
-            Err(NotReached::Late { at }) => {
-                return Err(End::Failed(format!("its index does not get beyond offset {at}")));
-            }
-        }
-    }
-}
-
-fn over(error: WriteError) -> End {
-    match error {
-        WriteError::Fenced => End::Fenced,
-        other => End::Failed(other.to_string()),
     }
 }
 

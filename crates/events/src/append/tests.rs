@@ -27,7 +27,7 @@ fn what_the_store_calls_its_own_nobody_else_may() {
     let check = |stream: &str, id: &str, kind: &str| {
         let mut part = part(stream, &[id]);
         kind.clone_into(&mut part.events[0].facts.kind);
-        Append { streams: vec![part], ..Append::default() }.check_types()
+        Append { streams: vec![part], ..Append::default() }.check_names()
     };
     assert_eq!(check("s", "id", "T"), Ok(()));
     for (stream, id, kind) in

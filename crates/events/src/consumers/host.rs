@@ -100,6 +100,7 @@ pub(super) async fn start(
     let (stop, stopped) = watch::channel(false);
     let (end, ended) = watch::channel(false);
     let machine = Machine::new(subscription.settings.rules.clone(), checkpoint.clone(), parked);
+    // Room to count from there.
     let machine = machine.numbered_from(handle.chance() >> 16);
     info!(category = %subscription.category, name = subscription.name, "a subscription is hosted here");
     let host = Arc::new(Host {
@@ -160,15 +161,10 @@ impl Host {
 
     /// As they are read today: what is held is as it was recorded.
     async fn shown(&self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, ConsumerError> {
-        let (mut events, names): (Vec<Recorded>, Vec<(u32, u64)>) = deliveries
-            .into_iter()
-            .map(|it| (Arc::unwrap_or_clone(it.event), (it.attempt, it.number)))
-            .unzip();
+        let mut events: Vec<Recorded> = deliveries.iter().map(|it| (*it.event).clone()).collect();
         self.handle.show(&mut events).await?;
-        let shown = events.into_iter().zip(names);
-        Ok(shown
-            .map(|(event, (attempt, number))| Delivery { event: Arc::new(event), attempt, number })
-            .collect())
+        let shown = deliveries.into_iter().zip(events);
+        Ok(shown.map(|(it, event)| Delivery { event: Arc::new(event), ..it }).collect())
     }
 
     /// Takes events as worked with. The same again is nothing new.

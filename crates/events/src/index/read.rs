@@ -7,11 +7,10 @@ use model::{Offset, PartitionId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{GONE, Index, correlation, kind, subject, tag};
-use crate::append::{Append, Condition, Selector};
+use crate::append::{Append, Condition, OWN, Selector};
 use crate::event::{Facts, Recorded, Seen};
-use crate::machine::{Head, Known, LIVES_ELSEWHERE, Looked};
+use crate::machine::{Head, Known, Looked};
 use crate::query::{ANSWER_BYTES, Direction};
-use crate::truncation::TRUNCATED;
 
 /// Which part of a partition's events is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,9 +250,8 @@ fn matching(
     };
     // What the store has written itself nobody has read.
     let own = format!(
-        "SELECT 1 FROM names n JOIN marks m ON m.name = n.no AND m.off = e.off WHERE n.name IN ('{}', '{}')",
-        kind(LIVES_ELSEWHERE),
-        kind(TRUNCATED)
+        "SELECT 1 FROM names n JOIN marks m ON m.name = n.no AND m.off = e.off WHERE n.name GLOB '{}*'",
+        kind(OWN)
     );
     let sql = format!(
         "SELECT min(e.off) FROM events e

@@ -8,7 +8,7 @@ use model::{Offset, PartitionId, TopicId};
 use tokio::time::{Instant, sleep};
 
 use super::{CategoryInfo, Handle, OpenCategory, OpenPartition};
-use crate::append::OWN_TYPES;
+use crate::append::OWN;
 use crate::append::{AppendError, Selector};
 use crate::category::Category;
 use crate::event::Recorded;
@@ -140,7 +140,7 @@ impl Handle {
             _ => to.max(from),
         };
         found.is_end &= is_all || next >= to;
-        found.events.extend(events.into_iter().filter(|event| !event.facts.kind.starts_with(OWN_TYPES)));
+        found.events.extend(events.into_iter().filter(|event| !event.facts.kind.starts_with(OWN)));
         Ok(next)
     }
 

@@ -26,7 +26,7 @@ impl Handle {
     /// Appends, wherever the owner is. The same append (the same event ids) again has the same answer.
     pub async fn append(&self, category: &Category, append: Append) -> Result<Appended, AppendError> {
         append.check()?;
-        append.check_types()?;
+        append.check_names()?;
         let deadline = Instant::now() + self.0.options.append_patience;
         let open = self.opened_by(category, deadline).await?;
         let mut append = append;
