@@ -28,6 +28,7 @@ pub async fn connect(address: &str) -> anyhow::Result<Cluster> {
         bootstrap,
         client_id: "faults".to_owned(),
         patience: Duration::from_secs(10),
+        inside: None,
         security: client::Security::default(),
     };
     Ok(Cluster::connect(options).await?)

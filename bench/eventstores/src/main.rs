@@ -12,7 +12,8 @@
 //!
 //! Prints one JSON object: `per_second`, `p50_ms`, `p99_ms`. Each client has a connection of its own, one request in
 //! flight, and streams of its own: a stream gets ten events of 256 bytes, one request each, and every request says which
-//! version it expects.
+//! version it expects. Before the time counts each client appends one event more, so that what is made once (a topic, a
+//! connection) is there.
 
 mod levada;
 mod postgres;
@@ -60,6 +61,7 @@ struct Load {
     name: String,
     clients: usize,
     appends: usize,
+    warms_up: bool,
 }
 
 #[tokio::main]
@@ -67,7 +69,7 @@ async fn main() -> anyhow::Result<()> {
     let mut words = std::env::args().skip(1);
     let mut next = |what: &str| words.next().with_context(|| format!("{what} is missing"));
     let (measure, system, address) = (next("the measure")?, next("the system")?, next("the address")?);
-    let mut load = Load { address, name: "bench".to_owned(), clients: 1, appends: 1000 };
+    let mut load = Load { address, name: "bench".to_owned(), clients: 1, appends: 1000, warms_up: false };
     while let Some(flag) = words.next() {
         let value = words.next().with_context(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
@@ -91,9 +93,12 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-async fn run<C: Client>(measure: &str, load: Load) -> anyhow::Result<()> {
+async fn run<C: Client>(measure: &str, mut load: Load) -> anyhow::Result<()> {
     let (seconds, count, mut took) = match measure {
-        "append" => on_clients::<C>(&load, append).await?,
+        "append" => {
+            load.warms_up = true;
+            on_clients::<C>(&load, append).await?
+        }
         "read" => on_clients::<C>(&load, read).await?,
         "catchup" => {
             let mut client = C::connect(&load.address).await?;
@@ -153,11 +158,16 @@ async fn on_clients<C: Client>(
         name: load.name.clone(),
         clients: load.clients,
         appends: load.appends,
+        warms_up: load.warms_up,
     });
     let barrier = Arc::new(Barrier::new(load.clients + 1));
     let mut tasks = Vec::new();
     for number in 0..load.clients {
-        let client = C::connect(&load.address).await?;
+        let mut client = C::connect(&load.address).await?;
+        if load.warms_up {
+            let stream = format!("{}-warm-{number}", load.name);
+            client.append(&load.name, &stream, 1, data().as_bytes(), &mut C::Seen::default()).await?;
+        }
         let (barrier, shared) = (barrier.clone(), shared.clone());
         let share = body.share(client, number, shared);
         tasks.push(tokio::spawn(async move {

@@ -50,6 +50,7 @@ fn options(arguments: &BrokerArgs) -> anyhow::Result<client::Options> {
         client_id: properties.client_id.unwrap_or_else(|| "levada-cli".to_owned()),
         patience: timeout.or(properties.request_timeout).unwrap_or(DEFAULT_PATIENCE),
         security: properties.security,
+        inside: None,
     })
 }
 

@@ -1,23 +1,27 @@
 //! What is built on Kafka, put together: started beside the broker of this process, or on a cluster.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use client::{AskError, Bootstrap, Cluster, Properties};
+use client::{AskError, Bootstrap, Cluster, Inside, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
 use events::{Events, TableError};
 use gateway::HttpPeer;
+use gateway::events::{Grpc, GrpcAnswering};
 use settings::BrokerOptions;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
-use tower::ServiceExt;
+use tower::{Service, ServiceExt};
 use tracing::{info, warn};
 
 use crate::client::read_properties;
@@ -35,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is there once Kafka is reached.
 struct Open {
     router: Router,
+    grpc: Grpc,
     events: events::Handle,
 }
 
@@ -48,20 +53,20 @@ pub struct Patterns {
 }
 
 impl Patterns {
-    /// `kafka`: where the broker of this process is; the settings may name another cluster.
+    /// `broker`: the one of this process, by its address; the settings may name another cluster.
     pub fn start(
         options: &BrokerOptions,
-        kafka: Option<SocketAddr>,
+        broker: Option<(SocketAddr, Inside)>,
         http: SocketAddr,
     ) -> anyhow::Result<Patterns> {
         let dir = PathBuf::from(&options.data_dir).join("patterns").join("events");
         let lock = lock(&dir)?;
-        let cluster = match kafka {
-            Some(address) => {
+        let (cluster, inside) = match broker {
+            Some((address, inside)) => {
                 let bootstrap = Bootstrap(vec![address.to_string()]);
-                Remote { bootstrap, properties: Properties::default() }
+                (Remote { bootstrap, properties: Properties::default() }, Some(inside))
             }
-            None => Remote::of(options)?,
+            None => (Remote::of(options)?, None),
         };
         let url = match options.http_advertised.as_str() {
             "" => format!("http://{http}"),
@@ -85,6 +90,7 @@ impl Patterns {
             client_id: properties.client_id.unwrap_or_else(|| "levada".to_owned()),
             patience: properties.request_timeout.unwrap_or(PATIENCE),
             security: properties.security,
+            inside,
         };
         let api = Arc::new(OnceLock::new());
         let (stop, stopped) = watch::channel(false);
@@ -93,9 +99,10 @@ impl Patterns {
         Ok(Patterns { api, stop, running, denied, _lock: lock })
     }
 
-    /// The routes, also while they cannot answer yet.
-    pub fn routes(&self) -> Router {
-        Router::new().fallback(answer).with_state(self.api.clone())
+    /// Adds the patterns' answers to a process's own routes, also while they cannot answer yet.
+    pub fn front(&self, own: Router) -> Front {
+        let routes = Router::new().fallback(answer).with_state(self.api.clone());
+        Front { api: self.api.clone(), routes: own.merge(routes) }
     }
 
     /// Adds what the patterns show to a broker's metrics, or to none.
@@ -136,6 +143,52 @@ impl Patterns {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         let _ = self.running.await;
+    }
+}
+
+/// All that is asked over HTTP. Each layer is a part of what a short request takes, so gRPC goes past the routes.
+#[derive(Clone)]
+pub struct Front {
+    api: Arc<OnceLock<Open>>,
+    routes: Router,
+}
+
+/// The answer to come.
+pub enum Answering {
+    Grpc(GrpcAnswering),
+    Route(Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>),
+}
+
+impl Service<Request> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // No route waits before it takes a request.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Answering {
+        let request = match self.api.get() {
+            None => request,
+            Some(open) => match open.grpc.answer(request) {
+                Ok(answering) => return Answering::Grpc(answering),
+                Err(request) => request,
+            },
+        };
+        Answering::Route(Box::pin(self.routes.clone().oneshot(request)))
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Answering::Grpc(answering) => Pin::new(answering).poll(context).map(Ok),
+            Answering::Route(answering) => answering.as_mut().poll(context),
+        }
     }
 }
 
@@ -214,7 +267,9 @@ async fn run(
         }
     };
     info!(after = ?began.elapsed(), "the event store is open");
-    let _ = api.set(Open { router: gateway::events::router(events.handle()), events: events.handle() });
+    let handle = events.handle();
+    let (router, grpc) = (gateway::events::router(handle.clone()), Grpc::new(handle.clone()));
+    let _ = api.set(Open { router, grpc, events: handle });
     let _ = stop.wait_for(|stop| *stop).await;
     events.stop().await;
 }

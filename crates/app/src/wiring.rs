@@ -1,12 +1,13 @@
 //! How the broker is put together from its settings. The commands know nothing of it beyond this file.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use client::Inside;
 use env::{Clock, Disk, Random, RealDisk, SystemClock, SystemRandom};
 use model::{PartitionId, TopicId};
 use settings::{BrokerOptions, BrokerSettings};
@@ -75,7 +76,6 @@ impl Broker {
                 return Ok(None);
             }
         };
-        env::spawn(release_memory(broker.clone()));
         env::spawn({
             let broker = broker.clone();
             async move { broker.load_groups().await }
@@ -90,6 +90,14 @@ impl Broker {
 
     pub fn cluster_id(&self) -> &str {
         self.broker.cluster_id()
+    }
+
+    /// How clients in this process reach it.
+    pub fn inside(&self) -> Inside {
+        let (broker, stopped) = (self.broker.clone(), self.shutdown.subscribe());
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let ends = broker::net::Ends { local: self.kafka_address, peer };
+        Inside::new(move || broker.connect(ends, stopped.clone()))
     }
 
     /// What `/readyz` asks, each time.
@@ -233,27 +241,6 @@ async fn open_storage(
     opened
         .map_err(|error| advise(error, options.data_dir.as_ref()))
         .with_context(|| format!("cannot open the data directory {data_dir}"))
-}
-
-/// How often the traffic is looked at, to give back memory after it.
-const MEMORY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Less traffic than this in an interval leaves no memory behind worth giving back.
-const QUIET_BYTES_MAX: u64 = 4 << 20;
-
-/// Gives memory back when a time of much traffic is over.
-async fn release_memory(broker: broker::Broker) {
-    let (mut seen, mut was_busy) = (0, false);
-    loop {
-        tokio::time::sleep(MEMORY_INTERVAL).await;
-        let moved = broker.moved_bytes();
-        let is_busy = moved - seen > QUIET_BYTES_MAX;
-        seen = moved;
-        if was_busy && !is_busy {
-            env::run_blocking(env::release_freed_memory).await;
-        }
-        was_busy = is_busy;
-    }
 }
 
 fn real_disk() -> Arc<dyn Disk> {

@@ -26,6 +26,7 @@ use coordinators::transactional_ids::TransactionalIds;
 use env::{Clock, Random};
 use settings::{BrokerOptions, BrokerSettings, GroupMigration};
 use storage::Storage;
+use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -40,6 +41,9 @@ use crate::topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Topics};
 
 /// The id that a node has unless `node.id` says otherwise.
 pub(crate) const NODE_ID: i32 = 0;
+
+/// What may be on its way to one end of a connection from within.
+const INSIDE_BYTES: usize = 128 << 10;
 
 /// A running broker; cheap to clone.
 #[derive(Clone)]
@@ -163,6 +167,17 @@ impl Broker {
         self.0.groups.started().iter().for_each(|host| host.effects.release());
     }
 
+    /// A connection from within this process, which no limit of connections counts. `ends`: what it is taken for.
+    pub fn connect(&self, ends: net::Ends, shutdown: watch::Receiver<bool>) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(INSIDE_BYTES);
+        let (service, options, budget) = (self.service(ends), self.net_options(), self.request_budget());
+        env::spawn(async move {
+            let ended = net::serve_connection(far, service, &options, budget, shutdown).await;
+            tracing::debug!(reason = %ended, "a connection from within ended");
+        });
+        near
+    }
+
     /// What answers the requests of one connection; for those who bring their own sockets.
     pub fn service(&self, ends: net::Ends) -> impl net::Service + use<> {
         Requests::new(self.0.clone(), ends)
@@ -181,11 +196,6 @@ impl Broker {
 
     pub fn request_budget(&self) -> MemoryBudget {
         self.0.request_budget.clone()
-    }
-
-    /// Bytes of requests and responses since the start.
-    pub fn moved_bytes(&self) -> u64 {
-        self.0.metrics.moved_bytes()
     }
 
     pub fn cluster_id(&self) -> &str {

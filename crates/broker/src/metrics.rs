@@ -223,10 +223,6 @@ impl Metrics {
         self.topic_traffic.of(name)
     }
 
-    pub(crate) fn moved_bytes(&self) -> u64 {
-        self.received.get() + self.sent.get()
-    }
-
     pub(crate) async fn text(&self, parts: &Parts) -> String {
         let seen = groups::look(parts).await;
         let topics = parts.topics.all();

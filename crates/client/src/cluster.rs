@@ -15,7 +15,7 @@ use wire::{
     Request, Str,
 };
 
-use crate::{AskError, Bootstrap, Connection, Refused, Security, check};
+use crate::{AskError, Bootstrap, Connection, Inside, Refused, Security, check};
 
 /// How long a missing topic is waited for where the broker may be creating it.
 const CREATION_PATIENCE: Duration = Duration::from_secs(5);
@@ -66,6 +66,8 @@ pub struct Options {
     /// How long a broker may take to be reached and to answer.
     pub patience: Duration,
     pub security: Security,
+    /// Where the broker is in this process.
+    pub inside: Option<Inside>,
 }
 
 /// Connections to the brokers that were needed so far. A connection that broke is made anew when it is next needed.

@@ -84,18 +84,12 @@ type Waiting = Arc<Mutex<Option<VecDeque<(i32, oneshot::Sender<Bytes>)>>>>;
 
 impl Connection {
     pub async fn open(address: &str, options: &Options) -> Result<Connection, AskError> {
-        let Options { client_id, patience, security, .. } = options;
-        let lost = |why: String| {
-            AskError::Lost(format!("cannot connect to {address}: is a broker running there? ({why})"))
-        };
-        let stream = match timeout(*patience, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(lost(error.to_string())),
-            Err(_) => return Err(lost(format!("no answer within {patience:?}"))),
-        };
-        stream.set_nodelay(true).map_err(|error| lost(error.to_string()))?;
+        let Options { client_id, patience, security, inside, .. } = options;
         let mut greeting = Greeting {
-            stream: in_time(options, address, "the TLS handshake", security.open(stream, address)).await?,
+            stream: match inside {
+                Some(inside) => Stream::of(inside.connect()),
+                None => dial(address, options).await?,
+            },
             client_id,
             security,
             versions: BTreeMap::new(),
@@ -277,6 +271,21 @@ impl Connection {
         };
         AskError::Lost(format!("the connection to {address} broke during {key}{hint}"))
     }
+}
+
+/// Over the network.
+async fn dial(address: &str, options: &Options) -> Result<Stream, AskError> {
+    let Options { patience, security, .. } = options;
+    let lost = |why: String| {
+        AskError::Lost(format!("cannot connect to {address}: is a broker running there? ({why})"))
+    };
+    let stream = match timeout(*patience, TcpStream::connect(address)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(lost(error.to_string())),
+        Err(_) => return Err(lost(format!("no answer within {patience:?}"))),
+    };
+    stream.set_nodelay(true).map_err(|error| lost(error.to_string()))?;
+    in_time(options, address, "the TLS handshake", security.open(stream, address)).await
 }
 
 /// Ends when nobody can ask any more, or nothing can be written.

@@ -50,6 +50,13 @@ pub struct Stream {
     pub to: Box<dyn AsyncWrite + Send + Unpin>,
 }
 
+impl Stream {
+    pub fn of(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> Stream {
+        let (from, to) = tokio::io::split(stream);
+        Stream { from: Box::new(from), to: Box::new(to) }
+    }
+}
+
 impl Security {
     pub fn with_tls(self, trust: Trust) -> Result<Security, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -106,8 +113,7 @@ impl Security {
             }
             _ => self.broken(error),
         })?;
-        let (from, to) = tokio::io::split(stream);
-        Ok(Stream { from: Box::new(from), to: Box::new(to) })
+        Ok(Stream::of(stream))
     }
 
     fn without_tls(&self) -> &'static str {

@@ -4,13 +4,15 @@
 //! else. Where a leader cannot be reached it is looked for anew, for as long as anybody reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use model::{Offset, TopicId};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 use wire::fetch::{FetchPartition, FetchTopic, PartitionData};
 use wire::{ErrorCode, FetchRequest};
@@ -26,6 +28,9 @@ const PARTITION_BYTES_MAX: i32 = 1 << 20;
 /// What a partition's reader may have before it has taken it.
 const CHUNKS_MAX: usize = 2;
 
+/// After an answer with so many bytes the next fetch follows at once, whatever the pace: there is more to catch up with.
+const CATCH_UP_BYTES: usize = 1 << 20;
+
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -40,12 +45,72 @@ pub enum Tailed {
     Gone,
 }
 
+/// How often a tail fetches while records keep coming: few large fetches cost less than many small ones. Somebody in a
+/// hurry gets what there is at once.
+#[derive(Debug, Clone)]
+pub struct Pace(Arc<Pacing>);
+
+#[derive(Debug)]
+struct Pacing {
+    /// From one fetch to the next while nobody is in a hurry.
+    every: Duration,
+    hurried: AtomicUsize,
+    came: Notify,
+}
+
+/// Somebody in a hurry, until it is dropped.
+#[derive(Debug)]
+pub struct Hurry(Arc<Pacing>);
+
+impl Pace {
+    pub fn every(every: Duration) -> Pace {
+        Pace(Arc::new(Pacing { every, hurried: AtomicUsize::new(0), came: Notify::new() }))
+    }
+
+    pub fn hurry(&self) -> Hurry {
+        self.0.hurried.fetch_add(1, Ordering::AcqRel);
+        // All tails of this pace; one that comes to wait only then sees the number.
+        self.0.came.notify_waiters();
+        Hurry(self.0.clone())
+    }
+
+    /// Waits until it is time for the fetch after one that began then.
+    async fn next(&self, began: Instant) {
+        let came = self.0.came.notified();
+        if self.0.every.is_zero() || self.0.hurried.load(Ordering::Acquire) > 0 {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = came => {}
+            () = sleep_until(began + self.0.every) => {}
+        }
+    }
+}
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.hurried.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Partitions of a topic that are read. Ends when all readers are gone.
 pub struct Tail;
 
 impl Tail {
-    /// Starts to read each partition from its offset on.
+    /// Starts to read each partition from its offset on, each record as soon as it is there.
     pub fn start(
+        cluster: Cluster,
+        topic: &str,
+        id: TopicId,
+        from: impl IntoIterator<Item = (i32, Offset)>,
+    ) -> BTreeMap<i32, mpsc::Receiver<Tailed>> {
+        Tail::start_at(Pace::every(Duration::ZERO), cluster, topic, id, from)
+    }
+
+    /// The same, at a pace.
+    pub fn start_at(
+        pace: Pace,
         cluster: Cluster,
         topic: &str,
         id: TopicId,
@@ -60,7 +125,7 @@ impl Tail {
         let name = topic.to_owned();
         env::spawn(async move {
             while !readers.is_empty() {
-                readers = round(&cluster, &name, id, readers).await;
+                readers = round(&cluster, &pace, &name, id, readers).await;
             }
         });
         receivers
@@ -75,7 +140,7 @@ struct Reader {
 type Readers = BTreeMap<i32, Reader>;
 
 /// Reads from today's leaders until one of them says that it is none, or cannot be reached. Gives back who still reads.
-async fn round(cluster: &Cluster, name: &str, id: TopicId, mut readers: Readers) -> Readers {
+async fn round(cluster: &Cluster, pace: &Pace, name: &str, id: TopicId, mut readers: Readers) -> Readers {
     let topic = match cluster.topic(name, false).await {
         Ok(topic) if topic.id == id => topic,
         Err(error) if !is_gone(&error) => {
@@ -103,7 +168,7 @@ async fn round(cluster: &Cluster, name: &str, id: TopicId, mut readers: Readers)
     let mut reading = JoinSet::new();
     for (leader, indexes) in leaders {
         let readers: Readers = indexes.iter().filter_map(|index| readers.remove_entry(index)).collect();
-        reading.spawn(read(cluster.clone(), topic.clone(), leader, readers));
+        reading.spawn(read(cluster.clone(), pace.clone(), topic.clone(), leader, readers));
     }
     while let Some(ended) = reading.join_next().await {
         readers.extend(ended.expect("reading does not panic"));
@@ -118,7 +183,7 @@ fn is_gone(error: &AskError) -> bool {
 }
 
 /// Reads from one leader for as long as it leads.
-async fn read(cluster: Cluster, topic: Topic, leader: i32, mut readers: Readers) -> Readers {
+async fn read(cluster: Cluster, pace: Pace, topic: Topic, leader: i32, mut readers: Readers) -> Readers {
     let connection = match cluster.dedicated(leader).await {
         Ok(connection) => connection,
         Err(error) => {
@@ -137,8 +202,11 @@ async fn read(cluster: Cluster, topic: Topic, leader: i32, mut readers: Readers)
             room(&readers).await;
             continue;
         }
+        let began = Instant::now();
         match fetch(&cluster, &connection, &topic, &mut readers).await {
-            Ok(()) => {}
+            Ok(0) => {}
+            Ok(bytes) if bytes >= CATCH_UP_BYTES => {}
+            Ok(_) => pace.next(began).await,
             Err(error) => {
                 debug!(topic = topic.name, leader, %error, "a fetch failed");
                 sleep(PAUSE).await;
@@ -158,12 +226,13 @@ async fn room(readers: &Readers) {
     waiting.join_next().await;
 }
 
+/// How many bytes of records came.
 async fn fetch(
     cluster: &Cluster,
     connection: &Connection,
     topic: &Topic,
     readers: &mut Readers,
-) -> Result<(), AskError> {
+) -> Result<usize, AskError> {
     let with_room = readers.iter().filter(|(_, reader)| reader.sender.capacity() > 0);
     let partition = |(index, reader): (&i32, &Reader)| FetchPartition {
         partition: *index,
@@ -186,14 +255,15 @@ async fn fetch(
     };
     let answer = connection.ask(&request).await?;
     check(answer.error_code, None)?;
-    let mut lost = Vec::new();
+    let (mut lost, mut bytes) = (Vec::new(), 0);
     for partition in answer.responses.into_iter().flat_map(|topic| topic.partitions) {
+        bytes += partition.records.as_ref().map_or(0, |records| records.len());
         lost.extend(hand_on(readers, partition)?);
     }
     if !lost.is_empty() {
         tell_range(cluster, topic, readers, &lost).await?;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Tells readers of what the log does not have where it begins: the answer that refuses them does not say.
@@ -259,5 +329,44 @@ fn next_offset(bytes: &Bytes) -> Result<Option<Offset>, AskError> {
             Err(AskError::from(Refused { code, message }))
         }
         next => Ok(next),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tail_keeps_its_pace_from_the_beginning_of_a_fetch() {
+        let (pace, began) = (Pace::every(EVERY), Instant::now());
+        sleep(EVERY / 3).await;
+        pace.next(began).await;
+        assert_eq!(began.elapsed(), EVERY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_in_a_hurry_waits_for_the_pace() {
+        let (pace, began) = (Pace::every(EVERY), Instant::now());
+        let (first, second) = (pace.hurry(), pace.hurry());
+        pace.next(began).await;
+        drop(first);
+        pace.next(began).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(second);
+        pace.next(began).await;
+        assert_eq!(began.elapsed(), EVERY);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_in_a_hurry_ends_the_wait() {
+        let (pace, began) = (Pace::every(EVERY), Instant::now());
+        let coming = async {
+            sleep(EVERY / 4).await;
+            drop(pace.hurry());
+        };
+        tokio::join!(pace.next(began), coming);
+        assert_eq!(began.elapsed(), EVERY / 4);
     }
 }

@@ -19,7 +19,7 @@ mod tests;
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskEntry, DiskLock, File, Space, read_exact_at, read_file, replace_file};
 pub use files::{Secret, is_out_of_files, raise_open_files_max, read_secret};
-pub use heap::{release_freed_memory, reuse_freed_memory};
+pub use heap::{HEAP, Heap};
 pub use net::listen;
 pub use random::{Random, SeededRandom, SystemRandom};
 pub use real_disk::RealDisk;

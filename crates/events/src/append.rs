@@ -145,6 +145,11 @@ const PERSONAL_MAX: usize = 64;
 const SELECTORS_MAX: usize = 100;
 
 impl Append {
+    /// Whether something of it is to be encrypted.
+    pub(crate) fn is_personal(&self) -> bool {
+        self.streams.iter().flat_map(|part| &part.events).any(NewEvent::is_personal)
+    }
+
     /// Refuses what only the store itself may append.
     pub(crate) fn check_names(&self) -> Result<(), AppendError> {
         if let Some(part) = self.streams.iter().find(|part| part.stream.starts_with(OWN)) {

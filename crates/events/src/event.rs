@@ -15,6 +15,13 @@ pub struct NewEvent {
     pub data: Bytes,
 }
 
+impl NewEvent {
+    /// Whether something of it is to be encrypted still.
+    pub fn is_personal(&self) -> bool {
+        self.facts.sealed.as_ref().is_some_and(|sealed| sealed.key.is_none())
+    }
+}
+
 /// What an event says about itself, apart from its data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {

@@ -188,9 +188,19 @@ impl Machine for Streams {
         self.count += 1;
         let number = self.count;
         for event in &taken.events {
-            let known = self.heads.get(&event.stream).and_then(|pending| pending.head.boundary.clone());
-            let head = Head { version: event.version, boundary: event.boundary.clone().or(known) };
-            self.heads.insert(event.stream.clone(), Pending { head, number });
+            match self.heads.get_mut(&event.stream) {
+                Some(pending) => {
+                    pending.head.version = event.version;
+                    if event.boundary.is_some() {
+                        pending.head.boundary.clone_from(&event.boundary);
+                    }
+                    pending.number = number;
+                }
+                None => {
+                    let head = Head { version: event.version, boundary: event.boundary.clone() };
+                    self.heads.insert(event.stream.clone(), Pending { head, number });
+                }
+            }
             let known = Known { stream: event.stream.clone(), version: event.version, offset: None };
             self.ids.insert(event.event.id.clone(), known);
         }

@@ -14,7 +14,7 @@ mod unseen;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::{AskError, ClaimedWriter, Cluster, IN_FLIGHT_MAX, Position, WriteError, Written};
@@ -23,7 +23,7 @@ use machine::Machine;
 use model::batch::{BatchBuilder, HEADER_BYTES};
 use model::{Compression, Offset, PartitionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::info;
 
 use crate::append::{Append, AppendError, Appended, StreamAppend};
@@ -31,7 +31,7 @@ use crate::category::Category;
 use crate::index::{Index, Name};
 use crate::machine::{Command, Found, Looked, Reject, Reply, Streams, Taken};
 use crate::planted::{self, Planted};
-use crate::record::{self, Placed};
+use crate::record::{self, At, Placed};
 use crate::replica::Replica;
 use claim::{claim, over};
 use unseen::Unseen;
@@ -45,6 +45,12 @@ const GROUP_MAX: usize = 512;
 /// How long a group waits for the batch before it, growing meanwhile: where the log answers within this, one batch at a
 /// time carries the most for what it costs.
 const GROW_MAX: Duration = Duration::from_millis(5);
+
+/// Where at least so many appends came together, and their batch took so long, there is more to do than processors or disk
+/// can: the next group waits half of that time, up to the most, since its members share what a batch costs.
+const GATHER_MIN: usize = 4;
+const GATHER_FROM: Duration = Duration::from_millis(2);
+const GATHER_MAX: Duration = Duration::from_millis(5);
 
 /// Events that the index may be behind; then appending waits for it.
 const PENDING_MAX: usize = 100_000;
@@ -117,6 +123,7 @@ pub async fn own(
     let (landed, landings) = mpsc::unbounded_channel();
     let (ended, end) = oneshot::channel();
     let sent = Arc::new(AtomicI64::new(next.0));
+    let took = Arc::<Took>::default();
     standing.send_replace(Some(Standing { acknowledged: next }));
     let completing = Completing {
         log_end: log_end(parts),
@@ -126,6 +133,7 @@ pub async fn own(
         next,
         landed,
         standing: standing.clone(),
+        took: took.clone(),
         bytes: parts.batch_bytes_max,
     };
     env::spawn(async move {
@@ -134,8 +142,19 @@ pub async fn own(
     let name = record::writer(writer.producer_id(), writer.epoch());
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let unseen = Unseen::begin(parts.replica.index.clone());
-    let owner =
-        Owner { parts, writer, name, streams: Streams::default(), unseen, places, sent, flights, landings };
+    let owner = Owner {
+        parts,
+        writer,
+        name,
+        streams: Streams::default(),
+        unseen,
+        places,
+        sent,
+        flights,
+        landings,
+        gathered: 0,
+        took,
+    };
     let ended = owner.run(jobs, stop, end).await;
     standing.send_replace(None);
     info!(category = %parts.category, partition = parts.replica.partition.index, ?ended, "not the owner any more");
@@ -148,6 +167,23 @@ async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     match timeout(GROW_MAX, places.clone().acquire_many_owned(IN_FLIGHT_MAX as u32)).await {
         Ok(all) => all.expect(closed).split(1).expect("it has more than one"),
         Err(_) => places.clone().acquire_owned().await.expect(closed),
+    }
+}
+
+/// How long a group waits for more, after one of this size whose batch took so long.
+fn pause(gathered: usize, took: Duration) -> Option<Duration> {
+    (gathered >= GATHER_MIN && took >= GATHER_FROM).then(|| (took / 2).min(GATHER_MAX))
+}
+
+/// Adds what is queued to a group, after a pause.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>, pause: Option<Duration>) {
+    if let Some(pause) = pause {
+        sleep(pause).await;
+    }
+    while group.len() < GROUP_MAX
+        && let Ok(job) = jobs.try_recv()
+    {
+        group.push(job);
     }
 }
 
@@ -166,6 +202,7 @@ struct Flight {
     waiting: Vec<Waiting>,
     /// Until it has landed.
     place: Option<OwnedSemaphorePermit>,
+    began: Instant,
 }
 
 /// Somebody who waits for a batch.
@@ -214,7 +251,13 @@ struct Owner<'a> {
     sent: Arc<AtomicI64>,
     flights: mpsc::Sender<Flight>,
     landings: mpsc::UnboundedReceiver<Landing>,
+    /// The size of the last group.
+    gathered: usize,
+    took: Arc<Took>,
 }
+
+/// How long the last batch took that has landed, in microseconds.
+type Took = AtomicU64;
 
 impl Owner<'_> {
     async fn run(
@@ -246,11 +289,7 @@ impl Owner<'_> {
                 }
                 place = place(&self.places) => place,
             };
-            while group.len() < GROUP_MAX
-                && let Ok(job) = jobs.try_recv()
-            {
-                group.push(job);
-            }
+            let pause = pause(self.gathered, Duration::from_micros(self.took.load(Ordering::Relaxed)));
             tokio::select! {
                 biased;
                 ended = &mut end => {
@@ -258,8 +297,12 @@ impl Owner<'_> {
                     group.into_iter().for_each(|job| not_tried(job.answer));
                     return failed(ended);
                 }
-                () = self.room() => {}
+                () = async {
+                    gather(jobs, &mut group, pause).await;
+                    self.room().await;
+                } => {}
             }
+            self.gathered = group.len();
             if let Err(why) = self.decide(group, place).await {
                 return match end.await {
                     Ok(end) => end,
@@ -296,6 +339,8 @@ impl Owner<'_> {
     async fn decide(&mut self, group: Vec<Job>, place: OwnedSemaphorePermit) -> Result<(), String> {
         let looked = self.look(group).await;
         let now = self.parts.clock.now();
+        let text = record::rfc3339(now);
+        let at = At { time: now, text: &text };
         let bytes_max = self.parts.batch_bytes_max;
         let mut batch = BatchBuilder::new(Compression::None);
         let mut waiting = Vec::new();
@@ -316,7 +361,7 @@ impl Owner<'_> {
                     Ok(decision) => {
                         for taken in &decision.records {
                             self.take(taken);
-                            self.push(&mut batch, taken, now);
+                            self.push(&mut batch, taken, at);
                         }
                         let end = i64::from(batch.record_count());
                         match decision.reply {
@@ -382,7 +427,7 @@ impl Owner<'_> {
         }
     }
 
-    fn push(&self, batch: &mut BatchBuilder, taken: &Taken, at: model::Timestamp) {
+    fn push(&self, batch: &mut BatchBuilder, taken: &Taken, at: At<'_>) {
         for event in &taken.events {
             let placed = Placed {
                 category: self.parts.category.name(),
@@ -415,7 +460,7 @@ impl Owner<'_> {
                 }
             },
         };
-        let flight = Flight { written, records, waiting, place };
+        let flight = Flight { written, records, waiting, place, began: Instant::now() };
         match self.flights.send(flight).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendError(flight)) => {
@@ -463,6 +508,7 @@ struct Completing {
     next: Offset,
     landed: mpsc::UnboundedSender<Landing>,
     standing: watch::Sender<Option<Standing>>,
+    took: Arc<Took>,
     bytes: usize,
 }
 
@@ -488,7 +534,7 @@ impl Completing {
 
     /// Waits for a batch and answers. Err: nothing more is written.
     async fn land(&mut self, flight: Flight) -> Result<(), End> {
-        let Flight { written, records, waiting, place: _place } = flight;
+        let Flight { written, records, waiting, place: _place, began } = flight;
         let Some(written) = written else {
             let (of_now, of_the_log) = waiting.into_iter().partition(|it| it.verdict.is_of_now());
             self.answer_all(of_the_log, self.next);
@@ -496,6 +542,8 @@ impl Completing {
         };
         let (why, end) = match written.await.unwrap_or(Err(WriteError::Gone)) {
             Ok(base) if base == self.next => {
+                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.took.store(took, Ordering::Relaxed);
                 self.next = base.plus(records);
                 self.tell();
                 let unproven = std::mem::take(&mut self.unproven);

@@ -58,7 +58,15 @@ pub struct Placed<'a> {
     pub event: &'a NewEvent,
     pub boundary: Option<&'a str>,
     pub writer: &'a str,
-    pub at: Timestamp,
+    pub at: At<'a>,
+}
+
+/// When an owner took an event. Written once for all that it took together.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    pub time: Timestamp,
+    /// The same as RFC 3339 says it.
+    pub text: &'a str,
 }
 
 /// Adds an event to a batch.
@@ -67,7 +75,6 @@ pub fn push(batch: &mut BatchBuilder, placed: &Placed<'_>) {
     let facts = &event.facts;
     let source = format!("/streams/{category}");
     let version = version.to_string();
-    let time = rfc3339(at);
     let tags = (!facts.tags.is_empty()).then(|| serde_json::to_string(&facts.tags).expect("texts are JSON"));
     let mut headers: Vec<(&[u8], Option<&[u8]>)> = vec![
         (b"ce_specversion", Some(SPEC_VERSION)),
@@ -75,7 +82,7 @@ pub fn push(batch: &mut BatchBuilder, placed: &Placed<'_>) {
         (b"ce_type", Some(facts.kind.as_bytes())),
         (b"ce_source", Some(source.as_bytes())),
         (b"ce_subject", Some(stream.as_bytes())),
-        (b"ce_time", Some(time.as_bytes())),
+        (b"ce_time", Some(at.text.as_bytes())),
         (b"content-type", Some(facts.content_type.as_bytes())),
         (b"lv-ver", Some(version.as_bytes())),
         (b"lv-ep", Some(writer.as_bytes())),
@@ -101,7 +108,7 @@ pub fn push(batch: &mut BatchBuilder, placed: &Placed<'_>) {
             .map(|(name, value)| (name, value.map(str::as_bytes))),
     );
     batch.push(NewRecord {
-        timestamp: at,
+        timestamp: at.time,
         key: Some(stream.as_bytes()),
         value: Some(&event.data),
         headers: &headers,

@@ -4,15 +4,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Cluster, Tail, Tailed};
+use client::{Cluster, Pace, Tail, Tailed};
 use model::batch::batches;
 use model::{Offset, PartitionId, TopicId};
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::index::{Applied, Halt, Index, State};
@@ -25,10 +24,11 @@ const BATCH_BYTES_MAX: usize = 256 << 20;
 /// Records that go into the index in one transaction, about.
 const RECORDS_AT_ONCE: usize = 20_000;
 
-/// How far behind an index may be that nobody waits for, in time and in bytes of the log: many small transactions cost
-/// more than one.
-const BEHIND_MAX: Duration = Duration::from_millis(20);
-const HELD_BYTES_MAX: usize = 4 << 20;
+/// How far behind an index may be that nobody waits for: many small fetches and transactions cost more than one.
+const BEHIND_MAX: Duration = Duration::from_millis(100);
+
+/// Bytes of the log that go into the index at once, about.
+const TAKEN_BYTES_MAX: usize = 4 << 20;
 
 /// Between two tries to write an index.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -46,34 +46,8 @@ pub struct Replica {
     pub partition: PartitionId,
     pub index: Arc<Index>,
     seen: watch::Receiver<Seen>,
-    eager: Arc<Eager>,
-}
-
-/// Who waits for the index. Without anybody it may be a moment behind, so that it takes more at once.
-#[derive(Default)]
-struct Eager {
-    count: AtomicUsize,
-    came: Notify,
-}
-
-struct Waits<'a>(&'a Eager);
-
-impl Eager {
-    fn wait(&self) -> Waits<'_> {
-        self.count.fetch_add(1, Ordering::AcqRel);
-        self.came.notify_one();
-        Waits(self)
-    }
-
-    fn anybody(&self) -> bool {
-        self.count.load(Ordering::Acquire) > 0
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::AcqRel);
-    }
+    /// Of all partitions of the topic.
+    pace: Pace,
 }
 
 /// What was waited for did not come.
@@ -100,10 +74,11 @@ pub async fn start(
     let opened = env::run_blocking(open).await?;
     // One fetch carries all partitions.
     let from = opened.iter().map(|(index, _, state)| (*index, state.next));
-    let mut tails = Tail::start(cluster.clone(), topic, id, from);
+    let pace = Pace::every(BEHIND_MAX);
+    let mut tails = Tail::start_at(pace.clone(), cluster.clone(), topic, id, from);
     let start = |(number, index, state): (i32, Index, State)| {
         let partition = PartitionId { topic: id, index: number };
-        let (index, eager) = (Arc::new(index), Arc::<Eager>::default());
+        let index = Arc::new(index);
         let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None });
         let following = Following {
             cluster: cluster.clone(),
@@ -113,10 +88,10 @@ pub async fn start(
             index: index.clone(),
             state,
             told,
-            eager: eager.clone(),
+            pace: pace.clone(),
         };
         env::spawn(following.run(tails.remove(&number).expect("it was asked for")));
-        Replica { partition, index, seen, eager }
+        Replica { partition, index, seen, pace: pace.clone() }
     };
     Ok(opened.into_iter().map(start).collect())
 }
@@ -135,7 +110,7 @@ impl Replica {
         if self.next() >= next {
             return Ok(());
         }
-        let _waits = self.eager.wait();
+        let _hurry = self.pace.hurry();
         let mut seen = self.seen.clone();
         let waiting = seen.wait_for(|seen| seen.state.next >= next || seen.halted.is_some());
         let Ok(Ok(seen)) = timeout(patience, waiting).await else {
@@ -151,7 +126,7 @@ impl Replica {
 impl Replica {
     /// Waits until the index has something from this offset on. False: nothing will come any more.
     pub async fn added(&self, from: Offset) -> bool {
-        let _waits = self.eager.wait();
+        let _hurry = self.pace.hurry();
         self.seen.clone().wait_for(|seen| seen.state.next > from).await.is_ok()
     }
 }
@@ -179,7 +154,7 @@ struct Following {
     index: Arc<Index>,
     state: State,
     told: watch::Sender<Seen>,
-    eager: Arc<Eager>,
+    pace: Pace,
 }
 
 impl Following {
@@ -204,7 +179,8 @@ impl Following {
                 End::Halted(halt) => return self.halt(halt),
             }
             let from = [(self.partition.index, self.state.next)];
-            let mut tails = Tail::start(self.cluster.clone(), &self.topic, self.partition.topic, from);
+            let (pace, cluster) = (self.pace.clone(), self.cluster.clone());
+            let mut tails = Tail::start_at(pace, cluster, &self.topic, self.partition.topic, from);
             tail = tails.remove(&self.partition.index).expect("it was asked for");
         }
     }
@@ -238,31 +214,24 @@ impl Following {
     }
 
     async fn follow(&mut self, mut tail: mpsc::Receiver<Tailed>) -> End {
-        let (told, eager) = (self.told.clone(), self.eager.clone());
-        let mut held = Held::default();
+        let told = self.told.clone();
+        let mut after = None;
         loop {
-            if held.bytes >= HELD_BYTES_MAX || (held.bytes > 0 && eager.anybody()) {
-                if let Some(halt) = self.take(&mut held).await {
-                    return End::Halted(halt);
-                }
-                continue;
-            }
-            let next = tokio::select! {
-                biased;
-                () = told.closed() => return End::Dropped,
-                next = tail.recv() => next,
-                () = eager.came.notified(), if held.bytes > 0 => continue,
-                () = sleep_until(held.since + BEHIND_MAX), if held.bytes > 0 => {
-                    match self.take(&mut held).await {
-                        Some(halt) => return End::Halted(halt),
-                        None => continue,
-                    }
-                }
+            let next = match after.take() {
+                Some(next) => Some(next),
+                None => tokio::select! {
+                    biased;
+                    () = told.closed() => return End::Dropped,
+                    next = tail.recv() => next,
+                },
             };
             let why = match next {
                 Some(Tailed::Records { from, bytes }) => {
-                    held.push(from, bytes);
-                    continue;
+                    let chunks = more(&mut tail, (from, bytes), &mut after);
+                    match self.take(chunks).await {
+                        Some(halt) => return End::Halted(halt),
+                        None => continue,
+                    }
                 }
                 Some(Tailed::OutOfRange { from, start }) if from >= start => return End::Ahead { start },
                 Some(Tailed::OutOfRange { start, .. }) if self.was_trimmed(start).await => {
@@ -274,10 +243,7 @@ impl Following {
                 ),
                 Some(Tailed::Gone) | None => "the topic was deleted, or is another one now".to_owned(),
             };
-            return match self.take(&mut held).await {
-                Some(halt) => End::Halted(halt),
-                None => End::Halted(Halt { offset: self.state.next, why }),
-            };
+            return End::Halted(Halt { offset: self.state.next, why });
         }
     }
 
@@ -287,13 +253,9 @@ impl Following {
         self.told.send_modify(|seen| seen.halted = Some(format!("at offset {offset}: {why}")));
     }
 
-    /// What is held goes into the index.
-    async fn take(&mut self, held: &mut Held) -> Option<Halt> {
-        let chunks = Arc::new(std::mem::take(&mut held.chunks));
-        held.bytes = 0;
-        if chunks.is_empty() {
-            return None;
-        }
+    /// What was read goes into the index.
+    async fn take(&mut self, chunks: Vec<Chunk>) -> Option<Halt> {
+        let chunks = Arc::new(chunks);
         loop {
             let (index, state, chunks) = (self.index.clone(), self.state.clone(), chunks.clone());
             let (state, applied) = env::run_blocking(move || apply(&index, state, &chunks)).await;
@@ -312,29 +274,28 @@ impl Following {
     }
 }
 
-/// What was read and is not in the index yet.
-struct Held {
-    /// The offset that was asked for, and whole batches.
-    chunks: Vec<(Offset, Bytes)>,
-    bytes: usize,
-    /// When the first of them came.
-    since: Instant,
-}
+/// The offset that was asked for, and whole batches.
+type Chunk = (Offset, Bytes);
 
-impl Default for Held {
-    fn default() -> Held {
-        Held { chunks: Vec::new(), bytes: 0, since: Instant::now() }
-    }
-}
-
-impl Held {
-    fn push(&mut self, from: Offset, bytes: Bytes) {
-        if self.bytes == 0 {
-            self.since = Instant::now();
+/// With what else is there already; what follows and is no records is put back.
+fn more(tail: &mut mpsc::Receiver<Tailed>, first: Chunk, after: &mut Option<Tailed>) -> Vec<Chunk> {
+    let mut size = first.1.len();
+    let mut chunks = vec![first];
+    while size < TAKEN_BYTES_MAX
+        && let Ok(next) = tail.try_recv()
+    {
+        match next {
+            Tailed::Records { from, bytes } => {
+                size += bytes.len();
+                chunks.push((from, bytes));
+            }
+            other => {
+                *after = Some(other);
+                break;
+            }
         }
-        self.bytes += bytes.len();
-        self.chunks.push((from, bytes));
     }
+    chunks
 }
 
 enum Failed {
@@ -343,11 +304,7 @@ enum Failed {
 }
 
 /// How far it got, also where it failed: what is in the index is not to come a second time.
-fn apply(
-    index: &Index,
-    mut state: State,
-    chunks: &[(Offset, Bytes)],
-) -> (State, Result<Option<Halt>, Failed>) {
+fn apply(index: &Index, mut state: State, chunks: &[Chunk]) -> (State, Result<Option<Halt>, Failed>) {
     let (mut records, mut next) = (Vec::new(), state.next);
     for (number, (from, bytes)) in (1..).zip(chunks) {
         match read(*from, bytes, state.next, &mut records) {
@@ -408,12 +365,12 @@ mod tests {
 
     use super::*;
     use crate::event::{Facts, NewEvent};
-    use crate::record::{Placed, push};
+    use crate::record::{At, Placed, push};
 
     const PARTITION: PartitionId = PartitionId { topic: TopicId([7; 16]), index: 0 };
 
     /// So many events of one stream from an offset on.
-    fn chunk(from: i64, count: i64) -> (Offset, Bytes) {
+    fn chunk(from: i64, count: i64) -> Chunk {
         let mut batch = BatchBuilder::new(Compression::None).base_offset(Offset(from));
         for offset in from..from + count {
             let facts = Facts { kind: "T".to_owned(), ..Facts::default() };
@@ -425,7 +382,7 @@ mod tests {
                 event: &event,
                 boundary: None,
                 writer: "1:0",
-                at: Timestamp(0),
+                at: At { time: Timestamp(0), text: "1970-01-01T00:00:00Z" },
             };
             push(&mut batch, &placed);
         }

@@ -18,7 +18,7 @@
 //! POST /v1/erasure/{subject}                       destroys a subject's keys; GET: the certificates
 //! ```
 //!
-//! The same over gRPC, on the same port: `proto/levada/events/v1/`.
+//! The same over gRPC ([`Grpc`]), on the same port: `proto/levada/events/v1/`.
 
 mod append;
 mod erasure;
@@ -45,6 +45,7 @@ use utoipa_axum::routes;
 
 use crate::{Problem, docs, freshness};
 
+pub use grpc::{Grpc, GrpcAnswering};
 pub use peer::HttpPeer;
 
 /// The largest body of a request. A topic's max.message.bytes is the limit of what it may hold.
@@ -67,12 +68,10 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(read::read_category))
         .routes(routes!(read::query))
         .with_state(handle.clone())
-        .merge(subscriptions(handle.clone()))
+        .merge(subscriptions(handle))
         .split_for_parts();
     router
         .merge(docs::routes(&document))
-        .route_service(grpc::PATH, grpc::service(handle.clone()))
-        .route_service(lifecycle::PATH, lifecycle::service(handle))
         .fallback(|uri: Uri| async move { Problem::not_found(format!("there is nothing at {}", uri.path())) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             let detail = format!("{method} is not for {}: see /openapi.json", uri.path());

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::Format;
 use crate::cli::events::{AppendArgs, EventsCommand, StoreArgs, TailArgs};
-use crate::output::line;
+use crate::output::{line, note};
 use store::Store;
 
 /// Events that are asked for at once.
@@ -46,7 +46,7 @@ fn with(
     command: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { command(&Store::new(arguments)).await })
+    runtime.block_on(async { command(&Store::new(arguments)?).await })
 }
 
 async fn list(store: &Store, format: Format) -> anyhow::Result<()> {
@@ -176,13 +176,20 @@ async fn truncate(store: &Store, category: &str, stream: &str, body: &Value) -> 
 async fn trim(store: &Store, category: &str) -> anyhow::Result<()> {
     let path = format!("/v1/categories/{}/trim", store::segment(category));
     let trimmed = store.send("POST", &path, &json!({})).await?;
+    let mut is_any = false;
     for part in trimmed.as_array().into_iter().flatten() {
         let (partition, before, start) = (&part["partition"], &part["startBefore"], &part["start"]);
         if before != start {
+            is_any = true;
             line(&format!(
                 "{category} partition {partition} begins at offset {start} now, before at {before}"
             ))?;
         }
+    }
+    if !is_any {
+        note(
+            "nothing was freed: the first record of every partition is needed (an event that is not truncated, a stream's newest mark, or the newest claim)",
+        );
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use axum::ServiceExt;
 use settings::load::{Loaded, Sources, load};
 use settings::{BrokerOptions, BrokerSettings, Listener};
 use tokio::net::TcpListener;
@@ -28,8 +29,6 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         warn!(variable, "no setting has this name: the variable is not used");
     }
     check_listen(&options)?;
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    env::reuse_freed_memory(threads);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
     let served = runtime.block_on(serve(settings, options, file));
     // Whoever was told to stop while it recovers does not wait for that.
@@ -59,7 +58,8 @@ async fn serve(
         None
     };
     let kafka = broker.as_ref().map(|broker| broker.kafka_address);
-    let mut patterns = http_address.map(|http| Patterns::start(&options, kafka, http)).transpose()?;
+    let inside = || broker.as_ref().map(|broker| (broker.kafka_address, broker.inside()));
+    let mut patterns = http_address.map(|http| Patterns::start(&options, inside(), http)).transpose()?;
     if let (Some(listener), Some(patterns)) = (http, &patterns) {
         open_http(listener, parts(broker.as_ref(), patterns), patterns);
     }
@@ -123,9 +123,9 @@ async fn listen_http(options: &BrokerOptions) -> anyhow::Result<Option<TcpListen
 }
 
 fn open_http(listener: TcpListener, parts: http::Parts, patterns: &Patterns) {
-    let router = http::router(parts).merge(patterns.routes());
+    let front = patterns.front(http::router(parts));
     env::spawn(async move {
-        if let Err(error) = axum::serve(http::Door::new(listener), router).await {
+        if let Err(error) = axum::serve(http::Door::new(listener), front.into_make_service()).await {
             warn!(%error, "the HTTP door closed");
         }
     });

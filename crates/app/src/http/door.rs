@@ -1,6 +1,6 @@
 //! Connections with an end: so many at once, and nobody may take for ever over a request or its answer.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -77,6 +77,23 @@ impl Connection {
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         self.left.as_mut().poll(context).is_ready()
     }
+
+    fn after_write(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_pending() {
+            return match self.is_late(context) {
+                true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                false => Poll::Pending,
+            };
+        }
+        self.is_asked = false;
+        let end = Instant::now() + self.idle_max;
+        self.left.as_mut().reset(end);
+        written
+    }
 }
 
 impl AsyncRead for Connection {
@@ -106,16 +123,20 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if written.is_pending() {
-            return match self.is_late(context) {
-                true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                false => Poll::Pending,
-            };
-        }
-        self.is_asked = false;
-        let end = Instant::now() + self.idle_max;
-        self.left.as_mut().reset(end);
-        written
+        self.after_write(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
+        self.after_write(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,6 +28,7 @@ fn own(log_end: Result<Offset, AskError>) -> Owned {
         next,
         landed: mpsc::unbounded_channel().0,
         standing: told.clone(),
+        took: Arc::default(),
         bytes: 1000,
     };
     Owned { flights, standing, told, sent, ended: env::spawn(completing.run(to_complete)) }
@@ -40,7 +41,8 @@ impl Owned {
         let (answer, answered) = oneshot::channel();
         let records = i64::from(written.is_some());
         self.sent.fetch_add(records, Ordering::SeqCst);
-        let flight = Flight { written, records, waiting: vec![Waiting { answer, verdict }], place: None };
+        let waiting = vec![Waiting { answer, verdict }];
+        let flight = Flight { written, records, waiting, place: None, began: Instant::now() };
         assert!(self.flights.send(flight).await.is_ok(), "nobody completes");
         answered
     }
@@ -130,4 +132,13 @@ async fn a_conflict_waits_for_a_batch_that_is_under_way() {
         let answer = conflict.await.unwrap();
         assert_eq!(matches!(answer, Err(AppendError::Version { .. })), is_proven, "{answer:?}");
     }
+}
+
+#[test]
+fn a_group_waits_for_more_only_where_many_append_and_a_batch_takes_its_time() {
+    let ms = Duration::from_millis;
+    assert_eq!(pause(GATHER_MIN - 1, ms(100)), None);
+    assert_eq!(pause(GATHER_MIN, GATHER_FROM - ms(1)), None);
+    assert_eq!(pause(GATHER_MIN, ms(4)), Some(ms(2)));
+    assert_eq!(pause(GATHER_MIN, ms(1000)), Some(GATHER_MAX));
 }

@@ -35,7 +35,7 @@ fn event() -> NewEvent {
 fn an_event_is_read_as_it_was_written() {
     let event = event();
     let mut batch = BatchBuilder::new(model::Compression::None);
-    let at = Timestamp(1_700_000_000_123);
+    let at = At { time: Timestamp(1_700_000_000_123), text: "2023-11-14T22:13:20.123Z" };
     let (stream, writer) = ("order-1", writer(ProducerId(9), ProducerEpoch(2)));
     let placed = Placed {
         category: "orders",

@@ -153,16 +153,12 @@ impl Handle {
         Ok(count)
     }
 
-    /// Encrypts what is personal in an append, which is written here. None: nothing is.
-    pub(super) async fn seal(&self, append: &Append) -> Result<Option<Append>, AppendError> {
-        let is_open = |event: &NewEvent| event.facts.sealed.as_ref().is_some_and(|it| it.key.is_none());
-        if !append.streams.iter().flat_map(|part| &part.events).any(is_open) {
-            return Ok(None);
-        }
+    /// Encrypts what is personal in an append, which is written here.
+    pub(super) async fn seal(&self, append: &Append) -> Result<Append, AppendError> {
         let mut append = append.clone();
         let mut known = BTreeMap::new();
         for part in &mut append.streams {
-            for event in part.events.iter_mut().filter(|event| is_open(event)) {
+            for event in part.events.iter_mut().filter(|event| event.is_personal()) {
                 let Some(sealed) = &mut event.facts.sealed else { continue };
                 if !known.contains_key(&sealed.subject) {
                     let key = self.0.keys.current(&sealed.subject, || self.new_id()).await;
@@ -179,7 +175,7 @@ impl Handle {
                 (event.facts.content_type, event.data) = (content_type, data);
             }
         }
-        Ok(Some(append))
+        Ok(append)
     }
 
     /// Decrypts what is personal; what was erased is null.

@@ -31,7 +31,10 @@ impl Handle {
         let open = self.opened_by(category, deadline).await?;
         let mut append = append;
         loop {
-            self.give_homes(&open, &append, deadline).await?;
+            // What is rare is kept out of what every append carries along.
+            if append.boundary.is_some() {
+                Box::pin(self.give_homes(&open, &append, deadline)).await?;
+            }
             match self.append_within(&open, &append, deadline, true).await {
                 // The stream is known to live in another boundary, and nobody said which one is meant.
                 Err(AppendError::Boundary { boundary, .. })
@@ -58,9 +61,17 @@ impl Handle {
         category: &Category,
         deadline: Instant,
     ) -> Result<Arc<OpenCategory>, AppendError> {
-        if let Some(open) = self.opened(category) {
-            return Ok(open);
+        match self.opened(category) {
+            Some(open) => Ok(open),
+            None => Box::pin(self.opened_anew(category, deadline)).await,
         }
+    }
+
+    async fn opened_anew(
+        &self,
+        category: &Category,
+        deadline: Instant,
+    ) -> Result<Arc<OpenCategory>, AppendError> {
         let created = self.0.catalog.create(category, self.0.options.partitions);
         let created = timeout_at(deadline, created).await;
         let late = || AppendError::Unavailable(format!("category {category} is not open yet"));
@@ -111,11 +122,12 @@ impl Handle {
             let is_here = partition.standing.borrow().is_some();
             let outcome = match is_here {
                 // What is personal is encrypted where it is written.
-                true => match self.seal(append).await {
-                    Ok(sealed) => here(partition, sealed.as_ref().unwrap_or(append), deadline).await,
+                true if append.is_personal() => match Box::pin(self.seal(append)).await {
+                    Ok(sealed) => here(partition, sealed, deadline).await,
                     Err(error) => Err(error),
                 },
-                false => self.elsewhere(open, index, append, deadline, may_forward).await,
+                true => here(partition, append.clone(), deadline).await,
+                false => Box::pin(self.elsewhere(open, index, append, deadline, may_forward)).await,
             };
             match outcome {
                 Err(AppendError::Unavailable(_)) if Instant::now() < deadline => {}
@@ -258,11 +270,11 @@ async fn unless_moved<T>(
 
 async fn here(
     partition: &super::OpenPartition,
-    append: &Append,
+    append: Append,
     deadline: Instant,
 ) -> Result<Appended, AppendError> {
     let (answer, answered) = oneshot::channel();
-    let job = Job { append: append.clone(), answer };
+    let job = Job { append, answer };
     if partition.jobs.try_send(job).is_err() {
         return Err(AppendError::Unavailable("too many appends wait for this partition".to_owned()));
     }

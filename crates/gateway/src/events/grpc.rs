@@ -1,6 +1,8 @@
 //! The event store over gRPC: see `proto/levada/events/v1/events.proto`.
 
+pub(super) mod codec;
 mod consumers;
+mod services;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use tonic::{Code, Request, Response, Status};
 use super::read::viewed;
 use api::events_server::{Events, EventsServer};
 use api::stream_append;
+pub use services::{Grpc, GrpcAnswering};
 
 #[allow(clippy::all, reason = "generated")]
 pub(super) mod api {
@@ -40,10 +43,7 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(2);
 /// The largest request. A topic's max.message.bytes is the limit of what it may hold.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 
-/// Where gRPC clients ask.
-pub const PATH: &str = "/levada.events.v1.Events/{method}";
-
-pub fn service(handle: Handle) -> EventsServer<Store> {
+fn service(handle: Handle) -> EventsServer<Store> {
     EventsServer::new(Store(handle)).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
@@ -340,20 +340,27 @@ pub(super) fn append_status(error: AppendError) -> Status {
         AppendError::Halted(_) => (Code::Unavailable, "halted"),
         AppendError::InDoubt(_) => (Code::Aborted, "in-doubt"),
     };
-    let mut status = Status::new(code, detail);
-    let metadata = status.metadata_mut();
-    metadata.insert("levada-problem", tonic::metadata::MetadataValue::from_static(problem));
+    let mut status = status(code, problem, detail);
     if let AppendError::Version { current, .. } = error {
-        metadata.insert("levada-current", current.into());
+        status.metadata_mut().insert("levada-current", current.into());
     }
     status
 }
 
 pub(super) fn read_status(error: ReadError) -> Status {
-    let detail = error.to_string();
-    match error {
-        ReadError::NoCategory(_) | ReadError::NoStream(_) => Status::not_found(detail),
-        ReadError::Invalid(_) | ReadError::Position(_) => Status::invalid_argument(detail),
-        ReadError::Stale { .. } | ReadError::Unavailable(_) => Status::unavailable(detail),
-    }
+    let (code, problem) = match &error {
+        ReadError::NoCategory(_) | ReadError::NoStream(_) => (Code::NotFound, "not-found"),
+        ReadError::Invalid(_) | ReadError::Position(_) => (Code::InvalidArgument, "invalid-request"),
+        ReadError::Stale { .. } => (Code::Unavailable, "stale-read"),
+        ReadError::Unavailable(_) => (Code::Unavailable, "unavailable"),
+    };
+    status(code, problem, error.to_string())
+}
+
+/// With what the same problem is called over HTTP.
+fn status(code: Code, problem: &'static str, detail: String) -> Status {
+    let mut status = Status::new(code, detail);
+    let problem = tonic::metadata::MetadataValue::from_static(problem);
+    status.metadata_mut().insert("levada-problem", problem);
+    status
 }

@@ -25,10 +25,7 @@ const ANSWERS_MAX: usize = 4;
 /// The largest request. A topic's max.message.bytes is the limit of what it may hold.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 
-/// Where gRPC clients ask.
-pub const PATH: &str = "/levada.events.v1.Lifecycle/{method}";
-
-pub fn service(handle: Handle) -> LifecycleServer<Store> {
+pub(super) fn service(handle: Handle) -> LifecycleServer<Store> {
     LifecycleServer::new(Store(handle)).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 

@@ -426,6 +426,9 @@ pub fn payload(
             return Err(Problem::invalid("data of another type than JSON goes into `dataBase64`"));
         }
         (Some(data), None) => Bytes::from(Box::<str>::from(data).into_string()),
+        (None, Some(_)) if content_type.is_none() => {
+            return Err(Problem::invalid("`dataBase64` needs a `contentType`: what is in it?"));
+        }
         (None, Some(text)) => Bytes::from(BASE64_STANDARD.decode(text).map_err(|error| {
             Problem::invalid(format!("`dataBase64` is no base64 (RFC 4648, with padding): {error}"))
         })?),

@@ -30,12 +30,17 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(arguments: &StoreArgs) -> Store {
-        Store {
-            url: arguments.url.trim_end_matches('/').to_owned(),
+    pub fn new(arguments: &StoreArgs) -> anyhow::Result<Store> {
+        let url = arguments.url.trim_end_matches('/');
+        anyhow::ensure!(
+            url.starts_with("http://"),
+            "`{url}` (--url, or LEVADA_URL) is no address of the event store: write http://HOST:PORT"
+        );
+        Ok(Store {
+            url: url.to_owned(),
             patience: Duration::from_secs(arguments.timeout),
             client: Client::builder(TokioExecutor::new()).build_http(),
-        }
+        })
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {

@@ -1,0 +1,53 @@
+//! Both services behind one door.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use events::Handle;
+use tonic::codegen::{BoxFuture, Service};
+
+use super::api::events_server::EventsServer;
+use super::api::lifecycle_server::LifecycleServer;
+use crate::events::lifecycle;
+
+/// The gRPC services.
+#[derive(Clone)]
+pub struct Grpc {
+    events: EventsServer<super::Store>,
+    lifecycle: LifecycleServer<lifecycle::Store>,
+}
+
+/// An answer to come.
+pub struct GrpcAnswering(BoxFuture<axum::http::Response<tonic::body::Body>, Infallible>);
+
+impl Grpc {
+    pub fn new(handle: Handle) -> Grpc {
+        Grpc { events: super::service(handle.clone()), lifecycle: lifecycle::service(handle) }
+    }
+
+    /// Err: it asks for none of these services.
+    pub fn answer(&self, request: Request) -> Result<GrpcAnswering, Request> {
+        let path = request.uri().path();
+        let service = path.strip_prefix("/levada.events.v1.").and_then(|rest| rest.split_once('/'));
+        Ok(GrpcAnswering(match service {
+            Some(("Events", _)) => self.events.clone().call(request),
+            Some(("Lifecycle", _)) => self.lifecycle.clone().call(request),
+            _ => return Err(request),
+        }))
+    }
+}
+
+impl Future for GrpcAnswering {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        self.0.as_mut().poll(context).map(|answered| match answered {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        })
+    }
+}
