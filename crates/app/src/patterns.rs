@@ -170,14 +170,10 @@ impl Service<Request> for Front {
     }
 
     fn call(&mut self, request: Request) -> Answering {
-        let request = match self.api.get() {
-            None => request,
-            Some(open) => match open.grpc.answer(request) {
-                Ok(answering) => return Answering::Grpc(answering),
-                Err(request) => request,
-            },
-        };
-        Answering::Route(Box::pin(self.routes.clone().oneshot(request)))
+        match self.api.get() {
+            Some(open) if Grpc::takes(&request) => Answering::Grpc(open.grpc.answer(request)),
+            _ => Answering::Route(Box::pin(self.routes.clone().oneshot(request))),
+        }
     }
 }
 

@@ -29,16 +29,23 @@ impl Grpc {
         Grpc { events: super::service(handle.clone()), lifecycle: lifecycle::service(handle) }
     }
 
-    /// Err: it asks for none of these services.
-    pub fn answer(&self, request: Request) -> Result<GrpcAnswering, Request> {
-        let path = request.uri().path();
-        let service = path.strip_prefix("/levada.events.v1.").and_then(|rest| rest.split_once('/'));
-        Ok(GrpcAnswering(match service {
-            Some(("Events", _)) => self.events.clone().call(request),
-            Some(("Lifecycle", _)) => self.lifecycle.clone().call(request),
-            _ => return Err(request),
-        }))
+    /// Whether a request asks for one of these services.
+    pub fn takes(request: &Request) -> bool {
+        matches!(service_of(request), Some("Events" | "Lifecycle"))
     }
+
+    pub fn answer(&self, request: Request) -> GrpcAnswering {
+        GrpcAnswering(match service_of(&request) {
+            Some("Lifecycle") => self.lifecycle.clone().call(request),
+            // What is none of its methods it refuses.
+            _ => self.events.clone().call(request),
+        })
+    }
+}
+
+fn service_of(request: &Request) -> Option<&str> {
+    let rest = request.uri().path().strip_prefix("/levada.events.v1.")?;
+    Some(rest.split_once('/')?.0)
 }
 
 impl Future for GrpcAnswering {
