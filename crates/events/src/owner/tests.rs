@@ -142,3 +142,17 @@ fn a_group_waits_for_more_only_where_many_append_and_a_batch_takes_its_time() {
     assert_eq!(pause(GATHER_MIN, ms(4)), Some(ms(2)));
     assert_eq!(pause(GATHER_MIN, ms(1000)), Some(GATHER_MAX));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_during_the_pause_is_in_the_group() {
+    let (sender, mut jobs) = mpsc::channel(8);
+    let job = || Job { append: Append::default(), answer: oneshot::channel().0 };
+    sender.send(job()).await.unwrap();
+    let coming = async {
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        sender.send(job()).await.unwrap();
+    };
+    let mut group = vec![job()];
+    tokio::join!(gather(&mut jobs, &mut group, Some(Duration::from_millis(4))), coming);
+    assert_eq!(group.len(), 3);
+}
