@@ -1,6 +1,7 @@
 //! What is built on Kafka, put together: started beside the broker of this process, or on a cluster.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use client::{AskError, Bootstrap, Cluster, Inside, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
 use events::{Events, TableError};
 use gateway::HttpPeer;
+use gateway::callers::{Callers, Verdict};
 use gateway::events::{Grpc, GrpcAnswering};
 use settings::BrokerOptions;
 use tokio::sync::{oneshot, watch};
@@ -36,6 +38,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a broker may take to be reached and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Troubles that readiness names; the others are counted.
+const TROUBLES_TOLD: usize = 10;
+
 /// What is there once Kafka is reached.
 struct Open {
     router: Router,
@@ -46,6 +51,7 @@ struct Open {
 /// The patterns of this process: they start in the background, and start again where Kafka cannot be reached yet.
 pub struct Patterns {
     api: Arc<OnceLock<Open>>,
+    callers: Arc<Callers>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
     denied: oneshot::Receiver<AskError>,
@@ -93,16 +99,21 @@ impl Patterns {
             inside,
         };
         let api = Arc::new(OnceLock::new());
+        let callers = Arc::new(Callers::new(
+            &listed(&options.http_hosts),
+            &listed(&options.http_origins),
+            &options.http_advertised,
+        ));
         let (stop, stopped) = watch::channel(false);
         let (deny, denied) = oneshot::channel();
         let running = env::spawn(run(cluster, events, api.clone(), stopped, deny));
-        Ok(Patterns { api, stop, running, denied, _lock: lock })
+        Ok(Patterns { api, callers, stop, running, denied, _lock: lock })
     }
 
     /// Adds the patterns' answers to a process's own routes, also while they cannot answer yet.
     pub fn front(&self, own: Router) -> Front {
         let routes = Router::new().fallback(answer).with_state(self.api.clone());
-        Front { api: self.api.clone(), routes: own.merge(routes) }
+        Front { api: self.api.clone(), callers: self.callers.clone(), routes: own.merge(routes) }
     }
 
     /// Adds what the patterns show to a broker's metrics, or to none.
@@ -122,12 +133,36 @@ impl Patterns {
         })
     }
 
-    pub fn readiness(&self) -> impl Fn() -> Readiness + Send + Sync + use<> {
+    /// Whether the work can be done: the broker's, where there is one, and the patterns'.
+    pub fn readiness(
+        &self,
+        broker: Option<Arc<dyn Fn() -> Readiness + Send + Sync>>,
+    ) -> Arc<dyn Fn() -> Readiness + Send + Sync> {
         let api = self.api.clone();
-        move || match api.get() {
-            Some(_) => Readiness::Ready,
-            None => Readiness::NotYet("Kafka is not reached yet".to_owned()),
-        }
+        Arc::new(move || {
+            let of_broker = broker.as_ref().map(|readiness| readiness());
+            if let Some(Readiness::NotYet(why)) = of_broker {
+                return Readiness::NotYet(why);
+            }
+            let Some(open) = api.get() else {
+                // Kafka's clients are served already.
+                return of_broker.unwrap_or_else(|| Readiness::NotYet("Kafka is not reached yet".to_owned()));
+            };
+            let mut except: Vec<String> = match of_broker {
+                Some(Readiness::ReadyExcept(what)) => vec![what],
+                _ => Vec::new(),
+            };
+            let troubles = open.events.troubles();
+            let others = troubles.len().saturating_sub(TROUBLES_TOLD);
+            except.extend(troubles.into_iter().take(TROUBLES_TOLD).map(|trouble| match trouble.partition {
+                Some(index) => format!("{} partition {index}: {}", trouble.category, trouble.why),
+                None => format!("{}: {}", trouble.category, trouble.why),
+            }));
+            if others > 0 {
+                except.push(format!("{others} others: see levada events repair"));
+            }
+            if except.is_empty() { Readiness::Ready } else { Readiness::ReadyExcept(except.join("; ")) }
+        })
     }
 
     /// Why they will never start: Kafka is there, and does not take this client as its settings are. Waits for ever
@@ -150,6 +185,7 @@ impl Patterns {
 #[derive(Clone)]
 pub struct Front {
     api: Arc<OnceLock<Open>>,
+    callers: Arc<Callers>,
     routes: Router,
 }
 
@@ -170,9 +206,22 @@ impl Service<Request> for Front {
     }
 
     fn call(&mut self, request: Request) -> Answering {
-        match self.api.get() {
-            Some(open) if Grpc::takes(&request) => Answering::Grpc(open.grpc.answer(request)),
-            _ => Answering::Route(Box::pin(self.routes.clone().oneshot(request))),
+        let verdict = match self.callers.judge(request.method(), request.uri(), request.headers()) {
+            Ok(verdict) => verdict,
+            Err(refused) => return Answering::Route(Box::pin(ready(Ok(refused.into_response())))),
+        };
+        if let Some(answer) = verdict.preflight(request.method(), request.headers()) {
+            return Answering::Route(Box::pin(ready(Ok(answer))));
+        }
+        match (self.api.get(), verdict) {
+            (Some(open), Verdict::Program) if Grpc::takes(&request) => {
+                Answering::Grpc(open.grpc.answer(request))
+            }
+            (_, Verdict::Program) => Answering::Route(Box::pin(self.routes.clone().oneshot(request))),
+            (_, verdict) => {
+                let answering = self.routes.clone().oneshot(request);
+                Answering::Route(Box::pin(async move { Ok(verdict.mark(answering.await?)) }))
+            }
         }
     }
 }
@@ -186,6 +235,11 @@ impl Future for Answering {
             Answering::Route(answering) => answering.as_mut().poll(context),
         }
     }
+}
+
+/// The parts of a setting that is a list.
+fn listed(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 /// A cluster that is not in this process.

@@ -108,6 +108,17 @@ impl Membership {
         });
     }
 
+    /// These topics' partitions are to be shared out no more, as far as this member is concerned.
+    pub fn remove_topics(&self, topics: impl IntoIterator<Item = String>) {
+        self.topics.send_if_modified(|known| {
+            let before = known.len();
+            for topic in topics {
+                known.remove(&topic);
+            }
+            known.len() < before
+        });
+    }
+
     /// Gives its partitions to the others at once.
     pub async fn leave(&self) {
         self.leaving.send_replace(true);

@@ -7,7 +7,10 @@ use client::Position;
 use model::Offset;
 
 use crate::NewEvent;
-use crate::truncation::MARKS;
+use crate::category::Category;
+use crate::machine::{LIVES_ELSEWHERE, marked_boundary};
+use crate::service::is_certificate;
+use crate::truncation::{MARKS, Mark, TRUNCATED};
 
 /// Events of one category that are appended all or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,6 +137,21 @@ pub enum AppendError {
 /// Types and ids of events that the store writes itself begin so, and the ids of streams of its own.
 pub(crate) const OWN: &str = "levada.";
 
+/// Whether an event is the mark that a stream has in its own partition when it lives in another one.
+fn is_home_mark(part: &StreamAppend, event: &NewEvent) -> bool {
+    let boundary = marked_boundary(event);
+    !part.stream.starts_with(OWN)
+        && event.id == home_mark_id(&part.stream)
+        && part.expected == Expected::None
+        && boundary
+            .is_some_and(|it| !it.is_empty() && it.len() <= STREAM_MAX && !it.chars().any(char::is_control))
+}
+
+/// The id of a stream's mark in its own partition.
+pub(crate) fn home_mark_id(stream: &str) -> String {
+    format!("{OWN}boundary:{stream}")
+}
+
 /// Limits of an append, in bytes of UTF-8 or in number.
 const STREAM_MAX: usize = 512;
 const ID_MAX: usize = 256;
@@ -172,6 +190,47 @@ impl Append {
                 event.facts.kind
             ))),
         }
+    }
+
+    /// Refuses what another instance passes on although no instance would append it. Beside what anybody may append these
+    /// are the store's own events, each as it is written.
+    pub(crate) fn check_passed_on(&self, category: &Category) -> Result<(), AppendError> {
+        let refuse = |part: &StreamAppend| {
+            let stream = &part.stream;
+            Err(AppendError::Invalid(format!("this is no event that the store itself writes to {stream}")))
+        };
+        let is_of_store = category.check_foreign().is_err();
+        let is_single = self.streams.len() == 1 && self.streams[0].events.len() == 1;
+        for part in &self.streams {
+            for event in &part.events {
+                let kind = event.facts.kind.as_str();
+                let is_own = [kind, &event.id, &part.stream].iter().any(|name| name.starts_with(OWN));
+                let is_fit = match kind {
+                    LIVES_ELSEWHERE => is_single && is_home_mark(part, event),
+                    TRUNCATED => {
+                        is_single
+                            && !event.id.starts_with(OWN)
+                            && Mark::read(&part.stream, &event.data).is_some()
+                    }
+                    _ => !is_own,
+                };
+                if !is_fit {
+                    return refuse(part);
+                }
+            }
+            if is_of_store && !part.events.iter().all(|event| is_certificate(&part.stream, event)) {
+                return refuse(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// The marks of truncations in it.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = Mark> {
+        let events = self.streams.iter().flat_map(|part| part.events.iter().map(move |event| (part, event)));
+        events
+            .filter(|(_, event)| event.facts.kind == TRUNCATED)
+            .filter_map(|(part, event)| Mark::read(&part.stream, &event.data))
     }
 
     /// Refuses what no owner would take.

@@ -20,6 +20,17 @@ pub struct Category(String);
 )]
 pub struct CategoryError(String);
 
+/// Names of the store's own categories begin so.
+const OWN: [&str; 2] = ["levada-", "levada."];
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0} is the store's own, and nobody else writes to it: choose a name that does not begin with {first} or {second}",
+    first = OWN[0],
+    second = OWN[1]
+)]
+pub struct OwnCategory(String);
+
 impl Category {
     pub fn new(name: &str) -> Result<Category, CategoryError> {
         let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -34,6 +45,14 @@ impl Category {
     /// The category whose events a topic holds.
     pub fn of_topic(topic: &str) -> Option<Category> {
         topic.strip_suffix(SUFFIX).and_then(|name| Category::new(name).ok())
+    }
+
+    /// Refuses a category that only the store itself writes to.
+    pub fn check_foreign(&self) -> Result<(), OwnCategory> {
+        match OWN.iter().any(|own| self.0.starts_with(own)) {
+            true => Err(OwnCategory(self.0.clone())),
+            false => Ok(()),
+        }
     }
 
     pub fn name(&self) -> &str {
@@ -81,6 +100,16 @@ mod tests {
         assert_eq!(Category::of_topic("shop.orders.events"), Some(category));
         assert_eq!(Category::of_topic("shop.orders"), None);
         assert_eq!(Category::of_topic(".events"), None);
+    }
+
+    #[test]
+    fn who_writes_to_what_is_the_stores_own_is_refused() {
+        for name in ["levada-erasures", "levada.anything"] {
+            assert!(Category::new(name).unwrap().check_foreign().is_err(), "{name}");
+        }
+        for name in ["levada", "levadas", "shop.levada-x"] {
+            assert_eq!(Category::new(name).unwrap().check_foreign(), Ok(()), "{name}");
+        }
     }
 
     #[test]

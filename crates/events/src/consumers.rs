@@ -7,6 +7,7 @@
 //! [`host::CHECKPOINT_INTERVAL`] may come again. Two instances that both believe they are the host do no harm beyond that:
 //! both write only what is true.
 
+mod delivery;
 mod host;
 pub mod machine;
 mod record;
@@ -25,13 +26,14 @@ use tracing::warn;
 use crate::category::Category;
 use crate::owner::is_set;
 use crate::query::ReadError;
-use crate::service::{Filter, Handle};
+use crate::service::{Filter, Freshness, Handle};
 use crate::table::{Table, TableError};
 use host::Running;
 use machine::Rules;
 
-pub use host::{Host, Status};
-pub use machine::{Counts, Delivery, Parked, Place, Refusal};
+pub use delivery::DeliveryId;
+pub use host::{Handed, Host, Status};
+pub use machine::{Counts, Parked, Place, Refusal};
 
 pub(crate) const TOPIC: &str = record::TOPIC;
 
@@ -95,13 +97,26 @@ pub enum Start {
 pub enum ConsumerError {
     #[error("there is no subscription {name} to {category}")]
     NoSubscription { category: String, name: String },
+    #[error(
+        "the record of subscription {name} in {TOPIC} cannot be read ({why}): delete the subscription and make it anew"
+    )]
+    Unreadable { name: String, why: String },
     #[error("{0}")]
     Invalid(String),
+    /// They were not handed out in this run of the subscription. What else was named is done.
+    #[error(
+        "{} of them were never handed out by this subscription since it began or was reset: hand on what a pull gave, unchanged",
+        .0.len()
+    )]
+    NeverHandedOut(Vec<DeliveryId>),
     /// Another instance hosts it.
     #[error("the subscription is hosted by {url}")]
     Elsewhere { url: String },
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Nothing was done. Whoever hosts it next is told in a moment.
+    #[error("the subscription moves to another instance: ask again")]
+    Moving,
     /// Asking again later may help.
     #[error("{0}")]
     Unavailable(String),
@@ -122,6 +137,10 @@ pub(crate) struct Consumers {
 impl Consumers {
     pub fn new(table: Table) -> Consumers {
         Consumers { table, hosts: Mutex::default() }
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
     async fn all(&self) -> Result<Vec<Subscription>, TableError> {
@@ -149,23 +168,33 @@ impl Handle {
         Ok(all)
     }
 
+    /// Waits until this process knows of subscriptions what a position names.
+    pub async fn subscriptions_fresh(&self, freshness: &Freshness) -> Result<(), ConsumerError> {
+        self.tables_fresh(freshness).await?;
+        if freshness.is_strong {
+            self.consumers().table.catch_up().await?;
+        }
+        Ok(())
+    }
+
     pub async fn subscription(&self, category: &Category, name: &str) -> Result<Subscription, ConsumerError> {
         let value = self.consumers().table.get(&record::subscription_key(category, name)).await?;
         let missing =
             || ConsumerError::NoSubscription { category: category.to_string(), name: name.to_owned() };
         let value = value.ok_or_else(missing)?;
-        record::read(&record::subscription_key(category, name), &value).map_err(ConsumerError::Unavailable)
+        let unreadable = |why| ConsumerError::Unreadable { name: name.to_owned(), why };
+        record::read(&record::subscription_key(category, name), &value).map_err(unreadable)
     }
 
     /// Makes a subscription, or changes the settings of the one that there is, which goes on where it is. True: it is a
-    /// new one.
+    /// new one. Whoever asks at least as fresh as the position finds it.
     pub async fn subscribe(
         &self,
         category: &Category,
         name: &str,
         settings: Settings,
         start: &Start,
-    ) -> Result<(Subscription, bool), ConsumerError> {
+    ) -> Result<(Subscription, bool, Position), ConsumerError> {
         check(name, &settings)?;
         self.consumers().table.catch_up().await?;
         let known = match self.subscription(category, name).await {
@@ -175,7 +204,9 @@ impl Handle {
         };
         let is_new = known.is_none();
         let subscription = match known {
-            Some(known) if known.settings == settings => return Ok((known, false)),
+            Some(known) if known.settings == settings => {
+                return Ok((known, false, self.consumers().table.position()));
+            }
             Some(known) => Subscription { settings, ..known },
             None => {
                 if self.consumers().all().await?.len() >= SUBSCRIPTIONS_MAX {
@@ -188,8 +219,8 @@ impl Handle {
                 Subscription { category, name, id, from, settings }
             }
         };
-        self.keep(&subscription, &[]).await?;
-        Ok((subscription, is_new))
+        let position = self.keep(&subscription, &[]).await?;
+        Ok((subscription, is_new, position))
     }
 
     /// Begins a subscription anew somewhere else. What is parked is forgotten.
@@ -198,20 +229,28 @@ impl Handle {
         category: &Category,
         name: &str,
         start: &Start,
-    ) -> Result<Subscription, ConsumerError> {
+    ) -> Result<(Subscription, Position), ConsumerError> {
         self.consumers().table.catch_up().await?;
         let known = self.subscription(category, name).await?;
         let (from, id) = (self.start(category, start).await?, self.new_id());
         let old = self.keys_of(&known.id).await?;
         let subscription = Subscription { id, from, ..known };
-        self.keep(&subscription, &old).await?;
-        Ok(subscription)
+        let position = self.keep(&subscription, &old).await?;
+        Ok((subscription, position))
     }
 
-    pub async fn delete_subscription(&self, category: &Category, name: &str) -> Result<(), ConsumerError> {
+    /// Also one whose record cannot be read.
+    pub async fn delete_subscription(
+        &self,
+        category: &Category,
+        name: &str,
+    ) -> Result<Position, ConsumerError> {
         self.consumers().table.catch_up().await?;
-        let known = self.subscription(category, name).await?;
-        let mut keys = self.keys_of(&known.id).await?;
+        let mut keys = match self.subscription(category, name).await {
+            Ok(known) => self.keys_of(&known.id).await?,
+            Err(ConsumerError::Unreadable { .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         keys.push(record::subscription_key(category, name));
         let entries: Vec<(&str, Option<&[u8]>)> = keys.iter().map(|key| (key.as_str(), None)).collect();
         Ok(self.consumers().table.put_all(&entries).await?)
@@ -222,7 +261,7 @@ impl Handle {
         Ok(parked.into_iter().map(|(key, _)| key).chain([record::checkpoint_key(id)]).collect())
     }
 
-    async fn keep(&self, subscription: &Subscription, without: &[String]) -> Result<(), ConsumerError> {
+    async fn keep(&self, subscription: &Subscription, without: &[String]) -> Result<Position, ConsumerError> {
         let key = record::subscription_key(&subscription.category, &subscription.name);
         let value = record::write(subscription);
         let mut entries: Vec<(&str, Option<&[u8]>)> = vec![(&key, Some(&value))];

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use client::Cluster;
+use client::{Cluster, Position};
 use env::{Clock, Random};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,15 @@ impl Keys {
         Ok(Keys { table, random, file, master: Arc::default() })
     }
 
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// As fresh as what is known here.
+    pub fn position(&self) -> Position {
+        self.table.position()
+    }
+
     /// A key of a subject to encrypt with, and its id: made where there is none.
     pub async fn current(
         &self,
@@ -138,7 +147,12 @@ impl Keys {
     }
 
     /// Destroys keys, and keeps what is to be told about it until that is told.
-    pub async fn destroy(&self, subject: &str, ids: &[String], certificate: &[u8]) -> Result<(), KeyError> {
+    pub async fn destroy(
+        &self,
+        subject: &str,
+        ids: &[String],
+        certificate: &[u8],
+    ) -> Result<Position, KeyError> {
         let hash = hashed(subject);
         let names: Vec<String> = ids.iter().map(|id| format!("{hash}/{id}")).collect();
         let erasing = format!("{hash}/{ERASING}");
@@ -152,7 +166,7 @@ impl Keys {
         Ok(self.table.get(&format!("{}/{ERASING}", hashed(subject))).await?)
     }
 
-    pub async fn told(&self, subject: &str) -> Result<(), KeyError> {
+    pub async fn told(&self, subject: &str) -> Result<Position, KeyError> {
         Ok(self.table.put(&format!("{}/{ERASING}", hashed(subject)), None).await?)
     }
 
@@ -172,7 +186,10 @@ impl Keys {
     async fn master(&self) -> Result<&Key, KeyError> {
         let loading = self.master.get_or_try_init(async || {
             let kept = self.table.scan("").await?;
-            let wrapped = kept.into_iter().find(|(name, _)| !name.ends_with(&format!("/{ERASING}")));
+            // What is no key says nothing about the master key.
+            let wrapped = kept.into_iter().find(|(name, value)| {
+                !name.ends_with(&format!("/{ERASING}")) && serde_json::from_slice::<Kept>(value).is_ok()
+            });
             let mut fresh = [0; KEY_BYTES];
             self.random.fill(&mut fresh);
             let (file, is_new) = (self.file.clone(), wrapped.is_none());

@@ -21,9 +21,11 @@ mod keys;
 mod machine;
 mod options;
 mod owner;
+pub mod peers;
 mod planted;
 mod query;
 mod record;
+mod repairs;
 mod replica;
 mod sealing;
 mod service;
@@ -43,8 +45,8 @@ pub use query::{Direction, Found, ReadError};
 pub use record::rfc3339;
 pub use sealing::Sealed;
 pub use service::{
-    CategoryInfo, Certificate, EraseError, Events, Filter, Freshness, Handle, Peer, Tried, TrimmedPartition,
-    TruncateError, Truncated,
+    CategoryInfo, Certificate, EraseError, Events, Filter, Freshness, Handle, Peer, RepairAction,
+    RepairError, Tried, TrimmedPartition, Trouble, TruncateError, Truncated,
 };
 pub use snapshot::{Loaded, NewSnapshot, Snapshot, SnapshotError};
 pub use table::TableError;

@@ -28,6 +28,8 @@ pub struct Found {
     pub position: Position,
     /// There was nothing more when it was read.
     pub is_end: bool,
+    /// Partitions of which nothing is read beyond some offset until somebody looks at them, and why.
+    pub incomplete: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -19,10 +19,13 @@
 //! make no event of none), of the type
 //! `levada.claim.v1`, with `lv-ep`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use model::Timestamp;
 use model::batch::{BatchBuilder, NewRecord, Record};
 
+use crate::append::OWN;
 use crate::event::{Facts, NewEvent};
 use crate::sealing::Sealed;
 
@@ -41,12 +44,21 @@ pub enum Entry {
         boundary: Option<String>,
         writer: String,
     },
+    /// What somebody has decided to take as an event.
+    Adopted {
+        stream: String,
+        /// None: the next one.
+        version: Option<u64>,
+        id: String,
+        facts: Facts,
+        data: Bytes,
+    },
     Claim {
         writer: String,
     },
     /// A record that no owner wrote.
     Foreign {
-        why: &'static str,
+        why: Cow<'static, str>,
     },
 }
 
@@ -132,6 +144,10 @@ pub fn claim(category: &str, id: &str, writer: &str, at: Timestamp) -> BatchBuil
     batch
 }
 
+fn foreign(why: &'static str) -> Entry {
+    Entry::Foreign { why: why.into() }
+}
+
 pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
     let mut facts = Facts { content_type: "application/octet-stream".to_owned(), ..Facts::default() };
     let (mut id, mut kind, mut version, mut writer, mut boundary) = (None, None, None, None, None);
@@ -156,15 +172,15 @@ pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
             _ => {}
         }
     }
-    let Some(writer) = writer.map(str::to_owned) else { return Entry::Foreign { why: "no lv-ep" } };
-    let Some(kind) = kind else { return Entry::Foreign { why: "no ce_type" } };
+    let Some(writer) = writer.map(str::to_owned) else { return foreign("no lv-ep") };
+    let Some(kind) = kind else { return foreign("no ce_type") };
     if kind == CLAIM {
         return Entry::Claim { writer };
     }
-    let Some(id) = id else { return Entry::Foreign { why: "no ce_id" } };
-    let Some(version) = version else { return Entry::Foreign { why: "no lv-ver" } };
+    let Some(id) = id else { return foreign("no ce_id") };
+    let Some(version) = version else { return foreign("no lv-ver") };
     let Some(Ok(stream)) = record.key.map(std::str::from_utf8) else {
-        return Entry::Foreign { why: "no key" };
+        return foreign("no key");
     };
     kind.clone_into(&mut facts.kind);
     facts.sealed = Some(sealed).filter(|sealed| !sealed.subject.is_empty());
@@ -177,6 +193,48 @@ pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
         boundary,
         writer,
     }
+}
+
+/// A record as the event that somebody takes it for ([`crate::repairs`]). Err says what is missing.
+pub fn adopt(
+    record: &Record<'_>,
+    place: (i32, model::Offset),
+    stream: Option<&str>,
+    kind: Option<&str>,
+) -> Result<Entry, String> {
+    let own_id = format!("{OWN}adopted:{}.{}", place.0, place.1);
+    let (mut facts, mut id, mut version, mut own_kind) = (Facts::default(), None, None, None);
+    let data = Bytes::copy_from_slice(record.value.unwrap_or_default());
+    match read(record, |_| Bytes::new()) {
+        Entry::Event { version: its, id: its_id, facts: its_facts, .. } => {
+            (facts, id, version) = (its_facts, Some(its_id), Some(its));
+            own_kind = Some(facts.kind.clone());
+        }
+        _ => {
+            for (name, value) in record.headers {
+                let Some(Ok(text)) = value.map(std::str::from_utf8) else { continue };
+                match name {
+                    b"ce_id" => id = Some(text.to_owned()),
+                    b"ce_type" => own_kind = Some(text.to_owned()),
+                    b"content-type" => text.clone_into(&mut facts.content_type),
+                    _ => {}
+                }
+            }
+        }
+    }
+    if facts.content_type.is_empty() {
+        let is_json = serde_json::from_slice::<&serde_json::value::RawValue>(&data).is_ok();
+        facts.content_type = if is_json { "application/json" } else { "application/octet-stream" }.to_owned();
+    }
+    let key = record.key.and_then(|key| std::str::from_utf8(key).ok());
+    let stream = stream.or(key).filter(|stream| !stream.is_empty() && !stream.starts_with(OWN));
+    let stream = stream.ok_or("it has no key that is a stream's id: say which stream it is of")?.to_owned();
+    facts.kind = kind.map(str::to_owned).or(own_kind).ok_or("it has no ce_type: say which type it is of")?;
+    if facts.kind.starts_with(OWN) {
+        return Err(format!("its type {} is the store's own: say which type it is of", facts.kind));
+    }
+    let id = id.filter(|id| !id.is_empty() && !id.starts_with(OWN)).unwrap_or(own_id);
+    Ok(Entry::Adopted { stream, version, id, facts, data })
 }
 
 /// How an owner's writer is named in `lv-ep`.

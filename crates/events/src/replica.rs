@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::{Cluster, Pace, Tail, Tailed};
-use model::batch::batches;
-use model::{Offset, PartitionId, TopicId};
+use model::batch::{Record, batches};
+use model::{Offset, PartitionId, Timestamp, TopicId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::index::{Applied, Halt, Index, State};
-use crate::record;
+use crate::record::{self, Entry};
+use crate::repairs::{self, OfPartition, Repair, Repairs};
+use crate::table::At;
 use crate::trimmed::Trimmed;
 
 /// No batch of an events topic decompresses to more.
@@ -37,8 +39,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub state: State,
-    /// Why nothing more is taken: an operator has to look at it.
-    pub halted: Option<String>,
+    /// Why nothing more is taken: somebody has to look at it.
+    pub halted: Option<Halted>,
+}
+
+/// From where on nothing is read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halted {
+    pub offset: Offset,
+    /// With the offset.
+    pub why: String,
 }
 
 /// A partition's index as it follows the log. Ends when it is dropped.
@@ -60,7 +70,7 @@ pub enum NotReached {
 /// Opens the indexes of a topic's partitions, and reads on from where each is. In the order of the partitions.
 pub async fn start(
     cluster: &Cluster,
-    trimmed: &Trimmed,
+    (trimmed, repairs): (&Trimmed, &Repairs),
     topic: &str,
     id: TopicId,
     partitions: i32,
@@ -83,6 +93,8 @@ pub async fn start(
         let following = Following {
             cluster: cluster.clone(),
             trimmed: trimmed.clone(),
+            repairs: repairs.clone(),
+            decided: None,
             topic: topic.to_owned(),
             partition,
             index: index.clone(),
@@ -117,7 +129,7 @@ impl Replica {
             return Err(NotReached::Late { at: self.next() });
         };
         match &seen.halted {
-            Some(why) if seen.state.next < next => Err(NotReached::Halted(why.clone())),
+            Some(halted) if seen.state.next < next => Err(NotReached::Halted(halted.why.clone())),
             _ => Ok(()),
         }
     }
@@ -128,6 +140,11 @@ impl Replica {
     pub async fn added(&self, from: Offset) -> bool {
         let _hurry = self.pace.hurry();
         self.seen.clone().wait_for(|seen| seen.state.next > from).await.is_ok()
+    }
+
+    /// Why nothing more is read, if that is so.
+    pub fn halted(&self) -> Option<Halted> {
+        self.seen.borrow().halted.clone()
     }
 }
 
@@ -149,6 +166,9 @@ enum End {
 struct Following {
     cluster: Cluster,
     trimmed: Trimmed,
+    repairs: Repairs,
+    /// What was decided about this partition, and how far that was read.
+    decided: Option<(At, Arc<OfPartition>)>,
     topic: String,
     partition: PartitionId,
     index: Arc<Index>,
@@ -176,7 +196,10 @@ impl Following {
                     info!(topic = self.topic, partition = index, %start, "the log was trimmed: its index is made anew");
                     self.begin_anew(start).await;
                 }
-                End::Halted(halt) => return self.halt(halt),
+                End::Halted(halt) => match self.wait_for_repair(halt).await {
+                    true => {}
+                    false => return,
+                },
             }
             let from = [(self.partition.index, self.state.next)];
             let (pace, cluster) = (self.pace.clone(), self.cluster.clone());
@@ -209,6 +232,29 @@ impl Following {
             }
             if self.told.is_closed() {
                 return true;
+            }
+        }
+    }
+
+    /// What was decided by now. Asks until somebody knows.
+    async fn decided(&mut self) -> Arc<OfPartition> {
+        loop {
+            let at = self.repairs.at().borrow().clone();
+            if let Some((known, decided)) = &self.decided
+                && *known == at
+            {
+                return decided.clone();
+            }
+            match self.repairs.of(self.partition).await {
+                Ok(decided) => {
+                    let decided = Arc::new(decided);
+                    self.decided = Some((at, decided.clone()));
+                    return decided;
+                }
+                Err(error) => {
+                    warn!(topic = self.topic, %error, "nobody knows yet what was decided about it");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
     }
@@ -247,24 +293,78 @@ impl Following {
         }
     }
 
-    fn halt(&mut self, halt: Halt) {
+    /// Says why nothing more is read, until somebody has decided about it. False: nobody looks at it any more.
+    async fn wait_for_repair(&mut self, halt: Halt) -> bool {
         let Halt { offset, why } = halt;
-        error!(topic = self.topic, partition = self.partition.index, %offset, why, "nothing more is read");
-        self.told.send_modify(|seen| seen.halted = Some(format!("at offset {offset}: {why}")));
+        let (mut repairs, mut trimmed) = (self.repairs.at(), self.trimmed.at());
+        let told = self.told.clone();
+        let mut was_told = false;
+        loop {
+            repairs.mark_unchanged();
+            trimmed.mark_unchanged();
+            let decided = self.decided().await;
+            if let Some(until) = repairs::passed_over(&decided, offset) {
+                info!(topic = self.topic, partition = self.partition.index, %offset, %until, "passed over, as was decided");
+                self.pass_over(until).await;
+                break;
+            }
+            // What is to be adopted is read again; where it still cannot be, that was not known before.
+            if was_told && decided.contains_key(&offset) {
+                break;
+            }
+            if !was_told {
+                error!(topic = self.topic, partition = self.partition.index, %offset, why, "nothing more is read");
+                let why = format!("at offset {offset}: {why}");
+                self.told.send_modify(|seen| seen.halted = Some(Halted { offset, why }));
+                was_told = true;
+            }
+            tokio::select! {
+                biased;
+                () = told.closed() => return false,
+                changed = repairs.changed() => if changed.is_err() { return false },
+                // Somebody may have given up what was deleted: then it is looked at anew.
+                changed = trimmed.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return false,
+                },
+            }
+        }
+        self.told.send_if_modified(|seen| seen.halted.take().is_some());
+        true
+    }
+
+    /// Goes on behind what nobody can read.
+    async fn pass_over(&mut self, until: Offset) {
+        loop {
+            let (index, state) = (self.index.clone(), self.state.clone());
+            match env::run_blocking(move || index.apply(&state, &[], until)).await {
+                Ok((state, _)) => {
+                    self.state = state.clone();
+                    self.told.send_modify(|seen| seen.state = state);
+                    return;
+                }
+                Err(error) => {
+                    warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be written");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     /// What was read goes into the index.
     async fn take(&mut self, chunks: Vec<Chunk>) -> Option<Halt> {
         let chunks = Arc::new(chunks);
+        let decided = self.decided().await;
         loop {
             let (index, state, chunks) = (self.index.clone(), self.state.clone(), chunks.clone());
-            let (state, applied) = env::run_blocking(move || apply(&index, state, &chunks)).await;
+            let (decided, number) = (decided.clone(), self.partition.index);
+            let applying = move || apply(&index, state, &chunks, (number, &decided));
+            let (state, applied) = env::run_blocking(applying).await;
             self.state = state.clone();
             self.told.send_modify(|seen| seen.state = state);
             match applied {
                 Ok(halt) => return halt,
-                Err(Failed::Unreadable(halt)) => return Some(halt),
-                Err(Failed::Index(error)) => {
+                Err(error) => {
                     let partition = self.partition.index;
                     warn!(topic = self.topic, partition, %error, "an index cannot be written");
                     tokio::time::sleep(PAUSE).await;
@@ -298,29 +398,29 @@ fn more(tail: &mut mpsc::Receiver<Tailed>, first: Chunk, after: &mut Option<Tail
     chunks
 }
 
-enum Failed {
-    Unreadable(Halt),
-    Index(rusqlite::Error),
-}
-
-/// How far it got, also where it failed: what is in the index is not to come a second time.
-fn apply(index: &Index, mut state: State, chunks: &[Chunk]) -> (State, Result<Option<Halt>, Failed>) {
+/// How far it got, also where it failed: what is in the index is not to come a second time. `decided`: the partition's
+/// number, and what was decided about it.
+fn apply(
+    index: &Index,
+    mut state: State,
+    chunks: &[Chunk],
+    decided: (i32, &OfPartition),
+) -> (State, rusqlite::Result<Option<Halt>>) {
     let (mut records, mut next) = (Vec::new(), state.next);
     for (number, (from, bytes)) in (1..).zip(chunks) {
-        match read(*from, bytes, state.next, &mut records) {
-            Ok(end) => next = next.max(end),
-            Err(failed) => return (state, Err(failed)),
-        }
-        if records.len() >= RECORDS_AT_ONCE || number == chunks.len() {
+        let (end, unreadable) = read(*from, bytes, state.next, decided, &mut records);
+        next = next.max(end);
+        if records.len() >= RECORDS_AT_ONCE || number == chunks.len() || unreadable.is_some() {
             let halt = match index.apply(&state, &records, next) {
                 Ok((now, halt)) => {
                     state = now;
                     halt
                 }
-                Err(error) => return (state, Err(Failed::Index(error))),
+                Err(error) => return (state, Err(error)),
             };
-            if halt.is_some() {
-                return (state, Ok(halt));
+            // Whatever comes first.
+            if let Some(halt) = halt.or(unreadable) {
+                return (state, Ok(Some(halt)));
             }
             records.clear();
         }
@@ -328,34 +428,65 @@ fn apply(index: &Index, mut state: State, chunks: &[Chunk]) -> (State, Result<Op
     (state, Ok(None))
 }
 
-/// Adds the records of a chunk that are not known yet; the offset after it.
-fn read(from: Offset, bytes: &Bytes, known: Offset, records: &mut Vec<Applied>) -> Result<Offset, Failed> {
+/// Adds the records of a chunk that are not known yet. The offset after them, and why it ends there if it does so early.
+fn read(
+    from: Offset,
+    bytes: &Bytes,
+    known: Offset,
+    (partition, decided): (i32, &OfPartition),
+    records: &mut Vec<Applied>,
+) -> (Offset, Option<Halt>) {
     let mut next = from;
     for batch in batches(bytes.clone()) {
-        let unreadable = |error: model::BatchError| {
-            let why = format!("a batch cannot be read: {error}");
-            Failed::Unreadable(Halt { offset: from, why })
+        let unreadable = |offset: Offset, error: model::BatchError| {
+            (offset, Some(Halt { offset, why: format!("a batch cannot be read: {error}") }))
         };
         // The last one may have come in part.
         let batch = match batch {
             Ok(batch) => batch,
             Err(_) if next > from => break,
-            Err(error) => return Err(unreadable(error)),
+            Err(error) => return unreadable(from.max(known), error),
         };
-        if !batch.header().attributes.is_control() {
-            let of_batch = batch.records(BATCH_BYTES_MAX).map_err(unreadable)?;
-            for one in of_batch.iter() {
-                let one = one.map_err(unreadable)?;
-                let offset = of_batch.offset(&one);
-                if offset >= known.max(from) {
-                    let entry = record::read(&one, Bytes::copy_from_slice);
-                    records.push(Applied { offset, at: of_batch.timestamp(&one), entry });
+        let (base, end) = (batch.header().base_offset, batch.header().next_offset());
+        let is_over = |offset: Offset| repairs::passed_over(decided, offset).is_some();
+        if !batch.header().attributes.is_control() && end > known {
+            let mut found = Vec::new();
+            match read_batch(&batch, |offset, at, record| {
+                if offset >= known.max(from) && !is_over(offset) {
+                    let entry = read_record(record, (partition, offset), decided);
+                    found.push(Applied { offset, at, entry });
                 }
+            }) {
+                Ok(()) => records.append(&mut found),
+                Err(_) if is_over(base.max(known)) => {}
+                Err(error) => return unreadable(base.max(known), error),
             }
         }
-        next = next.max(batch.header().next_offset());
+        next = next.max(end);
     }
-    Ok(next)
+    (next, None)
+}
+
+fn read_batch(
+    batch: &model::batch::Batch,
+    mut each: impl FnMut(Offset, Timestamp, &Record<'_>),
+) -> Result<(), model::BatchError> {
+    let of_batch = batch.records(BATCH_BYTES_MAX)?;
+    for one in of_batch.iter() {
+        let one = one?;
+        each(of_batch.offset(&one), of_batch.timestamp(&one), &one);
+    }
+    Ok(())
+}
+
+fn read_record(one: &Record<'_>, place: (i32, Offset), decided: &OfPartition) -> Entry {
+    let Some(Repair::Adopt { stream, kind }) = decided.get(&place.1) else {
+        return record::read(one, Bytes::copy_from_slice);
+    };
+    match record::adopt(one, place, stream.as_deref(), kind.as_deref()) {
+        Ok(adopted) => adopted,
+        Err(why) => Entry::Foreign { why: format!("it cannot be adopted: {why}").into() },
+    }
 }
 
 #[cfg(test)]
@@ -402,11 +533,11 @@ mod tests {
              BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
         );
         disk.execute_batch(&full).unwrap();
-        let (state, applied) = apply(&index, state, &chunks);
-        assert!(matches!(applied, Err(Failed::Index(_))));
+        let (state, applied) = apply(&index, state, &chunks, (0, &OfPartition::new()));
+        assert!(applied.is_err());
         assert_eq!(state.next, Offset(many));
         disk.execute_batch("DROP TRIGGER full").unwrap();
-        let (state, applied) = apply(&index, state, &chunks);
+        let (state, applied) = apply(&index, state, &chunks, (0, &OfPartition::new()));
         assert!(matches!(applied, Ok(None)), "{:?}", applied.ok());
         assert_eq!(state.next, Offset(many + 2));
     }

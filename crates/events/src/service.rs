@@ -5,12 +5,14 @@ mod erasure;
 mod keeping;
 mod metrics;
 mod reading;
+mod repair;
 mod routing;
 mod snapshots;
+mod tables;
 mod truncation;
 mod upcasting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use client::{Cluster, Membership, MembershipOptions, Ownership};
 use env::{Clock, Random};
-use model::{Offset, PartitionId};
+use model::{Offset, PartitionId, TopicId};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
@@ -28,22 +30,28 @@ use crate::consumers::{self, Consumers};
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::owner::{Job, Standing};
+use crate::peers::Peers;
+use crate::repairs::Repairs;
 use crate::replica::Replica;
 use crate::table::{self, Table, TableError};
 use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
+pub(crate) use erasure::is_certificate;
 pub use erasure::{Certificate, EraseError};
 pub use reading::{Filter, Freshness};
+pub use repair::{RepairAction, RepairError, Trouble};
 pub use truncation::{TrimmedPartition, TruncateError, Truncated};
 pub use upcasting::Tried;
 
 /// Another instance, as this one asks it.
 pub trait Peer: Send + Sync {
-    /// Appends there. Never goes on to a third instance: what that one would answer is the answer.
+    /// Appends there, and proves with the keys of `peers` who asks. Never goes on to a third instance: what that one would
+    /// answer is the answer.
     fn append<'a>(
         &'a self,
+        peers: &'a Peers,
         url: &'a str,
         category: &'a Category,
         append: &'a Append,
@@ -85,14 +93,22 @@ struct Shared {
     consumers: Consumers,
     snapshots: Mutex<BTreeMap<Category, snapshots::Opened>>,
     trimmed: Trimmed,
+    repairs: Repairs,
+    /// Why categories that the catalog has are not open.
+    unopened: Mutex<BTreeMap<Category, keeping::Unopened>>,
     upcasters: upcasting::Known,
     keys: Keys,
+    peers: Peers,
+    /// Topics that positions name, and that are none of the tables'.
+    other_topics: Mutex<BTreeSet<TopicId>>,
 }
 
 /// A category whose partitions are read.
 struct OpenCategory {
     category: Category,
     partitions: Vec<OpenPartition>,
+    /// Set when this process lets go of it: its owners end.
+    closing: watch::Sender<bool>,
 }
 
 struct OpenPartition {
@@ -108,6 +124,12 @@ struct OpenPartition {
 impl OpenPartition {
     fn id(&self) -> PartitionId {
         self.replica.partition
+    }
+
+    /// Why nothing more is read of it, where that is so.
+    fn halted(&self, category: &Category) -> Option<String> {
+        let why = self.replica.halted()?.why;
+        Some(format!("partition {} of {} is not read any further: {why}", self.id().index, category.topic()))
     }
 }
 
@@ -129,6 +151,11 @@ impl Handle {
     /// Where other instances reach this one.
     pub fn url(&self) -> &str {
         &self.0.options.url
+    }
+
+    /// How instances prove to each other who they are.
+    pub fn peers(&self) -> &Peers {
+        &self.0.peers
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
@@ -166,9 +193,11 @@ impl Events {
         let (dir, factor) = (options.index_dir.clone(), options.replication_factor);
         let catalog = Catalog::open(&cluster, clock.clone(), dir.clone(), factor).await?;
         let trimmed = Trimmed::open(&cluster, clock.clone(), dir.clone(), factor).await?;
+        let repairs = Repairs::open(&cluster, clock.clone(), dir.clone(), factor).await?;
         let upcasters = upcasting::Known::open(&cluster, clock.clone(), dir.clone(), factor).await?;
         let files = (dir.clone(), options.master_key_file.clone());
         let keys = Keys::open(&cluster, clock.clone(), random.clone(), files, factor).await?;
+        let peers = Peers::open(&cluster, clock.clone(), random.clone(), dir.clone(), factor).await?;
         let table = table::Options {
             topic: consumers::TOPIC.to_owned(),
             dir,
@@ -199,8 +228,12 @@ impl Events {
             consumers,
             snapshots: Mutex::default(),
             trimmed,
+            repairs,
+            unopened: Mutex::default(),
             upcasters,
             keys,
+            peers,
+            other_topics: Mutex::default(),
         });
         let handle = Handle(shared, View::Lifted);
         let (stop, stopped) = watch::channel(false);

@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{AskError, Cluster, Tail, Tailed, Topic};
+use client::{AskError, Cluster, Position, Tail, Tailed, Topic};
 use env::Clock;
 use model::batch::{BatchBuilder, NewRecord, batches};
-use model::{Compression, Offset, Timestamp, TopicId};
+use model::{Compression, Offset, PartitionId, Timestamp, TopicId};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::{Notify, watch};
@@ -67,6 +67,12 @@ pub struct At {
     pub next: Offset,
     /// Counts the times that it was emptied, because the topic is another one.
     pub round: u64,
+    /// Whose offset that is. None: no topic was seen so far.
+    pub topic: Option<TopicId>,
+}
+
+fn of_topic(topic: TopicId) -> PartitionId {
+    PartitionId { topic, index: PARTITION }
 }
 
 #[derive(Clone)]
@@ -118,6 +124,17 @@ impl Table {
         Ok(table)
     }
 
+    /// The name of its topic.
+    pub fn topic(&self) -> &str {
+        &self.0.options.topic
+    }
+
+    /// As fresh as this process's copy is.
+    pub fn position(&self) -> Position {
+        let at = self.0.at.borrow();
+        at.topic.map(|topic| Position::of(of_topic(topic), at.next)).unwrap_or_default()
+    }
+
     /// Told of each change.
     pub fn at(&self) -> watch::Receiver<At> {
         self.0.at.clone()
@@ -155,18 +172,19 @@ impl Table {
         .await
     }
 
-    /// Writes a value, or removes the key (None). Returns when this process's copy has it.
-    pub async fn put(&self, key: &str, value: Option<&[u8]>) -> Result<(), TableError> {
+    /// Writes a value, or removes the key (None). Returns when this process's copy has it: whoever reads at least as
+    /// fresh as the position sees it, wherever that is.
+    pub async fn put(&self, key: &str, value: Option<&[u8]>) -> Result<Position, TableError> {
         self.put_all(&[(key, value)]).await
     }
 
     /// The same for several keys: all or none.
-    pub async fn put_all(&self, entries: &[(&str, Option<&[u8]>)]) -> Result<(), TableError> {
+    pub async fn put_all(&self, entries: &[(&str, Option<&[u8]>)]) -> Result<Position, TableError> {
         let inner = &self.0;
         let name = &inner.options.topic;
         let own = inner.options.configs.iter().map(|(name, value)| (*name, value.as_str()));
         let configs: Vec<(&str, &str)> = [("cleanup.policy", "compact")].into_iter().chain(own).collect();
-        inner.cluster.create_topic(name, 1, inner.options.replication_factor, &configs).await?;
+        let topic = inner.cluster.create_topic(name, 1, inner.options.replication_factor, &configs).await?;
         inner.created.notify_one();
         let timestamp = inner.clock.now();
         let mut batch = BatchBuilder::new(Compression::None);
@@ -175,7 +193,9 @@ impl Table {
         }
         let count = batch.record_count();
         let first = inner.cluster.write_at_least_once(name, PARTITION, batch.build().into_bytes()).await?;
-        self.reached(first.plus(i64::from(count))).await
+        let next = first.plus(i64::from(count));
+        self.reached(topic.id, next, inner.cluster.patience()).await?;
+        Ok(Position::of(of_topic(topic.id), next))
     }
 
     /// Reads what the topic has by now.
@@ -187,12 +207,14 @@ impl Table {
         let Some(topic) = topics.into_iter().find(|topic| topic.name == *name) else { return Ok(()) };
         inner.created.notify_one();
         let ends = inner.cluster.ends(&topic, &[PARTITION]).await?;
-        self.reached(ends.get(&PARTITION).copied().unwrap_or(Offset::ZERO)).await
+        let next = ends.get(&PARTITION).copied().unwrap_or(Offset::ZERO);
+        self.reached(topic.id, next, inner.cluster.patience()).await
     }
 
-    async fn reached(&self, next: Offset) -> Result<(), TableError> {
+    /// Waits until the copy has everything of a topic before an offset.
+    pub async fn reached(&self, topic: TopicId, next: Offset, patience: Duration) -> Result<(), TableError> {
         let mut at = self.0.at.clone();
-        let waited = timeout(self.0.cluster.patience(), at.wait_for(|at| at.next >= next)).await;
+        let waited = timeout(patience, at.wait_for(|at| at.topic == Some(topic) && at.next >= next)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
             _ => Err(TableError::Late(self.0.options.topic.clone())),
@@ -227,7 +249,9 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
             params![FORMAT, oldest],
             |row| Ok((row.get(0)?, Offset(row.get(1)?))),
         )?;
-        Ok((connection, topic, At { next, round: 0 }))
+        let topic: String = topic;
+        let at = At { next, round: 0, topic: topic.parse().ok() };
+        Ok((connection, topic, at))
     })();
     existing.or_else(|_: rusqlite::Error| {
         crate::index::remove_files(path);
@@ -255,7 +279,7 @@ async fn follow(inner: std::sync::Weak<Inner>, told: watch::Sender<At>, mut know
         let Some(table) = inner.upgrade() else { return };
         if topic.id.to_string() != known {
             known = topic.id.to_string();
-            begin_anew(&table, &told, &known).await;
+            begin_anew(&table, &told, topic.id).await;
         }
         let name = table.options.topic.clone();
         let from = [(PARTITION, told.borrow().next)];
@@ -308,8 +332,8 @@ async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>
     }
 }
 
-async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, topic: &str) {
-    let (inner, topic) = (table.clone(), topic.to_owned());
+async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId) {
+    let (inner, topic) = (table.clone(), id.to_string());
     persist(table, move || {
         let mut connection = inner.copy.lock();
         let transaction = connection.transaction()?;
@@ -319,7 +343,7 @@ async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, topic: &str) {
         transaction.commit()
     })
     .await;
-    told.send_modify(|at| *at = At { next: Offset::ZERO, round: at.round + 1 });
+    told.send_modify(|at| *at = At { next: Offset::ZERO, round: at.round + 1, topic: Some(id) });
 }
 
 async fn apply(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId, bytes: Bytes) {

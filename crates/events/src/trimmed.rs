@@ -7,8 +7,9 @@ use std::sync::Arc;
 use client::Cluster;
 use env::Clock;
 use model::{Offset, PartitionId};
+use tokio::sync::watch;
 
-use crate::table::{Options, Table, TableError};
+use crate::table::{At, Options, Table, TableError};
 
 /// Key: `<topic id>/<partition>`; value: the first offset that is needed, in decimal.
 const TOPIC: &str = "lv.trimmed";
@@ -27,12 +28,17 @@ impl Trimmed {
         Ok(Trimmed(Table::open(cluster, clock, options).await?))
     }
 
+    /// Told of each change.
+    pub fn at(&self) -> watch::Receiver<At> {
+        self.0.at()
+    }
+
     /// Says so before it is done.
     pub async fn announce(&self, partition: PartitionId, start: Offset) -> Result<(), TableError> {
         if self.up_to(partition).await? >= start {
             return Ok(());
         }
-        self.0.put(&key(partition), Some(start.0.to_string().as_bytes())).await
+        self.0.put(&key(partition), Some(start.0.to_string().as_bytes())).await.map(drop)
     }
 
     /// As of now.

@@ -97,6 +97,8 @@ impl Audit {
         match entry {
             Entry::Foreign { why } => self.find(offset, format!("no owner wrote this record ({why})")),
             Entry::Claim { writer } => self.claim(offset, writer),
+            // Nothing in the log says so of itself.
+            Entry::Adopted { .. } => {}
             Entry::Event { stream, version, id, facts, data, boundary, writer } => {
                 self.audited.events += 1;
                 self.writer(offset, writer);

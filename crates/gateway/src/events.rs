@@ -15,6 +15,9 @@
 //! …    /v1/subscriptions/{category}/{name}…        competing consumers
 //! GET  /v1/upcasters                               all of them
 //! PUT  /v1/upcasters/{type}/{fromVersion}          how events of older schema versions are read; DELETE
+//! GET  /v1/troubles                                what somebody has to look at
+//! POST /v1/categories/{category}/repair            what is done about it
+//! POST /v1/peer-key/rotate                         a new key for what instances ask each other
 //! POST /v1/erasure/{subject}                       destroys a subject's keys; GET: the certificates
 //! ```
 //!
@@ -26,6 +29,7 @@ mod grpc;
 mod lifecycle;
 mod peer;
 mod read;
+mod repair;
 mod shapes;
 mod snapshots;
 mod subscriptions;
@@ -53,6 +57,7 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 
 /// All routes, and their description.
 pub fn router(handle: Handle) -> Router {
+    let proving = handle.clone();
     let (router, document) = OpenApiRouter::with_openapi(docs::empty())
         .routes(routes!(read::categories))
         .routes(routes!(append::create_category))
@@ -67,6 +72,9 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(upcasters::put_upcaster, upcasters::delete_upcaster))
         .routes(routes!(read::read_category))
         .routes(routes!(read::query))
+        .routes(routes!(peer::rotate_key))
+        .routes(routes!(repair::troubles))
+        .routes(routes!(repair::repair))
         .with_state(handle.clone())
         .merge(subscriptions(handle))
         .split_for_parts();
@@ -78,6 +86,7 @@ pub fn router(handle: Handle) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not this method", detail)
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(proving, peer::prove))
         .layer(from_fn(refuse_large))
 }
 
@@ -103,7 +112,10 @@ fn subscriptions(handle: Handle) -> OpenApiRouter {
         .routes(routes!(subscriptions::parked))
         .routes(routes!(subscriptions::replay))
         .routes(routes!(subscriptions::discard))
-        .route_layer(from_fn_with_state(Arc::new(HttpPeer::default()), subscriptions::pass_on))
+        .route_layer(from_fn_with_state(
+            (Arc::new(HttpPeer::default()), handle.clone()),
+            subscriptions::pass_on,
+        ))
         .with_state(handle)
 }
 

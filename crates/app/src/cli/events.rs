@@ -105,11 +105,66 @@ The stream's version goes on counting. The log keeps the events until `levada ev
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Show what somebody has to look at, and do something about it
+    #[command(after_help = "Examples:
+  levada events repair
+  levada events repair orders --pass-over 3.17 --reason 'written by a test'
+  levada events repair orders --adopt 3.17 --type OrderPlaced
+  levada events repair orders --take-back
+
+A partition with a record that no owner wrote is read up to it, and takes no appends; the others go on. The log is never \
+rewritten: what is decided stands in the topic lv.repairs, and every instance reads by it.")]
+    Repair(RepairArgs),
+    /// Make a new key with which instances prove to each other that they are of one system
+    #[command(after_help = "Examples:
+  levada events rotate-peer-key
+
+It takes the place of those before at once. Rotate it when somebody could read the topic lv.peers who should not.")]
+    RotatePeerKey {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
     /// Look after competing consumers
     Subscription {
         #[command(subcommand)]
         command: SubscriptionCommand,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// [default: all, to be shown]
+    #[arg(value_name = "CATEGORY")]
+    pub category: Option<String>,
+    /// Read as if the record were not there
+    #[arg(long, value_name = "PARTITION.OFFSET", group = "action")]
+    pub pass_over: Option<String>,
+    /// Take the record as an event, with the next version of its stream
+    #[arg(long, value_name = "PARTITION.OFFSET", group = "action")]
+    pub adopt: Option<String>,
+    /// Give up what was deleted at the beginning of the partition's log
+    #[arg(long, value_name = "PARTITION", group = "action")]
+    pub accept_loss: Option<i32>,
+    /// Take the topic that there is as the category's
+    #[arg(long, group = "action")]
+    pub take_back: bool,
+    /// Forget the category; its topics stay
+    #[arg(long, group = "action")]
+    pub give_up: bool,
+    /// With --pass-over: go on at this offset [default: the next one]
+    #[arg(long, value_name = "OFFSET", requires = "pass_over")]
+    pub until: Option<i64>,
+    /// With --adopt: of this stream [default: the record's key]
+    #[arg(long, value_name = "STREAM", requires = "adopt")]
+    pub stream: Option<String>,
+    /// With --adopt: of this type [default: the record's ce_type]
+    #[arg(long = "type", value_name = "TYPE", requires = "adopt")]
+    pub kind: Option<String>,
+    /// For whoever asks later
+    #[arg(long, value_name = "TEXT", requires = "action")]
+    pub reason: Option<String>,
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// A subscription.

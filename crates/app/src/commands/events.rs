@@ -1,5 +1,6 @@
 //! `levada events`: the event store's HTTP API for people.
 
+mod repair;
 mod store;
 mod subscription;
 
@@ -37,6 +38,14 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<()> {
             let body = json!({ "before": before, "archive": archive });
             with(store, async |store| truncate(store, category, stream, &body).await)
         }
+        EventsCommand::Repair(arguments) => repair::run(arguments),
+        EventsCommand::RotatePeerKey { store } => with(store, async |store| {
+            let rotated = store.send("POST", "/v1/peer-key/rotate", &json!({})).await?;
+            line(&format!(
+                "instances sign with key {} from now on",
+                rotated["keyId"].as_str().unwrap_or_default()
+            ))
+        }),
         EventsCommand::Trim { category, store } => with(store, async |store| trim(store, category).await),
     }
 }

@@ -1,7 +1,6 @@
 //! `levada serve`: settings, then the broker, then what is built on it and the doors, until it is told to stop.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -136,9 +135,9 @@ fn parts(broker: Option<&wiring::Broker>, patterns: &Patterns) -> http::Parts {
     match broker {
         Some(broker) => {
             let metrics = patterns.metrics(Some(broker.metrics()));
-            http::Parts { metrics, readiness: broker.readiness() }
+            http::Parts { metrics, readiness: patterns.readiness(Some(broker.readiness())) }
         }
-        None => http::Parts { metrics: patterns.metrics(None), readiness: Arc::new(patterns.readiness()) },
+        None => http::Parts { metrics: patterns.metrics(None), readiness: patterns.readiness(None) },
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
 
+use super::delivery::DeliveryId;
 use super::machine::{Checkpoint, Counts, Delivery, Effect, Machine, Parked, Place, Refusal};
 use super::{ConsumerError, Settings, Subscription, record, topic_of};
 use crate::event::Recorded;
@@ -55,6 +56,16 @@ pub struct Status {
     pub is_written: bool,
     /// Records of the log after that, whether they are for this subscription or not.
     pub behind: u64,
+}
+
+/// An event that is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handed {
+    /// To acknowledge or refuse it by.
+    pub id: DeliveryId,
+    /// From 1.
+    pub attempt: u32,
+    pub event: Recorded,
 }
 
 /// A host and how to end it.
@@ -137,7 +148,7 @@ impl Host {
     }
 
     /// Up to `max` events that are nobody's yet; waits for the first one. None came: an empty answer.
-    pub async fn pull(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, ConsumerError> {
+    pub async fn pull(&self, max: usize, wait: Duration) -> Result<Vec<Handed>, ConsumerError> {
         let deadline = Instant::now() + wait;
         let mut over = self.over.clone();
         loop {
@@ -151,8 +162,7 @@ impl Host {
             tokio::select! {
                 biased;
                 () = is_set(&mut over) => {
-                    let why = "the subscription moves to another instance".to_owned();
-                    return Err(ConsumerError::Unavailable(why));
+                    return Err(ConsumerError::Moving);
                 }
                 timely = timeout_at(deadline, ready) => if timely.is_err() { return Ok(Vec::new()) },
             }
@@ -160,41 +170,51 @@ impl Host {
     }
 
     /// As they are read today: what is held is as it was recorded.
-    async fn shown(&self, deliveries: Vec<Delivery>) -> Result<Vec<Delivery>, ConsumerError> {
+    async fn shown(&self, deliveries: Vec<Delivery>) -> Result<Vec<Handed>, ConsumerError> {
         let mut events: Vec<Recorded> = deliveries.iter().map(|it| (*it.event).clone()).collect();
         self.handle.show(&mut events).await?;
-        let shown = deliveries.into_iter().zip(events);
-        Ok(shown.map(|(it, event)| Delivery { event: Arc::new(event), ..it }).collect())
+        let run = &self.subscription.id;
+        let handed = |(it, event): (Delivery, Recorded)| Handed {
+            id: DeliveryId::new(run, Place::of(&it.event), it.number),
+            attempt: it.attempt,
+            event,
+        };
+        Ok(deliveries.into_iter().zip(events).map(handed).collect())
     }
 
-    /// Takes events as worked with. The same again is nothing new.
-    pub fn ack(&self, places: &[Place]) -> Result<(), ConsumerError> {
-        self.check(places)?;
+    /// Takes events as worked with. The same again is nothing new. What was never handed out is refused; the others count.
+    pub fn ack(&self, deliveries: &[DeliveryId]) -> Result<(), ConsumerError> {
+        let (handed_out, others) = self.proven(deliveries);
         let mut machine = self.machine.lock();
-        places.iter().for_each(|place| machine.ack(*place));
+        handed_out.iter().for_each(|delivery| machine.ack(delivery.place));
         drop(machine);
         self.settled();
-        Ok(())
+        if others.is_empty() { Ok(()) } else { Err(ConsumerError::NeverHandedOut(others)) }
     }
 
     /// Takes events as not worked with. Gives those whose delivery was somebody else's by then: nothing is done with
     /// them.
     pub fn nack(
         &self,
-        deliveries: &[(Place, u64)],
+        deliveries: &[DeliveryId],
         refusal: Refusal,
         reason: &str,
-    ) -> Result<Vec<(Place, u64)>, ConsumerError> {
+    ) -> Result<Vec<DeliveryId>, ConsumerError> {
         let now = self.now();
+        let (handed_out, others) = self.proven(deliveries);
         let mut machine = self.machine.lock();
-        let late = deliveries
-            .iter()
-            .filter(|(place, number)| !machine.nack(*place, *number, refusal, reason, now))
-            .copied()
+        let late = handed_out
+            .into_iter()
+            .filter(|it| !machine.nack(it.place, it.number, refusal, reason, now))
             .collect();
         drop(machine);
         self.settled();
-        Ok(late)
+        if others.is_empty() { Ok(late) } else { Err(ConsumerError::NeverHandedOut(others)) }
+    }
+
+    /// What was handed out in this run, by whichever host, and the rest.
+    fn proven(&self, deliveries: &[DeliveryId]) -> (Vec<DeliveryId>, Vec<DeliveryId>) {
+        deliveries.iter().cloned().partition(|delivery| delivery.is_of(&self.subscription.id))
     }
 
     /// Parked events, the oldest of each partition first, with what they are, as far as they can be read.
@@ -255,17 +275,6 @@ impl Host {
         let behind = end.iter().map(behind).sum();
         let is_written = checkpoint == *self.written.lock();
         Ok(Status { counts, position: record::position(self.topic, &checkpoint), is_written, behind })
-    }
-
-    /// Refuses what was never in the log.
-    fn check(&self, places: &[Place]) -> Result<(), ConsumerError> {
-        let end = self.handle.end_of(&self.subscription.category)?;
-        let ends: BTreeMap<i32, Offset> = end.iter().map(|(partition, end)| (partition.index, end)).collect();
-        let is_there = |place: &&Place| ends.get(&place.partition).is_some_and(|end| place.offset < *end);
-        match places.iter().find(|place| !is_there(place)) {
-            None => Ok(()),
-            Some(place) => Err(ConsumerError::Invalid(format!("{place} was never handed out"))),
-        }
     }
 
     fn settled(&self) {

@@ -1,6 +1,6 @@
 //! Questions to the index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use model::{Offset, PartitionId, Timestamp};
@@ -182,13 +182,20 @@ impl Index {
     }
 
     /// How many events have a subject's data. Blocks.
-    pub fn count_of(&self, of: &str) -> rusqlite::Result<u64> {
+    pub fn count_of(&self, of: &str, keys: &BTreeSet<String>) -> rusqlite::Result<u64> {
         self.reading(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT count(*) FROM marks m JOIN names n ON n.no = m.name WHERE n.name = ?1",
-                )?
-                .query_row([subject(of)], |row| row.get(0))
+            let mut statement = connection.prepare_cached(
+                "SELECT e.facts FROM names n JOIN marks m ON m.name = n.no JOIN events e ON e.off = m.off
+                 WHERE n.name = ?1",
+            )?;
+            let mut rows = statement.query([subject(of)])?;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                let facts: Facts = serde_json::from_str(row.get_ref(0)?.as_str()?).unwrap_or_default();
+                let key = facts.sealed.and_then(|sealed| sealed.key);
+                count += u64::from(key.is_some_and(|key| keys.contains(&key)));
+            }
+            Ok(count)
         })
     }
 

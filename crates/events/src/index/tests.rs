@@ -102,7 +102,8 @@ fn a_record_that_cannot_be_stops_it_there() {
     let twice = Applied { entry: plain(0, "s", 2).entry, offset: Offset(1), at: Timestamp(0) };
     let halt = opened.take(&[twice]).expect("halted");
     assert!(halt.why.contains("id-0"), "{}", halt.why);
-    let foreign = Applied { offset: Offset(1), at: Timestamp(0), entry: Entry::Foreign { why: "no lv-ep" } };
+    let foreign =
+        Applied { offset: Offset(1), at: Timestamp(0), entry: Entry::Foreign { why: "no lv-ep".into() } };
     assert!(opened.take(&[foreign]).expect("halted").why.contains("no lv-ep"));
     // Nothing of it is kept.
     assert_eq!(opened.take(&[plain(1, "s", 2)]), None);
@@ -320,17 +321,24 @@ fn one_question_sees_one_state_of_the_index() {
 
 #[test]
 fn events_with_a_subjects_data_are_found_and_counted_until_they_are_truncated() {
-    let sealed = crate::Sealed { subject: "customer:7".to_owned(), ..crate::Sealed::default() };
-    let facts = Facts { kind: "T".to_owned(), sealed: Some(sealed), ..Facts::default() };
+    let sealed = |key: &str| {
+        let (subject, key) = ("customer:7".to_owned(), Some(key.to_owned()));
+        let sealed = crate::Sealed { subject, key, ..crate::Sealed::default() };
+        Facts { kind: "T".to_owned(), sealed: Some(sealed), ..Facts::default() }
+    };
+    let keys = std::collections::BTreeSet::from(["k1".to_owned(), "k2".to_owned()]);
     let mut opened = opened();
-    opened.take(&[record(0, "s", 1, facts.clone()), plain(1, "s", 2), record(2, "t", 1, facts)]);
+    opened.take(&[record(0, "s", 1, sealed("k1")), plain(1, "s", 2), record(2, "t", 1, sealed("k2"))]);
     let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
     let found = opened.index.events(3, window, &[], None, Some("customer:7")).unwrap();
     assert_eq!(found.iter().map(|event| event.offset.0).collect::<Vec<_>>(), [0, 2]);
-    assert_eq!(opened.index.count_of("customer:7").unwrap(), 2);
-    assert_eq!(opened.index.count_of("customer:8").unwrap(), 0);
-    opened.take(&[mark(3, "s", 2, 1, None)]);
-    assert_eq!(opened.index.count_of("customer:7").unwrap(), 1);
+    assert_eq!(opened.index.count_of("customer:7", &keys).unwrap(), 2);
+    assert_eq!(opened.index.count_of("customer:8", &keys).unwrap(), 0);
+    // Of a key that came later nothing is counted.
+    opened.take(&[record(3, "u", 1, sealed("k3"))]);
+    assert_eq!(opened.index.count_of("customer:7", &keys).unwrap(), 2);
+    opened.take(&[mark(4, "s", 2, 1, None)]);
+    assert_eq!(opened.index.count_of("customer:7", &keys).unwrap(), 1);
 }
 
 #[test]

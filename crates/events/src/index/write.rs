@@ -50,6 +50,9 @@ impl Index {
                         state.claim = Some(Claim { writer: writer.clone(), offset: record.offset });
                         None
                     }
+                    Entry::Adopted { stream, version, id, facts, data } => {
+                        insert.adopted(record, stream, *version, id, facts, data)?
+                    }
                     Entry::Event { stream, version, id, facts, data, boundary, .. } => {
                         let stream = (stream.as_str(), boundary.as_deref());
                         insert.event(record, stream, *version, id, facts, data)?
@@ -159,6 +162,30 @@ impl<'a> Insert<'a> {
             self.truncate(&mark, no, version)?;
         }
         Ok(None)
+    }
+
+    /// Takes what somebody has decided to take, with a version that is new and an id that is.
+    fn adopted(
+        &mut self,
+        record: &Applied,
+        stream: &str,
+        version: Option<u64>,
+        id: &str,
+        facts: &Facts,
+        data: &Bytes,
+    ) -> rusqlite::Result<Option<String>> {
+        let (no, head) = self.stream(stream, None)?;
+        let version = version.unwrap_or(0).max(head + 1);
+        // What is missing between is missing: nobody decides anew what was decided.
+        self.streams.insert(stream.to_owned(), (no, version - 1));
+        let is_taken: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT off FROM events WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let own = format!("{}adopted:{}", crate::append::OWN, record.offset);
+        let id = if is_taken.is_some() { &own } else { id };
+        self.event(record, (stream, None), version, id, facts, data)
     }
 
     /// Takes a mark, which is this version of the stream of marks with this number.

@@ -18,8 +18,8 @@ pub(super) async fn claim(parts: &Parts) -> Result<(ClaimedWriter, Offset), End>
     let PartitionId { topic, index } = replica.partition;
     let failed = |error: AskError| End::Failed(error.to_string());
     let name = category.topic();
-    if let Some(why) = replica.seen().borrow().halted.clone() {
-        return Err(End::Halted(why));
+    if let Some(halted) = replica.halted() {
+        return Err(End::Halted(halted.why));
     }
     let log_end = log_end(parts);
     if !planted::is(Planted::ClaimNotAwaited) {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::{AskError, Cluster, Refused};
+use client::{AskError, Cluster, Refused, Topic};
 use env::Clock;
 use model::Offset;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -34,12 +35,21 @@ pub struct CategoryInfo {
 
 type Known = BTreeMap<Category, CategoryInfo>;
 
+/// What the topic says.
+#[derive(Debug, Default)]
+struct Entries {
+    known: Known,
+    /// Names of categories, and why nobody knows what they are.
+    unreadable: BTreeMap<String, String>,
+}
+
 #[derive(Clone)]
 pub struct Catalog {
     cluster: Cluster,
     replication_factor: i16,
     table: Table,
     known: watch::Receiver<Known>,
+    unreadable: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Catalog {
@@ -54,7 +64,10 @@ impl Catalog {
         let table = Table::open(cluster, clock, options).await?;
         let mut at = table.at();
         at.mark_unchanged();
-        let (told, known) = watch::channel(read(&table).await?);
+        let entries = read(&table).await?;
+        let unreadable = Arc::new(Mutex::new(entries.unreadable));
+        let (told, known) = watch::channel(entries.known);
+        let told_unreadable = unreadable.clone();
         let following = table.clone();
         env::spawn(async move {
             loop {
@@ -64,12 +77,19 @@ impl Catalog {
                     changed = at.changed() => if changed.is_err() { return },
                 }
                 match read(&following).await {
-                    Ok(known) => drop(told.send_replace(known)),
+                    Ok(entries) => {
+                        *told_unreadable.lock() = entries.unreadable;
+                        told.send_replace(entries.known);
+                    }
                     Err(error) => warn!(%error, "the catalog cannot be read"),
                 }
             }
         });
-        Ok(Catalog { cluster: cluster.clone(), replication_factor, table, known })
+        Ok(Catalog { cluster: cluster.clone(), replication_factor, table, known, unreadable })
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
     pub fn known(&self) -> watch::Receiver<Known> {
@@ -87,9 +107,9 @@ impl Catalog {
     /// Reads what was entered by now.
     pub async fn catch_up(&self) -> Result<(), TableError> {
         self.table.catch_up().await?;
-        let now = read(&self.table).await?;
+        let now = read(&self.table).await?.known;
         let mut known = self.known.clone();
-        let reading = known.wait_for(|all| now.keys().all(|category| all.contains_key(category)));
+        let reading = known.wait_for(|all| *all == now);
         match timeout(self.cluster.patience(), reading).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(TableError::Late(TOPIC.to_owned())),
@@ -118,11 +138,24 @@ impl Catalog {
             let code = ErrorCode::TopicAlreadyExists.code();
             return Err(AskError::from(Refused { code, message: Some(message) }).into());
         }
-        let (topic_id, partitions) = (topic.id.to_string(), indexes.len() as i32);
-        let info = CategoryInfo { format: FORMAT, topic_id, partitions };
-        let value = serde_json::to_vec(&info).expect("texts and numbers are JSON");
-        self.table.put(category.name(), Some(&value)).await?;
+        self.enter(category, &CategoryInfo::of(&topic)).await?;
         self.entered(category).await
+    }
+
+    /// Says what a category is, whatever was said before.
+    pub async fn enter(&self, category: &Category, info: &CategoryInfo) -> Result<(), TableError> {
+        let value = serde_json::to_vec(info).expect("texts and numbers are JSON");
+        self.table.put(category.name(), Some(&value)).await.map(drop)
+    }
+
+    /// Forgets a category, also one whose record cannot be read.
+    pub async fn remove(&self, category: &Category) -> Result<(), TableError> {
+        self.table.put(category.name(), None).await.map(drop)
+    }
+
+    /// Categories whose records cannot be read, and why.
+    pub fn unreadable(&self) -> BTreeMap<String, String> {
+        self.unreadable.lock().clone()
     }
 
     async fn entered(&self, category: &Category) -> Result<CategoryInfo, TableError> {
@@ -135,21 +168,40 @@ impl Catalog {
     }
 }
 
-async fn read(table: &Table) -> Result<Known, TableError> {
-    Ok(table.scan("").await?.into_iter().filter_map(|(name, value)| entry(&name, &value)).collect())
+impl CategoryInfo {
+    /// Of a topic as it is.
+    pub(super) fn of(topic: &Topic) -> CategoryInfo {
+        let (topic_id, partitions) = (topic.id.to_string(), topic.partitions.len() as i32);
+        CategoryInfo { format: FORMAT, topic_id, partitions }
+    }
 }
 
-fn entry(name: &str, value: &[u8]) -> Option<(Category, CategoryInfo)> {
-    let category = Category::new(name).ok()?;
+async fn read(table: &Table) -> Result<Entries, TableError> {
+    let mut entries = Entries::default();
+    for (name, value) in table.scan("").await? {
+        let Ok(category) = Category::new(&name) else {
+            warn!(topic = TOPIC, name, "a record whose key is no category is passed over");
+            continue;
+        };
+        match entry(&value) {
+            Ok(info) => drop(entries.known.insert(category, info)),
+            Err(why) => {
+                warn!(%category, why, "a record of the catalog cannot be read");
+                drop(entries.unreadable.insert(category.to_string(), why));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(value: &[u8]) -> Result<CategoryInfo, String> {
+    let ways = "take the topic as the category's, or give the category up (levada events repair)";
     match serde_json::from_slice::<CategoryInfo>(value) {
-        Ok(info) if info.format == FORMAT => Some((category, info)),
-        Ok(info) => {
-            warn!(%category, format = info.format, "a category of a newer format is left alone");
-            None
-        }
-        Err(error) => {
-            warn!(%category, %error, "a record of the catalog cannot be read");
-            None
-        }
+        Ok(info) if info.format == FORMAT => Ok(info),
+        Ok(info) => Err(format!(
+            "its record in {TOPIC} is of format {}, and this version knows {FORMAT}: use a newer version",
+            info.format
+        )),
+        Err(error) => Err(format!("its record in {TOPIC} cannot be read ({error}): {ways}")),
     }
 }

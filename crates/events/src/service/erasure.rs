@@ -1,9 +1,12 @@
 //! Erasure: a subject's keys are destroyed, and a certificate says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use client::Position;
 use model::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use super::snapshots::unavailable;
 use super::{Freshness, Handle};
@@ -25,6 +28,10 @@ const ERASED: &str = "SubjectErased";
 /// The event id under which snapshots are encrypted.
 const SNAPSHOT: &str = "levada.snapshot";
 
+/// How long after its key was destroyed an event may still come into the log that was encrypted with it: the owner has it
+/// in its next batch.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
+
 /// What is left of a subject. Its name is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +48,20 @@ pub struct Certificate {
     pub snapshots: u64,
 }
 
+impl Certificate {
+    /// The same keys are told once.
+    fn event_id(&self) -> String {
+        hashed(&self.key_ids.join(","))
+    }
+}
+
+/// Whether an event is a certificate, in its place.
+pub(crate) fn is_certificate(stream: &str, event: &NewEvent) -> bool {
+    let certificate: Option<Certificate> = serde_json::from_slice(&event.data).ok();
+    event.facts.kind == ERASED
+        && certificate.is_some_and(|it| it.subject_sha256 == stream && it.event_id() == event.id)
+}
+
 /// Why nothing was erased, or nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EraseError {
@@ -55,16 +76,22 @@ pub enum EraseError {
 }
 
 impl Handle {
-    /// Destroys a subject's keys. The same again gives the same certificate.
-    pub async fn erase(&self, subject: &str, reason: &str) -> Result<Certificate, EraseError> {
+    /// Destroys a subject's keys. The same again gives the same certificate. Whoever reads at least as fresh as the position
+    /// sees nothing of the subject's any more.
+    pub async fn erase(&self, subject: &str, reason: &str) -> Result<(Certificate, Position), EraseError> {
         let keys = &self.0.keys;
         let ids = keys.ids(subject).await?;
+        // An erasure that was cut off is told now.
+        let cut_off = match keys.untold(subject).await? {
+            Some(untold) => Some(self.certify(subject, &untold).await?),
+            None => None,
+        };
         if ids.is_empty() {
-            // An erasure that was cut off is told now.
-            if let Some(untold) = keys.untold(subject).await? {
-                return self.certify(subject, &untold).await;
+            if let Some(told) = cut_off {
+                return Ok(told);
             }
-            return self.certificates(subject).await?.pop().ok_or(EraseError::NoSubject);
+            let told = self.certificates(subject).await?.pop().ok_or(EraseError::NoSubject)?;
+            return Ok((told, keys.position()));
         }
         let now = self.0.clock.now();
         let certificate = Certificate {
@@ -73,8 +100,9 @@ impl Handle {
             erased_at: rfc3339(now),
             keys_gone_by: rfc3339(Timestamp(now.0 + LAG_MS)),
             reason: reason.to_owned(),
-            events: self.count(subject).await?,
-            snapshots: self.drop_snapshots_of(subject).await?,
+            // Counted when nothing more can come.
+            events: BTreeMap::new(),
+            snapshots: self.drop_snapshots_of(subject, &ids).await?,
         };
         let data = serde_json::to_vec(&certificate).expect("texts and numbers are JSON");
         keys.destroy(subject, &ids, &data).await?;
@@ -95,27 +123,40 @@ impl Handle {
         Ok(found.events.iter().filter_map(certificate).collect())
     }
 
-    async fn certify(&self, subject: &str, data: &[u8]) -> Result<Certificate, EraseError> {
+    /// Counts what the destroyed keys have erased, and tells.
+    async fn certify(&self, subject: &str, data: &[u8]) -> Result<(Certificate, Position), EraseError> {
         let unreadable = |_| KeyError::Unavailable("the certificate cannot be read".to_owned());
-        let certificate: Certificate = serde_json::from_slice(data).map_err(unreadable)?;
+        let mut certificate: Certificate = serde_json::from_slice(data).map_err(unreadable)?;
+        // What was encrypted a moment before is on its way to the log.
+        sleep(SETTLED_AFTER).await;
+        certificate.events = self.count(subject, &certificate.key_ids).await?;
+        certificate.snapshots += self.drop_snapshots_of(subject, &certificate.key_ids).await?;
         let facts = Facts {
             kind: ERASED.to_owned(),
             content_type: "application/json".to_owned(),
             ..Facts::default()
         };
         // Once for the same keys.
-        let id = hashed(&certificate.key_ids.join(","));
-        let event = NewEvent { id, facts, data: data.to_vec().into() };
+        let id = certificate.event_id();
+        let data = serde_json::to_vec(&certificate).expect("texts and numbers are JSON");
+        let event = NewEvent { id, facts, data: data.into() };
         let stream = certificate.subject_sha256.clone();
         let part = StreamAppend { stream, expected: Expected::Any, events: vec![event] };
         let append = Append { boundary: None, streams: vec![part], conditions: Vec::new() };
-        self.append(&certificates(), append).await?;
-        self.0.keys.told(subject).await?;
-        Ok(certificate)
+        let appended = self.append_checked(&certificates(), append).await?;
+        let mut position = self.0.keys.told(subject).await?;
+        position.merge(&appended.position);
+        if appended.is_repeated {
+            // Another was quicker: what it has told counts.
+            let told = self.certificates(subject).await?;
+            let same = told.into_iter().find(|told| told.key_ids == certificate.key_ids);
+            return Ok((same.unwrap_or(certificate), position));
+        }
+        Ok((certificate, position))
     }
 
-    /// How many events have a subject's data.
-    async fn count(&self, subject: &str) -> Result<BTreeMap<String, u64>, ReadError> {
+    /// How many events have a subject's data that were encrypted with these keys.
+    async fn count(&self, subject: &str, keys: &[String]) -> Result<BTreeMap<String, u64>, ReadError> {
         let open: Vec<_> = self.0.open.lock().values().cloned().collect();
         let freshness = Freshness { is_strong: true, ..Freshness::default() };
         let mut counts = BTreeMap::new();
@@ -124,7 +165,8 @@ impl Handle {
             for partition in &category.partitions {
                 self.fresh(&category, partition, &freshness).await?;
                 let (replica, subject) = (partition.replica.clone(), subject.to_owned());
-                let counted = env::run_blocking(move || replica.index.count_of(&subject)).await;
+                let keys: BTreeSet<String> = keys.iter().cloned().collect();
+                let counted = env::run_blocking(move || replica.index.count_of(&subject, &keys)).await;
                 count += counted.map_err(super::reading::broken)?;
             }
             if count > 0 {
@@ -134,7 +176,7 @@ impl Handle {
         Ok(counts)
     }
 
-    async fn drop_snapshots_of(&self, subject: &str) -> Result<u64, ReadError> {
+    async fn drop_snapshots_of(&self, subject: &str, keys: &[String]) -> Result<u64, ReadError> {
         let mut count = 0;
         for (category, _) in self.categories() {
             if category.snapshots().is_none() {
@@ -144,7 +186,8 @@ impl Handle {
             table.catch_up().await.map_err(unavailable)?;
             for (stream, value) in table.scan("").await.map_err(unavailable)? {
                 let sealed = snapshot::read(&value).and_then(|snapshot| snapshot.sealed);
-                if sealed.is_some_and(|sealed| sealed.subject == subject) {
+                let is_with = |key: &Option<String>| key.as_ref().is_some_and(|key| keys.contains(key));
+                if sealed.is_some_and(|sealed| sealed.subject == subject && is_with(&sealed.key)) {
                     table.put(&stream, None).await.map_err(unavailable)?;
                     count += 1;
                 }

@@ -9,7 +9,7 @@ use model::Offset;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 use wire::DescribeConfigsRequest;
 use wire::describe_configs::DescribeConfigsResource;
 
@@ -22,6 +22,9 @@ use crate::replica::{self, NotReached};
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Between two looks for a topic that is not there.
+const MISSING_PAUSE: Duration = Duration::from_secs(2);
 
 /// When nothing can be learnt about new categories any more.
 const CATALOG_PAUSE: Duration = Duration::from_secs(1);
@@ -45,28 +48,30 @@ const BATCH_BYTES: usize = 4 << 20;
 pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
     let mut known = handle.0.catalog.known();
     let mut owners = JoinSet::new();
-    // Why categories cannot be opened, as far as it was told.
-    let mut told: BTreeMap<Category, String> = BTreeMap::new();
     loop {
         let all = known.borrow_and_update().clone();
+        close_others(&handle, &all).await;
         let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
-        let (mut is_done, mut new) = (true, Vec::new());
+        let (mut is_done, mut new, mut pause) = (true, Vec::new(), MISSING_PAUSE);
         for (category, info) in all.iter().filter(|(category, _)| !opened.contains(category)) {
-            match open(&handle, category, info, &stop, &mut owners).await {
-                Ok(opened) => new.push(opened),
-                Err(Unopened::Later(why)) => {
-                    is_done = false;
-                    if told.get(category) != Some(&why) {
-                        warn!(%category, why, "a category cannot be opened yet");
-                        told.insert(category.clone(), why);
-                    }
+            let why = match open(&handle, category, info, &mut owners).await {
+                Ok(opened) => {
+                    handle.0.unopened.lock().remove(category);
+                    new.push(opened);
+                    continue;
                 }
-                Err(Unopened::Never(why)) => {
-                    if told.get(category) != Some(&why) {
+                Err(why) => why,
+            };
+            is_done &= matches!(why, Unopened::Never(_));
+            pause = pause.min(why.pause());
+            if handle.0.unopened.lock().get(category) != Some(&why) {
+                match &why {
+                    Unopened::Later(why) => warn!(%category, why, "a category cannot be opened yet"),
+                    Unopened::Missing(why) | Unopened::Never(why) => {
                         error!(%category, why, "a category cannot be opened");
-                        told.insert(category.clone(), why);
                     }
                 }
+                handle.0.unopened.lock().insert(category.clone(), why);
             }
         }
         if !new.is_empty() {
@@ -79,20 +84,93 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
             changed = known.changed() => if changed.is_err() {
                 tokio::time::sleep(CATALOG_PAUSE).await;
             },
-            () = sleep(PAUSE), if !is_done => {}
+            () = sleep(pause), if !is_done => {}
         }
+    }
+    for category in handle.0.open.lock().values() {
+        category.closing.send_replace(true);
     }
     while owners.join_next().await.is_some() {}
 }
 
-enum Unopened {
+/// Why a category is not open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unopened {
+    /// It is tried again.
     Later(String),
+    /// It is tried again, and somebody has to look at it: its topic is not there.
+    Missing(String),
+    /// Until the catalog says something else.
     Never(String),
+}
+
+impl Unopened {
+    /// When to try again.
+    fn pause(&self) -> Duration {
+        match self {
+            Unopened::Later(_) => PAUSE,
+            Unopened::Missing(_) | Unopened::Never(_) => MISSING_PAUSE,
+        }
+    }
+
+    /// Why somebody has to look at it.
+    pub fn trouble(&self) -> Option<&str> {
+        match self {
+            Unopened::Later(_) => None,
+            Unopened::Missing(why) | Unopened::Never(why) => Some(why),
+        }
+    }
 }
 
 impl From<AskError> for Unopened {
     fn from(error: AskError) -> Unopened {
-        Unopened::Later(error.to_string())
+        match error.is_missing_topic() {
+            true => Unopened::Missing(format!(
+                "its topic is not there ({error}): restore it, or give the category up (levada events repair)"
+            )),
+            false => Unopened::Later(error.to_string()),
+        }
+    }
+}
+
+/// Lets go of categories that the catalog does not have any more, or has with another topic. Their indexes are of no use
+/// then.
+async fn close_others(handle: &Handle, all: &BTreeMap<Category, CategoryInfo>) {
+    handle.0.unopened.lock().retain(|category, _| all.contains_key(category));
+    let mut closed = Vec::new();
+    handle.0.open.lock().retain(|category, open| {
+        let is_same = |info: &CategoryInfo| {
+            open.partitions.first().is_none_or(|first| first.id().topic.to_string() == info.topic_id)
+        };
+        let stays = all.get(category).is_some_and(is_same);
+        if !stays {
+            closed.push(open.clone());
+        }
+        stays
+    });
+    for open in closed {
+        let (category, topic) = (&open.category, open.category.topic());
+        info!(%category, topic, "a category is closed: the catalog does not have it any more, or with another topic");
+        open.closing.send_replace(true);
+        handle.0.membership.remove_topics([topic]);
+        handle.0.snapshots.lock().remove(category);
+        handle.0.openings.send_modify(|count| *count += 1);
+        let dirs: BTreeSet<_> = open
+            .partitions
+            .iter()
+            .map(|partition| handle.0.options.index_dir.join(partition.id().topic.to_string()))
+            .collect();
+        drop(open);
+        env::run_blocking(move || dirs.iter().for_each(|dir| remove_dir(dir))).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "SQLite writes these files, and no other disk knows them")]
+fn remove_dir(dir: &std::path::Path) {
+    if let Err(error) = std::fs::remove_dir_all(dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        warn!(path = %dir.display(), %error, "an index cannot be removed");
     }
 }
 
@@ -100,14 +178,16 @@ async fn open(
     handle: &Handle,
     category: &Category,
     info: &CategoryInfo,
-    stop: &watch::Receiver<bool>,
     owners: &mut JoinSet<()>,
 ) -> Result<Arc<OpenCategory>, Unopened> {
     let shared = &handle.0;
     let name = category.topic();
     let topic = shared.cluster.topic(&name, false).await?;
     if topic.id.to_string() != info.topic_id {
-        return Err(Unopened::Never(format!("topic {name} is another one than that of the category")));
+        return Err(Unopened::Never(format!(
+            "topic {name} is another one than that of the category: take it as the category's (levada events repair), or \
+             restore the old one"
+        )));
     }
     if topic.partitions.len() != info.partitions as usize {
         return Err(Unopened::Never(format!(
@@ -122,9 +202,17 @@ async fn open(
     let ends = shared.cluster.offsets(&topic, &indexes, -1, 0).await?;
     let mut partitions = Vec::new();
     let dir = shared.options.index_dir.clone();
-    let replicas =
-        replica::start(&shared.cluster, &shared.trimmed, &name, topic.id, info.partitions, dir).await;
+    let replicas = replica::start(
+        &shared.cluster,
+        (&shared.trimmed, &shared.repairs),
+        &name,
+        topic.id,
+        info.partitions,
+        dir,
+    )
+    .await;
     let replicas = replicas.map_err(|error| Unopened::Later(format!("the index of {name}: {error}")))?;
+    let (closing, closed) = watch::channel(false);
     for replica in replicas.into_iter().map(Arc::new) {
         let index = replica.partition.index;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
@@ -137,11 +225,11 @@ async fn open(
             batch_bytes_max,
             stray_writes_max: shared.options.session_timeout + shared.cluster.patience() * 2,
         };
-        owners.spawn(keep_owning(handle.clone(), parts, queue, told, stop.clone()));
+        owners.spawn(keep_owning(handle.clone(), parts, queue, told, closed.clone()));
         let floor = ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset);
         partitions.push(OpenPartition { replica, jobs, floor, standing });
     }
-    let opened = Arc::new(OpenCategory { category: category.clone(), partitions });
+    let opened = Arc::new(OpenCategory { category: category.clone(), partitions, closing });
     shared.open.lock().insert(category.clone(), opened.clone());
     shared.openings.send_modify(|count| *count += 1);
     Ok(opened)
@@ -239,15 +327,20 @@ async fn keep_owning(
             }
             End::Halted(why) => {
                 error!(topic, partition = index, why, "a partition takes no appends");
-                let mut stopped = stop.clone();
+                let (mut stopped, mut seen) = (stop.clone(), parts.replica.seen());
                 loop {
                     let job = tokio::select! {
                         biased;
                         () = is_set(&mut stopped) => return,
+                        // Somebody has decided what becomes of it.
+                        read_on = seen.wait_for(|seen| seen.halted.is_none()) => match read_on {
+                            Ok(_) => break,
+                            Err(_) => return,
+                        },
                         job = queue.recv() => job,
                     };
                     let Some(job) = job else { return };
-                    let why = halted(*index as usize, &parts.category, &why);
+                    let why = halted(*index, &parts.category, &why);
                     let _ = job.answer.send(Err(crate::AppendError::Halted(why)));
                 }
             }
@@ -266,12 +359,19 @@ async fn own_while_given(
 ) -> End {
     let (stop_owning, is_stopped) = watch::channel(false);
     let (mut ownership, mut stop) = (ownership.clone(), stop.clone());
+    let mut seen = parts.replica.seen();
     let mut owning = std::pin::pin!(owner::own(parts, queue, told, is_stopped));
     tokio::select! {
         biased;
         () = is_set(&mut stop) => {}
         _ = ownership.wait_for(|ownership| !ownership.mine.contains(part)) => {}
         end = &mut owning => return end,
+        // Nothing that is appended now would ever be read.
+        halted = seen.wait_for(|seen| seen.halted.is_some()) => {
+            told.send_replace(None);
+            let why = halted.ok().and_then(|seen| seen.halted.clone()).map(|halted| halted.why);
+            return End::Halted(why.unwrap_or_default());
+        }
     }
     stop_owning.send_replace(true);
     match timeout(HANDOVER_MAX, owning).await {

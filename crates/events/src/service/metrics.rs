@@ -23,7 +23,7 @@ impl Handle {
             open.iter().map(one).collect()
         };
         let mut states = count("owned", |partition| partition.standing.borrow().is_some());
-        states.extend(count("halted", |partition| partition.replica.seen().borrow().halted.is_some()));
+        states.extend(count("halted", |partition| partition.replica.halted().is_some()));
         family(
             "levada_events_partitions",
             "Partitions that this instance owns and takes appends for, and those that take none until somebody looks at them",

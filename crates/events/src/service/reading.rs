@@ -1,5 +1,6 @@
 //! What is read, and how fresh it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +55,10 @@ impl Handle {
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
         let open = self.opened_within(category, freshness.wait).await?;
+        self.tables_fresh(freshness).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
         let limit = limit.min(EVENTS_MAX);
+        let mut tried = BTreeSet::new();
         loop {
             let partition = &open.partitions[index];
             self.fresh(&open, partition, freshness).await?;
@@ -64,7 +67,8 @@ impl Handle {
             let looked = move || replica.index.stream(number, &name, from, direction, limit);
             let found = env::run_blocking(looked).await.map_err(broken)?;
             let Some(OfStream { mut events, version, first, .. }) = found else {
-                return Err(ReadError::NoStream(stream.to_owned()));
+                index = self.named_instead(&open, &mut tried, index, stream, freshness).await?;
+                continue;
             };
             let elsewhere = events.first().filter(|event| event.facts.kind == LIVES_ELSEWHERE);
             let elsewhere = match elsewhere {
@@ -84,7 +88,8 @@ impl Handle {
                 };
             self.show(&mut events).await?;
             let position = Position::of(partition.id(), at);
-            return Ok(Found { events, version, first, position, is_end });
+            let incomplete = partition.halted(&open.category).into_iter().collect();
+            return Ok(Found { events, version, first, position, is_end, incomplete });
         }
     }
 
@@ -99,10 +104,12 @@ impl Handle {
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
         let open = self.opened_within(category, freshness.wait).await?;
+        self.tables_fresh(freshness).await?;
         let limit = limit.clamp(1, EVENTS_MAX);
         let mut found = Found { is_end: true, ..Found::default() };
         for partition in &open.partitions {
             self.fresh(&open, partition, freshness).await?;
+            found.incomplete.extend(partition.halted(&open.category));
             let from = after.next(partition.id()).unwrap_or(Offset::ZERO);
             let room = limit - found.events.len();
             let next = self.read_partition(partition, from, filter, room, &mut found).await?;
@@ -255,6 +262,33 @@ impl Handle {
         looked.is_ok_and(|found| found.is_some())
     }
 
+    /// Where a stream is that a partition does not know. A position that was given for an append within another boundary
+    /// names that boundary's partition, and not the mark in the stream's own, which may not be read yet.
+    async fn named_instead(
+        &self,
+        open: &OpenCategory,
+        tried: &mut BTreeSet<usize>,
+        unknown_to: usize,
+        stream: &str,
+        freshness: &Freshness,
+    ) -> Result<usize, ReadError> {
+        tried.insert(unknown_to);
+        for (index, partition) in open.partitions.iter().enumerate() {
+            if freshness.at_least.next(partition.id()).is_none() || !tried.insert(index) {
+                continue;
+            }
+            self.fresh(open, partition, freshness).await?;
+            if self.is_there(open, index, stream).await {
+                return Ok(index);
+            }
+        }
+        Err(match open.partitions[unknown_to].halted(&open.category) {
+            // It may be behind that.
+            Some(why) => ReadError::Unavailable(format!("{stream} is not among what is read: {why}")),
+            None => ReadError::NoStream(stream.to_owned()),
+        })
+    }
+
     async fn mark(&self, partition: &OpenPartition, stream: &str) -> Result<Option<bytes::Bytes>, ReadError> {
         let (replica, stream) = (partition.replica.clone(), stream.to_owned());
         let looked =
@@ -272,7 +306,9 @@ impl Handle {
         freshness: &Freshness,
     ) -> Result<(Arc<OpenCategory>, usize, OfStream), ReadError> {
         let open = self.opened_within(category, freshness.wait).await?;
+        self.tables_fresh(freshness).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
+        let mut tried = BTreeSet::new();
         loop {
             let partition = &open.partitions[index];
             self.fresh(&open, partition, freshness).await?;
@@ -283,7 +319,10 @@ impl Handle {
             let (replica, name) = (partition.replica.clone(), stream.to_owned());
             let looked =
                 env::run_blocking(move || replica.index.stream(0, &name, 0, Direction::Backward, 0)).await;
-            let found = looked.map_err(broken)?.ok_or_else(|| ReadError::NoStream(stream.to_owned()))?;
+            let Some(found) = looked.map_err(broken)? else {
+                index = self.named_instead(&open, &mut tried, index, stream, freshness).await?;
+                continue;
+            };
             return Ok((open, index, found));
         }
     }
@@ -295,16 +334,18 @@ impl Handle {
         partition: &OpenPartition,
         freshness: &Freshness,
     ) -> Result<(), ReadError> {
-        let mut wanted = freshness.at_least.next(partition.id()).unwrap_or(Offset::ZERO).max(partition.floor);
+        let mut asked = freshness.at_least.next(partition.id()).unwrap_or(Offset::ZERO);
+        if freshness.is_strong {
+            asked = asked.max(self.end(open, partition.id()).await?);
+        }
+        let mut wanted = asked.max(partition.floor);
         if let Some(standing) = *partition.standing.borrow() {
             wanted = wanted.max(standing.acknowledged);
         }
-        if freshness.is_strong {
-            wanted = wanted.max(self.end(open, partition.id()).await?);
-        }
-        let wait = if freshness.wait.is_zero() { OWN_WAIT } else { freshness.wait };
-        match partition.replica.reached(wanted, wait).await {
+        match partition.replica.reached(wanted, freshness.patience()).await {
             Ok(()) => Ok(()),
+            // Whoever asks for nothing in particular gets what is before the trouble.
+            Err(NotReached::Halted(_)) if partition.replica.next() >= asked => Ok(()),
             Err(NotReached::Halted(why)) => Err(ReadError::Unavailable(format!(
                 "partition {} of {} is not read any further: {why}",
                 partition.id().index,
@@ -317,7 +358,7 @@ impl Handle {
         }
     }
 
-    async fn end(&self, open: &OpenCategory, partition: PartitionId) -> Result<Offset, ReadError> {
+    pub(super) async fn end(&self, open: &OpenCategory, partition: PartitionId) -> Result<Offset, ReadError> {
         let asked = async {
             let topic = self.0.cluster.topic(&open.category.topic(), false).await?;
             self.0.cluster.offsets(&topic, &[partition.index], -1, 0).await
@@ -343,6 +384,7 @@ impl Handle {
         loop {
             match self.opened(category) {
                 Some(open) => return Ok(open),
+                None if self.unopened(category).is_some() => return Err(self.missing(category)),
                 None if self.0.catalog.find(category).is_none() || Instant::now() >= deadline => {
                     return Err(self.missing(category));
                 }
@@ -351,7 +393,19 @@ impl Handle {
         }
     }
 
+    /// Why a category is not open, where that does not pass by itself.
+    pub(super) fn unopened(&self, category: &Category) -> Option<String> {
+        let trouble = self.0.unopened.lock().get(category).and_then(|why| why.trouble().map(str::to_owned));
+        trouble.or_else(|| {
+            let unreadable = self.0.catalog.unreadable();
+            unreadable.into_iter().find(|(name, _)| name == category.name()).map(|(_, why)| why)
+        })
+    }
+
     fn missing(&self, category: &Category) -> ReadError {
+        if let Some(why) = self.unopened(category) {
+            return ReadError::Unavailable(format!("category {category} is not open: {why}"));
+        }
         match self.0.catalog.find(category) {
             Some(_) => {
                 ReadError::Unavailable(format!("category {category} is not open (yet): its log says why"))
@@ -365,7 +419,7 @@ impl Handle {
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a read waits for what this process itself has acknowledged.
-const OWN_WAIT: Duration = Duration::from_secs(5);
+pub(super) const OWN_WAIT: Duration = Duration::from_secs(5);
 
 pub(super) fn broken(error: rusqlite::Error) -> ReadError {
     ReadError::Unavailable(format!("the index cannot be read: {error}"))

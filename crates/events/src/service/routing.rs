@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Ownership, TopicPartition, partition_of_key};
+use client::{Ownership, Position, TopicPartition, partition_of_key};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{CategoryInfo, Handle, OpenCategory};
-use crate::append::{Append, AppendError, Appended, Expected, StreamAppend};
+use super::{CategoryInfo, Freshness, Handle, OpenCategory};
+use crate::append::{Append, AppendError, Appended, Expected, StreamAppend, home_mark_id};
 use crate::category::Category;
 use crate::event::{Facts, NewEvent};
 use crate::machine::{LIVES_ELSEWHERE, boundary};
 use crate::owner::Job;
+use crate::query::ReadError;
 use crate::table::TableError;
+use crate::truncation::Mark;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -27,15 +29,30 @@ impl Handle {
     pub async fn append(&self, category: &Category, append: Append) -> Result<Appended, AppendError> {
         append.check()?;
         append.check_names()?;
+        category.check_foreign().map_err(|error| AppendError::Invalid(error.to_string()))?;
+        self.append_checked(category, append).await
+    }
+
+    /// The same, also to what is the store's own.
+    pub(super) async fn append_checked(
+        &self,
+        category: &Category,
+        append: Append,
+    ) -> Result<Appended, AppendError> {
         let deadline = Instant::now() + self.0.options.append_patience;
         let open = self.opened_by(category, deadline).await?;
         let mut append = append;
+        let mut marked = Position::default();
         loop {
             // What is rare is kept out of what every append carries along.
             if append.boundary.is_some() {
-                Box::pin(self.give_homes(&open, &append, deadline)).await?;
+                marked.merge(&Box::pin(self.give_homes(&open, &append, deadline)).await?);
             }
             match self.append_within(&open, &append, deadline, true).await {
+                Ok(mut appended) => {
+                    appended.position.merge(&marked);
+                    return Ok(appended);
+                }
                 // The stream is known to live in another boundary, and nobody said which one is meant.
                 Err(AppendError::Boundary { boundary, .. })
                     if append.boundary.is_none() && append.streams.len() == 1 =>
@@ -47,12 +64,41 @@ impl Handle {
         }
     }
 
-    /// The same, as another instance asks: if the owner is not here, it is not looked for.
+    /// The same, as another instance asks: if the owner is not here, it is not looked for. Whoever asks has proven to be
+    /// one ([`crate::peers`]); what it asks for is checked all the same.
     pub async fn append_here(&self, category: &Category, append: Append) -> Result<Appended, AppendError> {
         append.check()?;
+        append.check_passed_on(category)?;
         let deadline = Instant::now() + self.0.options.append_patience;
+        for mark in append.marks() {
+            self.check_mark(category, &mark, deadline).await?;
+        }
         let open = self.opened_by(category, deadline).await?;
         self.append_within(&open, &append, deadline, false).await
+    }
+
+    /// Refuses a mark that truncates what is not there: no index would take it. Versions only grow, so that this holds until
+    /// it is appended.
+    async fn check_mark(
+        &self,
+        category: &Category,
+        mark: &Mark,
+        deadline: Instant,
+    ) -> Result<(), AppendError> {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        let strong = Freshness { is_strong: true, wait, ..Freshness::default() };
+        let (stream, before) = (&mark.stream, mark.before);
+        let current = match self.find_stream(category, stream, &strong).await {
+            Ok((_, _, known)) => known.version,
+            Err(ReadError::NoStream(_)) => 0,
+            Err(error) => return Err(AppendError::Unavailable(error.to_string())),
+        };
+        match before <= current + 1 {
+            true => Ok(()),
+            false => Err(AppendError::Invalid(format!(
+                "{stream} is at version {current}, and cannot be truncated before {before}"
+            ))),
+        }
     }
 
     /// The category, once its partitions are read; created where that is allowed.
@@ -72,6 +118,9 @@ impl Handle {
         category: &Category,
         deadline: Instant,
     ) -> Result<Arc<OpenCategory>, AppendError> {
+        if let Some(why) = self.unopened(category) {
+            return Err(AppendError::Halted(format!("category {category} takes no appends: {why}")));
+        }
         let created = self.0.catalog.create(category, self.0.options.partitions);
         let created = timeout_at(deadline, created).await;
         let late = || AppendError::Unavailable(format!("category {category} is not open yet"));
@@ -91,6 +140,7 @@ impl Handle {
         category: &Category,
         partitions: Option<i32>,
     ) -> Result<CategoryInfo, AppendError> {
+        category.check_foreign().map_err(|error| AppendError::Invalid(error.to_string()))?;
         let deadline = Instant::now() + self.0.options.append_patience;
         let partitions = partitions.unwrap_or(self.0.options.partitions);
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
@@ -164,7 +214,8 @@ impl Handle {
         let url = ownership.borrow().owners.get(&part).cloned();
         match url {
             Some(url) if url != self.0.options.url && may_forward => {
-                let asking = timeout_at(deadline, self.0.peer.append(&url, &open.category, append));
+                let asking =
+                    timeout_at(deadline, self.0.peer.append(&self.0.peers, &url, &open.category, append));
                 match unless_moved(asking, ownership, &part, &url).await {
                     Some(Ok(Err(AppendError::Elsewhere { .. }))) => {
                         Err(AppendError::Unavailable(format!("partition {index} changes its owner")))
@@ -179,9 +230,11 @@ impl Handle {
             Some(url) if url != self.0.options.url => {
                 Err(AppendError::Elsewhere { partition: index as i32, url })
             }
-            owner => Err(match open.partitions[index].replica.seen().borrow().halted.clone() {
+            owner => Err(match open.partitions[index].replica.halted() {
                 // It is owned here, and will not take anything.
-                Some(why) if owner.is_some() => AppendError::Halted(halted(index, &open.category, &why)),
+                Some(it) if owner.is_some() => {
+                    AppendError::Halted(halted(index as i32, &open.category, &it.why))
+                }
                 _ => AppendError::Unavailable(format!(
                     "partition {index} of {} has no owner just now",
                     open.category
@@ -197,8 +250,9 @@ impl Handle {
         open: &OpenCategory,
         append: &Append,
         deadline: Instant,
-    ) -> Result<(), AppendError> {
-        let Some(boundary) = append.boundary.as_deref() else { return Ok(()) };
+    ) -> Result<Position, AppendError> {
+        let mut position = Position::default();
+        let Some(boundary) = append.boundary.as_deref() else { return Ok(position) };
         let place = |key: &str| partition_of_key(key.as_bytes(), open.partitions.len());
         let streams: BTreeSet<&str> = append.streams.iter().map(|part| part.stream.as_str()).collect();
         for stream in streams {
@@ -206,7 +260,7 @@ impl Handle {
                 continue;
             }
             let mark = NewEvent {
-                id: format!("levada.boundary:{stream}"),
+                id: home_mark_id(stream),
                 facts: Facts {
                     kind: LIVES_ELSEWHERE.to_owned(),
                     content_type: "text/plain".to_owned(),
@@ -217,9 +271,9 @@ impl Handle {
             let part =
                 StreamAppend { stream: stream.to_owned(), expected: Expected::None, events: vec![mark] };
             let home = Append { boundary: None, streams: vec![part], conditions: Vec::new() };
-            self.append_mark(open, home, stream, boundary, deadline).await?;
+            position.merge(&self.append_mark(open, home, stream, boundary, deadline).await?);
         }
-        Ok(())
+        Ok(position)
     }
 
     async fn append_mark(
@@ -229,12 +283,12 @@ impl Handle {
         stream: &str,
         boundary: &str,
         deadline: Instant,
-    ) -> Result<(), AppendError> {
+    ) -> Result<Position, AppendError> {
         match self.append_within(open, &home, deadline, true).await {
-            Ok(appended) if !appended.is_repeated => Ok(()),
+            Ok(appended) if !appended.is_repeated => Ok(appended.position),
             // There is a mark: is it this one?
-            Ok(_) => match self.boundary_of(open, stream, deadline).await? {
-                Some(known) if known == boundary => Ok(()),
+            Ok(appended) => match self.boundary_of(open, stream, deadline).await? {
+                Some(known) if known == boundary => Ok(appended.position),
                 Some(known) => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: known }),
                 // An event that is no mark has its id: the stream lives alone.
                 None => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: stream.to_owned() }),
@@ -249,7 +303,7 @@ impl Handle {
 }
 
 /// What is said of a partition that somebody has to look at.
-pub(super) fn halted(partition: usize, category: &Category, why: &str) -> String {
+pub(super) fn halted(partition: i32, category: &Category, why: &str) -> String {
     format!("partition {partition} of {} takes no appends: {why}", category.topic())
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use client::Position;
 use tokio::sync::OnceCell;
 
 use super::{Freshness, Handle};
@@ -15,14 +16,15 @@ pub(super) type Opened = Arc<OnceCell<Table>>;
 
 impl Handle {
     /// Keeps a snapshot in place of the one that there is. Two that are put at the same moment may both be taken, and
-    /// either may stay: both are true.
+    /// either may stay: both are true. Whoever reads at least as fresh as the position sees it or a newer one.
     pub async fn put_snapshot(
         &self,
         category: &Category,
         stream: &str,
         new: NewSnapshot,
         freshness: &Freshness,
-    ) -> Result<Snapshot, SnapshotError> {
+    ) -> Result<(Snapshot, Position), SnapshotError> {
+        category.check_foreign().map_err(|error| SnapshotError::Invalid(error.to_string()))?;
         // The events may have been appended elsewhere a moment ago.
         let strong = Freshness { is_strong: true, ..freshness.clone() };
         let found = self.read_stream(category, stream, u64::MAX, Direction::Backward, 1, &strong).await?;
@@ -38,11 +40,12 @@ impl Handle {
         let mut snapshot = Snapshot { version, schema_version, content_type, data, time, position, sealed };
         self.seal_snapshot(stream, &mut snapshot).await?;
         let put = table.put(stream, Some(&snapshot::write(&snapshot))).await;
-        put.map_err(|error| match &error {
+        let mut position = put.map_err(|error| match &error {
             TableError::Kafka(asked) if is_too_large(asked) => SnapshotError::TooLarge(error.to_string()),
             _ => SnapshotError::Read(unavailable(error)),
         })?;
-        Ok(snapshot)
+        position.merge(&snapshot.position);
+        Ok((snapshot, position))
     }
 
     /// The newest snapshot of a stream.
@@ -53,6 +56,7 @@ impl Handle {
         freshness: &Freshness,
     ) -> Result<Option<Snapshot>, ReadError> {
         let table = self.snapshots_of(category).await?;
+        self.tables_fresh(freshness).await?;
         if freshness.is_strong {
             table.catch_up().await.map_err(unavailable)?;
         }
@@ -63,15 +67,19 @@ impl Handle {
         }
     }
 
-    /// Whether there was one.
-    pub async fn drop_snapshot(&self, category: &Category, stream: &str) -> Result<bool, ReadError> {
+    /// None: there is none.
+    pub async fn drop_snapshot(
+        &self,
+        category: &Category,
+        stream: &str,
+    ) -> Result<Option<Position>, ReadError> {
+        category.check_foreign().map_err(|error| ReadError::Invalid(error.to_string()))?;
         let table = self.snapshots_of(category).await?;
         table.catch_up().await.map_err(unavailable)?;
         if table.get(stream).await.map_err(unavailable)?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
-        table.put(stream, None).await.map_err(unavailable)?;
-        Ok(true)
+        Ok(Some(table.put(stream, None).await.map_err(unavailable)?))
     }
 
     /// A stream's newest snapshot of a schema version (none given: whichever) and the events after it.

@@ -71,6 +71,7 @@ impl Handle {
         archive: bool,
         freshness: &Freshness,
     ) -> Result<Truncated, TruncateError> {
+        category.check_foreign().map_err(|error| ReadError::Invalid(error.to_string()))?;
         if before == 0 {
             return Err(ReadError::Invalid("versions count from 1".to_owned()).into());
         }
@@ -141,7 +142,7 @@ impl Handle {
         let position = Position::of(PartitionId { topic: topic.id, index: number }, end);
         let mut events: Vec<Recorded> = events.into_values().collect();
         self.show(&mut events).await?;
-        Ok(Found { events, version: known.version, first: 1, position, is_end })
+        Ok(Found { events, version: known.version, first: 1, position, is_end, incomplete: Vec::new() })
     }
 
     /// Frees what a category's log has of truncated events and of marks and claims that are outdated, as far as nothing
@@ -151,6 +152,7 @@ impl Handle {
         category: &Category,
         freshness: &Freshness,
     ) -> Result<Vec<TrimmedPartition>, ReadError> {
+        category.check_foreign().map_err(|error| ReadError::Invalid(error.to_string()))?;
         let open = self.opened_within(category, freshness.wait).await?;
         let strong = Freshness { is_strong: true, ..freshness.clone() };
         let cluster = &self.0.cluster;
@@ -298,7 +300,7 @@ fn recorded(partition: i32, offset: Offset, time: Timestamp, record: &Record<'_>
             let seen = Seen::default();
             Some(Recorded { stream, version, id, facts, data, partition, offset, time, seen })
         }
-        Entry::Claim { .. } | Entry::Foreign { .. } => None,
+        Entry::Claim { .. } | Entry::Foreign { .. } | Entry::Adopted { .. } => None,
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use client::Cluster;
+use client::{Cluster, Position};
 use env::Clock;
 use serde_json::Value;
 use tokio::sync::watch;
 use tracing::warn;
 
 use super::snapshots::unavailable;
-use super::{Handle, View};
+use super::{Freshness, Handle, View};
 use crate::append::TYPE_MAX;
 use crate::event::Recorded;
 use crate::query::ReadError;
@@ -65,6 +65,20 @@ impl Known {
         Ok(())
     }
 
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Returns when what is read is made of all that the table has now.
+    pub async fn refreshed(&self) -> Result<(), TableError> {
+        let at = self.table.at().borrow().clone();
+        let is_behind = {
+            let all = self.all.borrow();
+            (all.0.round, all.0.next) < (at.round, at.next)
+        };
+        if is_behind { self.refresh().await } else { Ok(()) }
+    }
+
     fn all(&self) -> Arc<Upcasters> {
         self.all.borrow().1.clone()
     }
@@ -84,8 +98,10 @@ impl Handle {
         Handle(self.0.clone(), View::Recorded)
     }
 
-    pub fn upcasters(&self) -> Upcasters {
-        (*self.0.upcasters.all()).clone()
+    /// All of them, at least as fresh as it is asked for.
+    pub async fn upcasters(&self, freshness: &Freshness) -> Result<Upcasters, ReadError> {
+        self.tables_fresh(freshness).await?;
+        Ok((*self.0.upcasters.all()).clone())
     }
 
     /// Lifts events of a type and schema version to the next one from now on. It is tried on the example first, if there
@@ -96,7 +112,7 @@ impl Handle {
         from: u32,
         upcaster: &Upcaster,
         example: Option<Value>,
-    ) -> Result<Option<Tried>, ReadError> {
+    ) -> Result<(Option<Tried>, Position), ReadError> {
         let invalid = |why: String| ReadError::Invalid(why);
         for kind in [Some(kind), upcaster.kind.as_deref()].into_iter().flatten() {
             if kind.is_empty() || kind.len() > TYPE_MAX || kind.chars().any(char::is_control) {
@@ -116,21 +132,21 @@ impl Handle {
         };
         let known = &self.0.upcasters;
         let put = known.table.put(&upcast::key(kind, from), Some(&upcast::write(upcaster))).await;
-        put.map_err(unavailable)?;
+        let position = put.map_err(unavailable)?;
         known.refresh().await.map_err(unavailable)?;
-        Ok(tried)
+        Ok((tried, position))
     }
 
-    /// Whether there was one.
-    pub async fn drop_upcaster(&self, kind: &str, from: u32) -> Result<bool, ReadError> {
+    /// None: there is none.
+    pub async fn drop_upcaster(&self, kind: &str, from: u32) -> Result<Option<Position>, ReadError> {
         let (known, key) = (&self.0.upcasters, upcast::key(kind, from));
         known.table.catch_up().await.map_err(unavailable)?;
         if known.table.get(&key).await.map_err(unavailable)?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
-        known.table.put(&key, None).await.map_err(unavailable)?;
+        let position = known.table.put(&key, None).await.map_err(unavailable)?;
         known.refresh().await.map_err(unavailable)?;
-        Ok(true)
+        Ok(Some(position))
     }
 
     /// Makes of what is recorded what readers get.

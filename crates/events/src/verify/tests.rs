@@ -81,7 +81,10 @@ fn one_owner_writes_at_a_time() {
 
 #[test]
 fn what_no_owner_wrote_and_what_is_missing_is_found() {
-    assert_eq!(audit(vec![Entry::Foreign { why: "no lv-ep" }]), ["0: no owner wrote this record (no lv-ep)"]);
+    assert_eq!(
+        audit(vec![Entry::Foreign { why: "no lv-ep".into() }]),
+        ["0: no owner wrote this record (no lv-ep)"]
+    );
     let mut audit = Audit::new(0, 1);
     audit.take(Offset(0), &claim("9:0"));
     audit.take(Offset(3), &event("s", 1, "a", "9:0"));

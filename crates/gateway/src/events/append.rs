@@ -3,14 +3,15 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use events::{Append, Appended, Expected, Handle, StreamAppend};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::category;
+use super::peer::Proven;
 use super::shapes::{AppendBody, AppendedBody, CategoryBody, EventsBody, etag};
-use super::{category, peer};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -122,14 +123,14 @@ pub async fn append_to_stream(
 pub async fn append(
     State(handle): State<Handle>,
     Path(name): Path<String>,
-    headers: HeaderMap,
+    extensions: Extensions,
     body: Result<Json<AppendBody>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
     let Json(body) = body.map_err(unreadable)?;
     let append = body.into_append(&handle)?;
-    // Whoever forwarded it looked for the owner already.
-    let appended = match headers.contains_key(peer::FORWARDED) {
+    // Another instance has looked for the owner already.
+    let appended = match Proven::is(&extensions) {
         true => handle.append_here(&category, append).await?,
         false => handle.append(&category, append).await?,
     };

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use events::{Certificate, EraseError, Handle};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::append::unreadable;
-use crate::Problem;
 use crate::problem::ProblemDetails;
+use crate::{Problem, freshness};
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +61,7 @@ impl CertificateBody {
     params(("subject" = String, Path)),
     request_body = EraseBody,
     responses(
-        (status = 200, description = "Erased", body = CertificateBody),
+        (status = 200, description = "Erased", body = CertificateBody, headers(("Levada-Position" = String))),
         (status = 404, description = "There are no data of that subject", body = ProblemDetails),
         (status = 503, description = "Not now, or in doubt: ask again", body = ProblemDetails),
     ),
@@ -69,10 +70,11 @@ pub async fn erase(
     State(handle): State<Handle>,
     Path(subject): Path<String>,
     body: Result<Json<EraseBody>, JsonRejection>,
-) -> Result<Json<CertificateBody>, Problem> {
+) -> Result<Response, Problem> {
     let Json(body) = body.map_err(unreadable)?;
-    let certificate = handle.erase(&subject, &body.reason).await?;
-    Ok(Json(CertificateBody::of(certificate)))
+    let (certificate, position) = handle.erase(&subject, &body.reason).await?;
+    let position = [(freshness::POSITION, position.to_string())];
+    Ok((position, Json(CertificateBody::of(certificate))).into_response())
 }
 
 /// Certificates of a subject's erasures

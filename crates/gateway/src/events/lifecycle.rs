@@ -53,7 +53,8 @@ impl Lifecycle for Store {
             sealed: sealed(request.subject, request.personal)?,
         };
         let put = self.0.put_snapshot(&category, &request.stream, new, &freshness(None)?).await;
-        Ok(Response::new(snapshot(put.map_err(snapshot_status)?)))
+        let (put, position) = put.map_err(snapshot_status)?;
+        Ok(Response::new(api::Snapshot { position: position.to_string(), ..snapshot(put) }))
     }
 
     async fn get_snapshot(
@@ -79,8 +80,10 @@ impl Lifecycle for Store {
         let request = request.into_inner();
         let category = category(&request.category)?;
         match self.0.drop_snapshot(&category, &request.stream).await.map_err(read_status)? {
-            true => Ok(Response::new(api::DeleteSnapshotResponse {})),
-            false => Err(Status::not_found("there is no snapshot")),
+            Some(position) => {
+                Ok(Response::new(api::DeleteSnapshotResponse { position: position.to_string() }))
+            }
+            None => Err(Status::not_found("there is no snapshot")),
         }
     }
 
@@ -195,7 +198,8 @@ impl Lifecycle for Store {
             EraseError::Read(error) => read_status(error),
             EraseError::Append(error) => append_status(error),
         })?;
-        Ok(Response::new(certificate(erased)))
+        let (erased, position) = erased;
+        Ok(Response::new(api::Certificate { position: position.to_string(), ..certificate(erased) }))
     }
 
     async fn list_certificates(
@@ -209,7 +213,7 @@ impl Lifecycle for Store {
 
     async fn list_upcasters(
         &self,
-        _: Request<api::ListUpcastersRequest>,
+        request: Request<api::ListUpcastersRequest>,
     ) -> Result<Response<api::ListUpcastersResponse>, Status> {
         let body = |((kind, from_version), upcaster): ((String, u32), Upcaster)| api::Upcaster {
             r#type: kind,
@@ -222,7 +226,9 @@ impl Lifecycle for Store {
             new_type: upcaster.kind.unwrap_or_default(),
             example: String::new(),
         };
-        let upcasters = self.0.upcasters().into_iter().map(body).collect();
+        let freshness = freshness(request.into_inner().freshness)?;
+        let all = self.0.upcasters(&freshness).await.map_err(read_status)?;
+        let upcasters = all.into_iter().map(body).collect();
         Ok(Response::new(api::ListUpcastersResponse { upcasters }))
     }
 
@@ -238,8 +244,9 @@ impl Lifecycle for Store {
         };
         let example = text(request.example).map(|text| json("example", &text)).transpose()?;
         let put = self.0.put_upcaster(&request.r#type, request.from_version, &upcaster, example).await;
-        let result = put.map_err(read_status)?.map(|tried| tried.data.to_string()).unwrap_or_default();
-        Ok(Response::new(api::PutUpcasterResponse { result }))
+        let (tried, position) = put.map_err(read_status)?;
+        let result = tried.map(|tried| tried.data.to_string()).unwrap_or_default();
+        Ok(Response::new(api::PutUpcasterResponse { result, position: position.to_string() }))
     }
 
     async fn delete_upcaster(
@@ -248,8 +255,10 @@ impl Lifecycle for Store {
     ) -> Result<Response<api::DeleteUpcasterResponse>, Status> {
         let request = request.into_inner();
         match self.0.drop_upcaster(&request.r#type, request.from_version).await.map_err(read_status)? {
-            true => Ok(Response::new(api::DeleteUpcasterResponse {})),
-            false => Err(Status::not_found("there is no such upcaster")),
+            Some(position) => {
+                Ok(Response::new(api::DeleteUpcasterResponse { position: position.to_string() }))
+            }
+            None => Err(Status::not_found("there is no such upcaster")),
         }
     }
 }
@@ -263,6 +272,7 @@ fn certificate(certificate: Certificate) -> api::Certificate {
         reason: certificate.reason,
         events: certificate.events.into_iter().collect(),
         snapshots: certificate.snapshots,
+        position: String::new(),
     }
 }
 

@@ -241,6 +241,7 @@ pub fn found_body(found: Found, version: Option<u64>) -> FoundBody {
         events: found.events.into_iter().map(RecordedBody::of).collect(),
         position: found.position.to_string(),
         end: found.is_end,
+        incomplete: found.incomplete,
     }
 }
 

@@ -208,6 +208,9 @@ pub struct FoundBody {
     pub position: String,
     /// There was nothing more when it was read.
     pub end: bool,
+    /// Partitions that are not read beyond some offset until somebody repairs them: there may be more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]

@@ -104,8 +104,8 @@ pub async fn put_snapshot(
     let schema_version = body.schema_version.unwrap_or(1);
     let sealed = sealed(body.subject, body.personal)?;
     let new = NewSnapshot { version: body.version, schema_version, content_type, data, sealed };
-    let put = handle.put_snapshot(&category, &stream, new, &freshness::of(&headers)?).await?;
-    Ok((StatusCode::NO_CONTENT, told(&put)).into_response())
+    let (put, position) = handle.put_snapshot(&category, &stream, new, &freshness::of(&headers)?).await?;
+    Ok((StatusCode::NO_CONTENT, told(put.version, &position)).into_response())
 }
 
 /// Read a stream's snapshot
@@ -131,7 +131,7 @@ pub async fn get_snapshot(
     let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
     let snapshot = handle.snapshot(&category, &stream, &freshness::of(&headers)?).await?;
     let snapshot = snapshot.ok_or_else(|| none(&stream))?;
-    let stored = snapshot.schema_version;
+    let (stored, stored_version) = (snapshot.schema_version, snapshot.version);
     if let Some(wanted) = parameters.schema_version.filter(|wanted| *wanted != stored) {
         let detail = format!(
             "the snapshot of {stream} is of schema version {stored}, not {wanted}: read its events from the beginning"
@@ -140,7 +140,7 @@ pub async fn get_snapshot(
         let problem = Problem::new(StatusCode::NOT_FOUND, "other-schema-version", title, detail);
         return Err(problem.with("schemaVersion", stored));
     }
-    Ok((told(&snapshot), Json(SnapshotBody::of(&stream, snapshot))).into_response())
+    Ok((told(stored_version, &snapshot.position), Json(SnapshotBody::of(&stream, snapshot))).into_response())
 }
 
 /// Remove a stream's snapshot
@@ -148,7 +148,7 @@ pub async fn get_snapshot(
     delete, path = "/v1/streams/{category}/{stream}/snapshot", tag = "events",
     params(("category" = String, Path), ("stream" = String, Path)),
     responses(
-        (status = 204, description = "It is removed"),
+        (status = 204, description = "It is removed", headers(("Levada-Position" = String))),
         (status = 404, description = "There is none", body = ProblemDetails),
     ),
 )]
@@ -158,8 +158,10 @@ pub async fn delete_snapshot(
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
     match handle.drop_snapshot(&category, &stream).await? {
-        true => Ok(StatusCode::NO_CONTENT.into_response()),
-        false => Err(none(&stream)),
+        Some(position) => {
+            Ok((StatusCode::NO_CONTENT, [(freshness::POSITION, position.to_string())]).into_response())
+        }
+        None => Err(none(&stream)),
     }
 }
 
@@ -167,9 +169,9 @@ fn none(stream: &str) -> Problem {
     Problem::not_found(format!("there is no snapshot of {stream}"))
 }
 
-fn told(snapshot: &Snapshot) -> [(header::HeaderName, String); 2] {
-    let position = header::HeaderName::from_static(freshness::POSITION);
-    [(header::ETAG, etag(snapshot.version)), (position, snapshot.position.to_string())]
+fn told(version: u64, position: &client::Position) -> [(header::HeaderName, String); 2] {
+    let name = header::HeaderName::from_static(freshness::POSITION);
+    [(header::ETAG, etag(version)), (name, position.to_string())]
 }
 
 impl From<SnapshotError> for Problem {

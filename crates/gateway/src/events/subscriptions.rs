@@ -4,28 +4,29 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use events::consumers::{ConsumerError, Delivery, Place, Refusal, Settings, Start, Subscription};
+use events::consumers::{ConsumerError, DeliveryId, Handed, Place, Refusal, Settings, Start, Subscription};
 use events::{Filter, Handle, Selector};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
 use super::append::unreadable;
-use super::peer::{FORWARDED, HttpPeer, NotPassedOn};
+use super::peer::{HttpPeer, NotPassedOn, Proven};
 use super::shapes::{RecordedBody, SelectorBody, position};
 use super::{BODY_BYTES_MAX, category};
 use crate::problem::ProblemDetails;
-use crate::{Problem, duration};
+use crate::{Problem, duration, freshness};
 
 /// Where the host of a subscription is.
 const OWNER: &str = "levada-owner";
@@ -38,7 +39,7 @@ const PULL_MAX: usize = 1000;
 const PULL_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a host is waited for that cannot be reached.
-const HOST_PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const HOST_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -180,8 +181,8 @@ impl SubscriptionBody {
 /// An event that is handed out.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryBody {
-    /// To acknowledge or refuse it by: its place, and a number that no other delivery has.
-    #[schema(example = "6.41.8812")]
+    /// To acknowledge or refuse it by. Hand it on as it is.
+    #[schema(example = "6.41.8812.qK3vTmX0b4Y")]
     pub delivery: String,
     /// From 1.
     pub attempt: u32,
@@ -189,10 +190,9 @@ pub struct DeliveryBody {
 }
 
 impl DeliveryBody {
-    fn of(delivery: Delivery) -> DeliveryBody {
-        let Delivery { event, attempt, number } = delivery;
-        let name = format!("{}.{number}", Place::of(&event));
-        DeliveryBody { delivery: name, attempt, event: RecordedBody::of((*event).clone()) }
+    fn of(handed: Handed) -> DeliveryBody {
+        let Handed { id, attempt, event } = handed;
+        DeliveryBody { delivery: id.to_string(), attempt, event: RecordedBody::of(event) }
     }
 }
 
@@ -316,7 +316,7 @@ pub async fn list(
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<SubscriptionSettings>,
     responses(
-        (status = 201, description = "It is new", body = SubscriptionBody),
+        (status = 201, description = "It is new", body = SubscriptionBody, headers(("Levada-Position" = String))),
         (status = 200, description = "It was there", body = SubscriptionBody),
         (status = 404, description = "No such category", body = ProblemDetails),
     ),
@@ -329,9 +329,9 @@ pub async fn create(
     let category = category(&name_of_category)?;
     let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
     let (settings, start) = body.into_settings()?;
-    let (subscription, is_new) = handle.subscribe(&category, &name, settings, &start).await?;
+    let (subscription, is_new, position) = handle.subscribe(&category, &name, settings, &start).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(SubscriptionBody::of(subscription))).into_response())
+    Ok((status, at(&position), Json(SubscriptionBody::of(subscription))).into_response())
 }
 
 /// Look at a subscription
@@ -365,16 +365,16 @@ pub async fn show(
     delete, path = "/v1/subscriptions/{category}/{name}", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     responses(
-        (status = 204, description = "It is gone, and what it has parked"),
+        (status = 204, description = "It is gone, and what it has parked", headers(("Levada-Position" = String))),
         (status = 404, description = "No such subscription", body = ProblemDetails),
     ),
 )]
 pub async fn delete(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-) -> Result<StatusCode, Problem> {
-    handle.delete_subscription(&category(&name_of_category)?, &name).await?;
-    Ok(StatusCode::NO_CONTENT)
+) -> Result<Response, Problem> {
+    let position = handle.delete_subscription(&category(&name_of_category)?, &name).await?;
+    Ok((StatusCode::NO_CONTENT, at(&position)).into_response())
 }
 
 /// Begin a subscription anew
@@ -384,17 +384,20 @@ pub async fn delete(
     post, path = "/v1/subscriptions/{category}/{name}/reset", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<ResetBody>,
-    responses((status = 200, description = "It begins there", body = SubscriptionBody)),
+    responses((
+        status = 200, description = "It begins there", body = SubscriptionBody, headers(("Levada-Position" = String)),
+    )),
 )]
 pub async fn reset(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
     body: Result<Option<Json<ResetBody>>, JsonRejection>,
-) -> Result<Json<SubscriptionBody>, Problem> {
+) -> Result<Response, Problem> {
     let category = category(&name_of_category)?;
     let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
     let start = start(body.from.as_deref())?;
-    Ok(Json(SubscriptionBody::of(handle.reset_subscription(&category, &name, &start).await?)))
+    let (subscription, position) = handle.reset_subscription(&category, &name, &start).await?;
+    Ok((at(&position), Json(SubscriptionBody::of(subscription))).into_response())
 }
 
 /// Take events
@@ -476,7 +479,10 @@ pub async fn stream(
     post, path = "/v1/subscriptions/{category}/{name}/ack", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = AckBody,
-    responses((status = 204, description = "They do not come again")),
+    responses(
+        (status = 204, description = "They do not come again"),
+        (status = 409, description = "Some were never handed out, `deliveries`; the others do not come again", body = ProblemDetails),
+    ),
 )]
 pub async fn ack(
     State(handle): State<Handle>,
@@ -485,9 +491,9 @@ pub async fn ack(
 ) -> Result<StatusCode, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
     let Json(body) = body.map_err(unreadable)?;
-    let places: Vec<Place> =
-        body.deliveries.iter().map(|text| Ok(delivery(text)?.0)).collect::<Result<_, Problem>>()?;
-    host.ack(&places)?;
+    let deliveries: Vec<DeliveryId> =
+        body.deliveries.iter().map(|text| delivery(text)).collect::<Result<_, Problem>>()?;
+    host.ack(&deliveries)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -496,7 +502,10 @@ pub async fn ack(
     post, path = "/v1/subscriptions/{category}/{name}/nack", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = NackBody,
-    responses((status = 200, description = "Those that came too late to be refused", body = NackedBody)),
+    responses(
+        (status = 200, description = "Those that came too late to be refused", body = NackedBody),
+        (status = 409, description = "Some were never handed out, `deliveries`; the others are refused", body = ProblemDetails),
+    ),
 )]
 pub async fn nack(
     State(handle): State<Handle>,
@@ -505,7 +514,7 @@ pub async fn nack(
 ) -> Result<Json<NackedBody>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
     let Json(body) = body.map_err(unreadable)?;
-    let deliveries: Vec<(Place, u64)> =
+    let deliveries: Vec<DeliveryId> =
         body.deliveries.iter().map(|text| delivery(text)).collect::<Result<_, _>>()?;
     let after = match body.delay.as_deref() {
         None => None,
@@ -523,7 +532,7 @@ pub async fn nack(
     };
     let reason = reason(body.reason.as_deref());
     let late = host.nack(&deliveries, refusal, &reason)?;
-    let late = late.into_iter().map(|(place, number)| format!("{place}.{number}")).collect();
+    let late = late.into_iter().map(|delivery| delivery.to_string()).collect();
     Ok(Json(NackedBody { late }))
 }
 
@@ -601,18 +610,24 @@ pub fn reason(text: Option<&str>) -> String {
     text.unwrap_or("a consumer refused it").chars().take(REASON_MAX).collect()
 }
 
-/// What a delivery is called: place and number.
-pub fn delivery(text: &str) -> Result<(Place, u64), Problem> {
-    let parts =
-        text.rsplit_once('.').and_then(|(place, number)| Some((place.parse().ok()?, number.parse().ok()?)));
-    parts.ok_or_else(|| {
-        Problem::invalid(format!("`{text}` is no delivery: hand on what was handed out, such as 6.41.8812"))
+/// A delivery by its name.
+pub fn delivery(text: &str) -> Result<DeliveryId, Problem> {
+    text.parse().map_err(|()| {
+        Problem::invalid(format!("`{text}` is no delivery: hand on what a pull gave, unchanged"))
     })
 }
 
 /// Passes on to the host what another instance hosts.
-pub async fn pass_on(State(peer): State<std::sync::Arc<HttpPeer>>, request: Request, next: Next) -> Response {
-    let is_forwarded = request.headers().contains_key(FORWARDED);
+pub async fn pass_on(
+    State((peer, handle)): State<(Arc<HttpPeer>, Handle)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_passed_on = Proven::is(request.extensions());
+    // Whoever asks for a subscription that was made elsewhere says so by its position.
+    if let Err(problem) = fresh(&handle, request.headers()).await {
+        return problem.into_response();
+    }
     let (mut parts, body) = request.into_parts();
     let body = match axum::body::to_bytes(body, BODY_BYTES_MAX).await {
         Ok(body) => body,
@@ -629,21 +644,40 @@ pub async fn pass_on(State(peer): State<std::sync::Arc<HttpPeer>>, request: Requ
     loop {
         let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
         let response = next.clone().run(request).await;
-        let url = response.headers().get(OWNER).and_then(|url| url.to_str().ok()).map(str::to_owned);
-        let Some(url) = url.filter(|_| !is_forwarded && response.status() == StatusCode::MISDIRECTED_REQUEST)
-        else {
+        if is_passed_on || response.status() != StatusCode::MISDIRECTED_REQUEST {
             return response;
-        };
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        match peer.pass_on(&url, parts.method.clone(), path, body.clone()).await {
-            Ok(response) => return response,
-            // Nobody was asked: another instance takes over when that one's session is over.
-            Err(NotPassedOn::Unreachable(_)) if Instant::now() < deadline => sleep(PAUSE).await,
-            Err(NotPassedOn::Unreachable(why) | NotPassedOn::Broken(why)) => {
-                return Problem::unavailable(why).into_response();
-            }
         }
+        let url = response.headers().get(OWNER).and_then(|url| url.to_str().ok()).map(str::to_owned);
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        let asked = match &url {
+            Some(url) => {
+                Some(peer.pass_on(handle.peers(), url, parts.method.clone(), path, body.clone()).await)
+            }
+            None => None,
+        };
+        let why = match asked {
+            Some(Ok(response)) if response.status() != StatusCode::MISDIRECTED_REQUEST => return response,
+            // Nobody hosts it any more, or not yet: whoever does is told by the group in a moment.
+            None | Some(Ok(_)) => ConsumerError::Moving.to_string(),
+            // Nobody was asked: another instance takes over when that one's session is over.
+            Some(Err(NotPassedOn::Unreachable(why))) => why,
+            Some(Err(NotPassedOn::Broken(why))) => return Problem::unavailable(why).into_response(),
+        };
+        if Instant::now() >= deadline {
+            return Problem::unavailable(why).into_response();
+        }
+        sleep(PAUSE).await;
     }
+}
+
+/// Waits until this instance knows what the request's position names.
+async fn fresh(handle: &Handle, headers: &HeaderMap) -> Result<(), Problem> {
+    let freshness = freshness::of(headers)?;
+    Ok(handle.subscriptions_fresh(&freshness).await?)
+}
+
+fn at(position: &client::Position) -> [(&'static str, String); 1] {
+    [(freshness::POSITION, position.to_string())]
 }
 
 impl From<ConsumerError> for Problem {
@@ -652,6 +686,21 @@ impl From<ConsumerError> for Problem {
         match error {
             ConsumerError::NoSubscription { .. } => Problem::not_found(detail),
             ConsumerError::Invalid(_) => Problem::invalid(detail),
+            ConsumerError::NeverHandedOut(deliveries) => {
+                let names: Vec<String> = deliveries.iter().map(DeliveryId::to_string).collect();
+                Problem::new(StatusCode::CONFLICT, "never-handed-out", "Not handed out", detail)
+                    .with("deliveries", names)
+            }
+            ConsumerError::Unreadable { .. } => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unreadable",
+                "The subscription cannot be read",
+                detail,
+            ),
+            ConsumerError::Moving => {
+                let title = "The subscription moves to another instance";
+                Problem::new(StatusCode::MISDIRECTED_REQUEST, "elsewhere", title, detail)
+            }
             ConsumerError::Elsewhere { url } => {
                 let title = "Another instance hosts the subscription";
                 Problem::new(StatusCode::MISDIRECTED_REQUEST, "elsewhere", title, detail)

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use events::Handle;
 use events::upcast::Upcaster;
@@ -12,8 +12,8 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::append::unreadable;
-use crate::Problem;
 use crate::problem::ProblemDetails;
+use crate::{Problem, freshness};
 
 /// Lifts events of a type and schema version to the next one.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -65,7 +65,10 @@ pub struct TriedBody {
     get, path = "/v1/upcasters", tag = "events",
     responses((status = 200, description = "By type and version", body = Vec<UpcasterBody>)),
 )]
-pub async fn upcasters(State(handle): State<Handle>) -> Json<Vec<UpcasterBody>> {
+pub async fn upcasters(
+    State(handle): State<Handle>,
+    headers: HeaderMap,
+) -> Result<Json<Vec<UpcasterBody>>, Problem> {
     let body = |((kind, from_version), upcaster): ((String, u32), Upcaster)| UpcasterBody {
         kind,
         from_version,
@@ -73,7 +76,8 @@ pub async fn upcasters(State(handle): State<Handle>) -> Json<Vec<UpcasterBody>> 
         defaults: upcaster.defaults,
         new_type: upcaster.kind,
     };
-    Json(handle.upcasters().into_iter().map(body).collect())
+    let all = handle.upcasters(&freshness::of(&headers)?).await?;
+    Ok(Json(all.into_iter().map(body).collect()))
 }
 
 /// Set an upcaster
@@ -85,8 +89,8 @@ pub async fn upcasters(State(handle): State<Handle>) -> Json<Vec<UpcasterBody>> 
     params(("type" = String, Path), ("fromVersion" = u32, Path)),
     request_body = NewUpcasterBody,
     responses(
-        (status = 200, description = "It is set; this is what it makes of the example", body = TriedBody),
-        (status = 204, description = "It is set"),
+        (status = 200, description = "It is set; this is what it makes of the example", body = TriedBody, headers(("Levada-Position" = String))),
+        (status = 204, description = "It is set", headers(("Levada-Position" = String))),
         (status = 400, description = "It is malformed, or cannot be applied to the example", body = ProblemDetails),
     ),
 )]
@@ -99,11 +103,13 @@ pub async fn put_upcaster(
     let patch = serde_json::from_value(Value::Array(body.patch));
     let patch = patch.map_err(|error| Problem::invalid(format!("`patch` is no JSON Patch: {error}")))?;
     let upcaster = Upcaster { patch, defaults: body.defaults.unwrap_or_default(), kind: body.kind };
-    match handle.put_upcaster(&kind, from, &upcaster, body.example).await? {
-        None => Ok(StatusCode::NO_CONTENT.into_response()),
+    let (tried, position) = handle.put_upcaster(&kind, from, &upcaster, body.example).await?;
+    let position = [(freshness::POSITION, position.to_string())];
+    match tried {
+        None => Ok((StatusCode::NO_CONTENT, position).into_response()),
         Some(tried) => {
             let events::Tried { kind, schema_version, data } = tried;
-            Ok(Json(TriedBody { kind, schema_version, data }).into_response())
+            Ok((position, Json(TriedBody { kind, schema_version, data })).into_response())
         }
     }
 }
@@ -113,16 +119,18 @@ pub async fn put_upcaster(
     delete, path = "/v1/upcasters/{type}/{fromVersion}", tag = "events",
     params(("type" = String, Path), ("fromVersion" = u32, Path)),
     responses(
-        (status = 204, description = "It is removed"),
+        (status = 204, description = "It is removed", headers(("Levada-Position" = String))),
         (status = 404, description = "There is none", body = ProblemDetails),
     ),
 )]
 pub async fn delete_upcaster(
     State(handle): State<Handle>,
     Path((kind, from)): Path<(String, u32)>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     match handle.drop_upcaster(&kind, from).await? {
-        true => Ok(StatusCode::NO_CONTENT),
-        false => Err(Problem::not_found(format!("there is no upcaster of {kind} from version {from}"))),
+        Some(position) => {
+            Ok((StatusCode::NO_CONTENT, [(freshness::POSITION, position.to_string())]).into_response())
+        }
+        None => Err(Problem::not_found(format!("there is no upcaster of {kind} from version {from}"))),
     }
 }

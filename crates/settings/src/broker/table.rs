@@ -87,6 +87,15 @@ broker_options! {
     /// address that it listens on. No two instances may have the same.
     http_advertised: String = "levada.http.advertised.url", Kind::Text, "", ReadOnly;
 
+    /// Names by which the HTTP door may be asked for (the header `Host`), with commas between them, beside IP addresses,
+    /// `localhost` and the name in `levada.http.advertised.url`. Requests for other names are refused with 421: a web page
+    /// can have its own name mean this machine. `*`: all names are served.
+    http_hosts: String = "levada.http.hosts", Kind::List, "", ReadOnly;
+
+    /// Origins of web pages that may use the HTTP door, such as `https://shop.example`, with commas between them, beside the
+    /// pages of the door itself. Requests from pages of other origins are refused with 403. `*`: all may.
+    http_origins: String = "levada.http.origins", Kind::List, "", ReadOnly;
+
     /// A Kafka cluster to run on, as `host:port`, several with commas between them. Then no broker is started: what is
     /// built on Kafka (the event store) works on that cluster. Empty: the broker in this process.
     kafka_bootstrap: String = "levada.kafka.bootstrap.servers", Kind::Text, "", ReadOnly;

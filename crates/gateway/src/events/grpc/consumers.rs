@@ -1,21 +1,27 @@
 //! Competing consumers over gRPC. What another instance hosts is asked there.
 
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use events::Handle;
-use events::consumers::{ConsumerError, Delivery, Host, Place, Refusal};
+use events::consumers::{ConsumerError, DeliveryId, Handed, Host, Refusal};
+use events::peers::{Asked, Peers};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tonic::body::Body;
+use tokio::time::{Instant, sleep};
+use tonic::codegen::Service;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use super::api::events_client::EventsClient;
 use super::api::nack_request::Action;
 use super::{api, category, event, read_status};
-use crate::events::peer::FORWARDED;
+use crate::events::peer::{NotPassedOn, PEER, Proven, believe};
 use crate::events::subscriptions;
 
 /// Events of one pull, unless it says.
@@ -23,9 +29,19 @@ const PULL_DEFAULT: u32 = 32;
 const PULL_MAX: u32 = 1000;
 const PULL_WAIT_MAX: Duration = Duration::from_secs(60);
 
-type Peer = Client<HttpConnector, Body>;
+/// Between two tries to find who hosts a subscription.
+const PAUSE: Duration = Duration::from_millis(200);
 
-static PEER: LazyLock<Peer> =
+/// In the metadata of a refusal: nothing was done, and who hosts it is told in a moment.
+const PROBLEM: &str = "levada-problem";
+const MOVING: &str = "elsewhere";
+
+/// The largest request that is passed on.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
+
+type HttpClient = Client<HttpConnector, Full<bytes::Bytes>>;
+
+static CLIENT: LazyLock<HttpClient> =
     LazyLock::new(|| Client::builder(TokioExecutor::new()).http2_only(true).build_http());
 
 pub async fn pull(
@@ -41,12 +57,17 @@ pub async fn pull(
             "a pull takes at most {PULL_MAX} events, and waits {most} s"
         )));
     }
-    let host = match host(handle, &wanted.category, &wanted.subscription, &request).await? {
-        Hosted::Here(host) => host,
-        Hosted::At(mut there) => return there.pull(passed_on(request.into_inner())).await,
+    let of = (wanted.category.clone(), wanted.subscription.clone());
+    let here = move |host: Arc<Host>| -> Answer<api::PullResponse> {
+        Box::pin(async move {
+            let handed = host.pull(max as usize, wait).await.map_err(status)?;
+            Ok(Response::new(api::PullResponse { deliveries: handed.into_iter().map(delivery).collect() }))
+        })
     };
-    let deliveries = host.pull(max as usize, wait).await.map_err(status)?;
-    Ok(Response::new(api::PullResponse { deliveries: deliveries.into_iter().map(delivery).collect() }))
+    let there = |mut client: Instance, request| -> Answer<api::PullResponse> {
+        Box::pin(async move { client.pull(request).await })
+    };
+    hosted(handle, of, request, here, there).await
 }
 
 pub async fn ack(
@@ -54,13 +75,16 @@ pub async fn ack(
     request: Request<api::AckRequest>,
 ) -> Result<Response<api::AckResponse>, Status> {
     let wanted = request.get_ref();
-    let host = match host(handle, &wanted.category, &wanted.subscription, &request).await? {
-        Hosted::Here(host) => host,
-        Hosted::At(mut there) => return there.ack(passed_on(request.into_inner())).await,
+    let deliveries = named(&wanted.deliveries)?;
+    let of = (wanted.category.clone(), wanted.subscription.clone());
+    let here = move |host: Arc<Host>| -> Answer<api::AckResponse> {
+        let acked = host.ack(&deliveries).map_err(status);
+        Box::pin(ready(acked.map(|()| Response::new(api::AckResponse {}))))
     };
-    let places: Vec<Place> = named(&wanted.deliveries)?.into_iter().map(|(place, _)| place).collect();
-    host.ack(&places).map_err(status)?;
-    Ok(Response::new(api::AckResponse {}))
+    let there = |mut client: Instance, request| -> Answer<api::AckResponse> {
+        Box::pin(async move { client.ack(request).await })
+    };
+    hosted(handle, of, request, here, there).await
 }
 
 pub async fn nack(
@@ -68,10 +92,7 @@ pub async fn nack(
     request: Request<api::NackRequest>,
 ) -> Result<Response<api::NackResponse>, Status> {
     let wanted = request.get_ref();
-    let host = match host(handle, &wanted.category, &wanted.subscription, &request).await? {
-        Hosted::Here(host) => host,
-        Hosted::At(mut there) => return there.nack(passed_on(request.into_inner())).await,
-    };
+    let deliveries = named(&wanted.deliveries)?;
     let after = Some(Duration::from_millis(wanted.delay_ms.into())).filter(|delay| !delay.is_zero());
     let refusal = match Action::try_from(wanted.action) {
         Ok(Action::Retry) => Refusal::Retry { after },
@@ -80,41 +101,115 @@ pub async fn nack(
         Err(_) => return Err(Status::invalid_argument(format!("there is no action {}", wanted.action))),
     };
     let reason = subscriptions::reason(Some(wanted.reason.as_str()).filter(|reason| !reason.is_empty()));
-    let late = host.nack(&named(&wanted.deliveries)?, refusal, &reason).map_err(status)?;
-    let late = late.into_iter().map(|(place, attempt)| format!("{place}.{attempt}")).collect();
-    Ok(Response::new(api::NackResponse { late }))
+    let of = (wanted.category.clone(), wanted.subscription.clone());
+    let here = move |host: Arc<Host>| -> Answer<api::NackResponse> {
+        let late = host.nack(&deliveries, refusal, &reason).map_err(status);
+        let body = |late: Vec<DeliveryId>| api::NackResponse {
+            late: late.iter().map(DeliveryId::to_string).collect(),
+        };
+        Box::pin(ready(late.map(|late| Response::new(body(late)))))
+    };
+    let there = |mut client: Instance, request| -> Answer<api::NackResponse> {
+        Box::pin(async move { client.nack(request).await })
+    };
+    hosted(handle, of, request, here, there).await
 }
 
-enum Hosted {
-    Here(Arc<Host>),
-    At(EventsClient<Peer>),
-}
+/// An answer to come, from here or there.
+type Answer<R> = Pin<Box<dyn Future<Output = Result<Response<R>, Status>> + Send>>;
 
-async fn host<T>(
+/// Another instance.
+type Instance = EventsClient<Signing>;
+
+/// Asks whoever hosts a subscription, here or there, also while that changes.
+async fn hosted<T: Clone, R>(
     handle: &Handle,
-    name: &str,
-    subscription: &str,
-    request: &Request<T>,
-) -> Result<Hosted, Status> {
-    match handle.host(&category(name)?, subscription).await {
-        Ok(host) => Ok(Hosted::Here(host)),
-        Err(ConsumerError::Elsewhere { url }) if !request.metadata().contains_key(FORWARDED) => {
-            let origin = url.parse().map_err(|_| Status::unavailable(format!("{url} is no address")))?;
-            Ok(Hosted::At(EventsClient::with_origin(PEER.clone(), origin)))
+    (name, subscription): (String, String),
+    request: Request<T>,
+    here: impl Fn(Arc<Host>) -> Answer<R>,
+    there: impl Fn(Instance, Request<T>) -> Answer<R>,
+) -> Result<Response<R>, Status> {
+    let category = category(&name)?;
+    let is_passed_on = Proven::is(request.extensions());
+    let message = request.into_inner();
+    let deadline = Instant::now() + subscriptions::HOST_PATIENCE;
+    loop {
+        let outcome = match handle.host(&category, &subscription).await {
+            Ok(host) => here(host).await,
+            Err(ConsumerError::Elsewhere { url }) if !is_passed_on => {
+                let origin = url.parse().map_err(|_| Status::unavailable(format!("{url} is no address")))?;
+                let signing = Signing { peers: handle.peers().clone(), to: url };
+                there(EventsClient::with_origin(signing, origin), passed_on(message.clone())).await
+            }
+            Err(error) => Err(status(error)),
+        };
+        match outcome {
+            Err(status) if is_moving(&status) && !is_passed_on && Instant::now() < deadline => {
+                sleep(PAUSE).await;
+            }
+            outcome => return outcome,
         }
-        Err(error) => Err(status(error)),
     }
 }
 
-/// Whoever gets it does not look for another.
+fn is_moving(status: &Status) -> bool {
+    status.metadata().get(PROBLEM).is_some_and(|problem| problem == MOVING)
+}
+
 fn passed_on<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.metadata_mut().insert(FORWARDED, MetadataValue::from_static("1"));
     request.set_timeout(PULL_WAIT_MAX + Duration::from_secs(15));
     request
 }
 
-fn named(deliveries: &[String]) -> Result<Vec<(Place, u64)>, Status> {
+/// The way to another instance: what goes there is signed, and what comes back has to be.
+#[derive(Clone)]
+struct Signing {
+    peers: Peers,
+    to: String,
+}
+
+impl Service<axum::http::Request<tonic::body::Body>> for Signing {
+    type Response = axum::http::Response<tonic::body::Body>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: axum::http::Request<tonic::body::Body>) -> Self::Future {
+        let Signing { peers, to } = self.clone();
+        Box::pin(async move {
+            let (mut parts, body) = request.into_parts();
+            let body = Limited::new(body, REQUEST_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| Status::internal(error.to_string()))?.to_bytes();
+            let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+            let asked = Asked { to: &to, method: parts.method.as_str(), path, body: &body };
+            let proof = peers.sign(&asked).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let value = proof.to_string().parse();
+            parts.headers.insert(PEER, value.map_err(|_| Status::internal("a proof is a header's value"))?);
+            let request = axum::http::Request::from_parts(parts, Full::new(body));
+            let answer = CLIENT.request(request).await.map_err(|error| match error.is_connect() {
+                true => moving(format!("{to} cannot be reached: {error}")),
+                false => Status::unavailable(format!("{to} broke off: {error}")),
+            })?;
+            match believe(&peers, &proof, &to, answer.status(), answer.headers()).await {
+                Ok(()) => Ok(answer.map(tonic::body::Body::new)),
+                Err(NotPassedOn::Unreachable(why)) => Err(moving(why)),
+                Err(NotPassedOn::Broken(why)) => Err(Status::unavailable(why)),
+            }
+        })
+    }
+}
+
+fn moving(why: String) -> Status {
+    let mut status = Status::unavailable(why);
+    status.metadata_mut().insert(PROBLEM, MetadataValue::from_static(MOVING));
+    status
+}
+
+fn named(deliveries: &[String]) -> Result<Vec<DeliveryId>, Status> {
     let one = |text: &String| {
         subscriptions::delivery(text)
             .map_err(|problem| Status::invalid_argument(problem.details().detail.clone()))
@@ -122,10 +217,9 @@ fn named(deliveries: &[String]) -> Result<Vec<(Place, u64)>, Status> {
     deliveries.iter().map(one).collect()
 }
 
-fn delivery(delivery: Delivery) -> api::Delivery {
-    let Delivery { event: recorded, attempt, number } = delivery;
-    let name = format!("{}.{number}", Place::of(&recorded));
-    api::Delivery { delivery: name, attempt, event: Some(event((*recorded).clone())) }
+fn delivery(handed: Handed) -> api::Delivery {
+    let Handed { id, attempt, event: recorded } = handed;
+    api::Delivery { delivery: id.to_string(), attempt, event: Some(event(recorded)) }
 }
 
 fn status(error: ConsumerError) -> Status {
@@ -134,6 +228,12 @@ fn status(error: ConsumerError) -> Status {
         ConsumerError::NoSubscription { .. } => Status::not_found(detail),
         ConsumerError::Invalid(_) => Status::invalid_argument(detail),
         ConsumerError::Read(error) => read_status(error),
-        ConsumerError::Elsewhere { .. } | ConsumerError::Unavailable(_) => Status::unavailable(detail),
+        ConsumerError::NeverHandedOut(_) => {
+            let mut status = Status::failed_precondition(detail);
+            status.metadata_mut().insert(PROBLEM, MetadataValue::from_static("never-handed-out"));
+            status
+        }
+        ConsumerError::Elsewhere { .. } | ConsumerError::Moving => moving(detail),
+        ConsumerError::Unreadable { .. } | ConsumerError::Unavailable(_) => Status::unavailable(detail),
     }
 }
