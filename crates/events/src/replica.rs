@@ -32,6 +32,9 @@ const BEHIND_MAX: Duration = Duration::from_millis(100);
 /// Bytes of the log that go into the index at once, about.
 const TAKEN_BYTES_MAX: usize = 4 << 20;
 
+/// Why nothing more is read of a partition whose topic is not there.
+const GONE: &str = "the topic was deleted, or is another one now";
+
 /// Between two tries to write an index.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,8 @@ pub struct Halted {
     pub offset: Offset,
     /// With the offset.
     pub why: String,
+    /// It is not this partition alone: its topic is not there.
+    pub is_topic_gone: bool,
 }
 
 /// A partition's index as it follows the log. Ends when it is dropped.
@@ -160,6 +165,8 @@ enum End {
     Trimmed {
         start: Offset,
     },
+    /// The topic was deleted, or is another one.
+    Gone,
     Halted(Halt),
 }
 
@@ -196,7 +203,14 @@ impl Following {
                     info!(topic = self.topic, partition = index, %start, "the log was trimmed: its index is made anew");
                     self.begin_anew(start).await;
                 }
-                End::Halted(halt) => match self.wait_for_repair(halt).await {
+                End::Gone => {
+                    let halt = Halt { offset: self.state.next, why: GONE.to_owned() };
+                    match self.wait_for_repair(halt, true).await {
+                        true => {}
+                        false => return,
+                    }
+                }
+                End::Halted(halt) => match self.wait_for_repair(halt, false).await {
                     true => {}
                     false => return,
                 },
@@ -287,14 +301,14 @@ impl Following {
                     "events from offset {from} on were deleted, the log begins at {start}: an events topic needs \
                      cleanup.policy=delete and retention.ms=-1"
                 ),
-                Some(Tailed::Gone) | None => "the topic was deleted, or is another one now".to_owned(),
+                Some(Tailed::Gone) | None => return End::Gone,
             };
             return End::Halted(Halt { offset: self.state.next, why });
         }
     }
 
     /// Says why nothing more is read, until somebody has decided about it. False: nobody looks at it any more.
-    async fn wait_for_repair(&mut self, halt: Halt) -> bool {
+    async fn wait_for_repair(&mut self, halt: Halt, is_topic_gone: bool) -> bool {
         let Halt { offset, why } = halt;
         let (mut repairs, mut trimmed) = (self.repairs.at(), self.trimmed.at());
         let told = self.told.clone();
@@ -315,7 +329,7 @@ impl Following {
             if !was_told {
                 error!(topic = self.topic, partition = self.partition.index, %offset, why, "nothing more is read");
                 let why = format!("at offset {offset}: {why}");
-                self.told.send_modify(|seen| seen.halted = Some(Halted { offset, why }));
+                self.told.send_modify(|seen| seen.halted = Some(Halted { offset, why, is_topic_gone }));
                 was_told = true;
             }
             tokio::select! {

@@ -176,7 +176,7 @@ impl From<AppendError> for Problem {
             AppendError::Halted(_) => Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "halted",
-                "The partition takes no appends",
+                "Nothing can be appended until somebody has looked at it",
                 detail,
             ),
             AppendError::InDoubt(_) => {

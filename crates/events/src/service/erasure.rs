@@ -297,5 +297,9 @@ fn certificates() -> Category {
 }
 
 fn refuse(error: KeyError) -> AppendError {
-    AppendError::Unavailable(error.to_string())
+    match error {
+        KeyError::Unavailable(why) => AppendError::Unavailable(why),
+        // Nobody else repairs the file.
+        KeyError::Master { .. } | KeyError::OtherMaster { .. } => AppendError::Halted(error.to_string()),
+    }
 }

@@ -67,8 +67,16 @@ impl Handle {
     /// What somebody has to look at, as far as this instance knows.
     pub fn troubles(&self) -> Vec<Trouble> {
         let open: Vec<_> = self.0.open.lock().values().cloned().collect();
+        let whole = |category: String, why: String| Trouble { category, partition: None, offset: None, why };
         let of_partition = |category: &Category, partition: &OpenPartition| {
-            let Halted { offset, why } = partition.replica.halted()?;
+            let Halted { offset, why, is_topic_gone } = partition.replica.halted()?;
+            if is_topic_gone {
+                // Once for all partitions.
+                let why = "its topic was deleted, or is another one now: restore it, take the one that there is as the \
+                           category's, or give the category up (levada events repair)";
+                let first = partition.id().index == 0;
+                return first.then(|| whole(category.to_string(), why.to_owned()));
+            }
             let (category, partition) = (category.to_string(), Some(partition.id().index));
             Some(Trouble { category, partition, offset: Some(offset), why })
         };
@@ -77,7 +85,6 @@ impl Handle {
             .flat_map(|category| category.partitions.iter().map(move |it| (category, it)))
             .filter_map(|(category, it)| of_partition(&category.category, it))
             .collect();
-        let whole = |category: String, why: String| Trouble { category, partition: None, offset: None, why };
         let unopened = self.0.unopened.lock();
         let unopened = unopened.iter().filter_map(|(category, why)| Some((category, why.trouble()?)));
         all.extend(unopened.map(|(category, why)| whole(category.to_string(), why.to_owned())));
