@@ -535,6 +535,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_decided_about_is_passed_over_and_what_cannot_be_read_ends_it_there() {
+        let (_, good) = chunk(0, 2);
+        let (_, bad) = chunk(2, 2);
+        let mut bad = bad.to_vec();
+        // The first record's length is -1: the batch's frame is whole, and what is in it is not.
+        bad[model::batch::HEADER_BYTES] = 1;
+        let (_, last) = chunk(4, 1);
+        let bytes: Bytes = [&good[..], &bad, &last].concat().into();
+        let read_with = |decided: &OfPartition| {
+            let mut records = Vec::new();
+            let (next, halt) = read(Offset(0), &bytes, Offset(0), (0, decided), &mut records);
+            let offsets: Vec<i64> = records.iter().map(|record| record.offset.0).collect();
+            (next.0, halt.map(|halt| halt.offset.0), offsets)
+        };
+        let nothing = OfPartition::new();
+        let (_, halted, offsets) = read_with(&nothing);
+        assert_eq!((halted, offsets), (Some(2), vec![0, 1]));
+        let over = OfPartition::from([(Offset(2), Repair::PassOver { until: Offset(4) })]);
+        assert_eq!(read_with(&over), (5, None, vec![0, 1, 4]));
+    }
+
+    #[test]
     fn what_is_in_the_index_when_it_fails_does_not_come_a_second_time() {
         let dir = tempfile::tempdir().unwrap();
         let (index, state) = Index::open(dir.path(), PARTITION).unwrap();

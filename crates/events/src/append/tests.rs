@@ -37,3 +37,55 @@ fn what_the_store_calls_its_own_nobody_else_may() {
         assert!(refused.contains("is the store's own"), "{refused}");
     }
 }
+
+fn of_kind(stream: &str, id: &str, kind: &str, data: &str) -> Append {
+    let mut part = part(stream, &[id]);
+    kind.clone_into(&mut part.events[0].facts.kind);
+    part.events[0].data = Bytes::copy_from_slice(data.as_bytes());
+    Append { streams: vec![part], ..Append::default() }
+}
+
+#[test]
+fn what_an_instance_passes_on_is_what_an_instance_appends() {
+    let orders = Category::new("orders").unwrap();
+    let home_mark = || {
+        let mut append = of_kind("s", "levada.boundary:s", LIVES_ELSEWHERE, "customer-7");
+        append.streams[0].expected = Expected::None;
+        append
+    };
+    let mark = r#"{"stream":"s","before":2,"archived":false}"#;
+    let truncation = of_kind("levada.truncated:s", "id", TRUNCATED, mark);
+    for append in [of_kind("s", "id", "T", ""), home_mark(), truncation.clone()] {
+        assert_eq!(append.check_passed_on(&orders), Ok(()), "{append:?}");
+    }
+    let mut expects_nothing = home_mark();
+    expects_nothing.streams[0].expected = Expected::Any;
+    let mut of_another = home_mark();
+    of_another.streams[0].stream = "t".to_owned();
+    let mut with_more = truncation;
+    with_more.streams.push(part("s", &["more"]));
+    for append in [
+        of_kind("s", "id", "levada.claim.v1", ""),
+        of_kind("levada.s", "id", "T", ""),
+        of_kind("s", "levada.id", "T", ""),
+        of_kind("levada.truncated:t", "id", TRUNCATED, mark),
+        of_kind("levada.truncated:s", "id", TRUNCATED, "{}"),
+        expects_nothing,
+        of_another,
+        with_more,
+    ] {
+        assert!(append.check_passed_on(&orders).is_err(), "{append:?}");
+    }
+}
+
+#[test]
+fn the_stores_own_categories_take_certificates_only() {
+    let erasures = Category::new("levada-erasures").unwrap();
+    assert!(of_kind("s", "id", "T", "").check_passed_on(&erasures).is_err());
+    assert!(of_kind("s", "id", "SubjectErased", "{}").check_passed_on(&erasures).is_err());
+    let certificate = r#"{"subjectSha256":"s","keyIds":["k"],"erasedAt":"","keysGoneBy":"","reason":"","events":{},"snapshots":0}"#;
+    assert!(of_kind("s", "id", "SubjectErased", certificate).check_passed_on(&erasures).is_err());
+    let id = crate::keys::hashed("k");
+    assert_eq!(of_kind("s", &id, "SubjectErased", certificate).check_passed_on(&erasures), Ok(()));
+    assert!(of_kind("t", &id, "SubjectErased", certificate).check_passed_on(&erasures).is_err());
+}

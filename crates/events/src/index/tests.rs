@@ -304,6 +304,28 @@ proptest! {
 }
 
 #[test]
+fn what_is_adopted_gets_a_version_and_an_id_that_are_new() {
+    let adopted = |offset: i64, version: Option<u64>, id: &str| Applied {
+        offset: Offset(offset),
+        at: Timestamp(0),
+        entry: Entry::Adopted {
+            stream: "s".to_owned(),
+            version,
+            id: id.to_owned(),
+            facts: Facts { kind: "T".to_owned(), ..Facts::default() },
+            data: Bytes::new(),
+        },
+    };
+    let mut opened = opened();
+    assert_eq!(opened.take(&[plain(0, "s", 1), adopted(1, None, "x"), adopted(2, Some(1), "x")]), None);
+    // What is missing between stays missing.
+    assert_eq!(opened.take(&[adopted(3, Some(7), "y"), plain(4, "s", 8)]), None);
+    let found = opened.index.stream(0, "s", 1, Direction::Forward, 9).unwrap().unwrap();
+    let found: Vec<(u64, i64)> = found.events.iter().map(|event| (event.version, event.offset.0)).collect();
+    assert_eq!(found, [(1, 0), (2, 1), (3, 2), (7, 3), (8, 4)]);
+}
+
+#[test]
 fn one_question_sees_one_state_of_the_index() {
     let mut opened = opened();
     opened.take(&[plain(0, "s", 1)]);

@@ -77,3 +77,40 @@ fn times_are_written_as_others_read_them() {
     assert_eq!(rfc3339(Timestamp(0)), "1970-01-01T00:00:00Z");
     assert_eq!(rfc3339(Timestamp(1_709_210_096_007)), "2024-02-29T12:34:56.007Z");
 }
+
+fn adopted(
+    headers: &[(&[u8], Option<&[u8]>)],
+    stream: Option<&str>,
+    kind: Option<&str>,
+) -> Result<Entry, String> {
+    let mut batch = BatchBuilder::new(model::Compression::None);
+    batch.push(NewRecord { key: Some(b"k"), value: Some(b"{}"), headers, ..NewRecord::default() });
+    let batch = batches(batch.build().into_bytes()).next().unwrap().unwrap();
+    let records = batch.records(1 << 20).unwrap();
+    let record = records.iter().next().unwrap().unwrap();
+    adopt(&record, (3, model::Offset(17)), stream, kind)
+}
+
+#[test]
+fn a_record_is_adopted_with_what_it_says_and_what_somebody_says_in_its_place() {
+    let Ok(Entry::Adopted { stream, version, id, facts, data }) = adopted(&[], None, Some("T")) else {
+        panic!("it has all that is needed");
+    };
+    assert_eq!((stream.as_str(), version, id.as_str()), ("k", None, "levada.adopted:3.17"));
+    assert_eq!((facts.kind.as_str(), facts.content_type.as_str()), ("T", "application/json"));
+    assert_eq!(data, Bytes::from_static(b"{}"));
+    let own: [(&[u8], Option<&[u8]>); 3] =
+        [(b"ce_id", Some(b"its")), (b"ce_type", Some(b"Its")), (b"content-type", Some(b"text/plain"))];
+    let Ok(Entry::Adopted { stream, id, facts, .. }) = adopted(&own, Some("other"), None) else {
+        panic!("it has all that is needed");
+    };
+    assert_eq!((stream.as_str(), id.as_str(), facts.kind.as_str()), ("other", "its", "Its"));
+    assert_eq!(facts.content_type, "text/plain");
+}
+
+#[test]
+fn what_nobody_can_say_of_a_record_is_not_guessed() {
+    assert!(adopted(&[], None, None).unwrap_err().contains("which type"));
+    assert!(adopted(&[(b"ce_type", Some(b"levada.claim.v1"))], None, None).unwrap_err().contains("own"));
+    assert!(adopted(&[], Some("levada.s"), Some("T")).unwrap_err().contains("which stream"));
+}
