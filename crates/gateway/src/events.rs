@@ -58,7 +58,27 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 /// All routes, and their description.
 pub fn router(handle: Handle) -> Router {
     let proving = handle.clone();
-    let (router, document) = OpenApiRouter::with_openapi(docs::empty())
+    let (router, document) = store().with_state(handle.clone()).merge(hosted(handle)).split_for_parts();
+    router
+        .merge(docs::routes(&document))
+        .fallback(|uri: Uri| async move { Problem::not_found(format!("there is nothing at {}", uri.path())) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            let detail = format!("{method} is not for {}: see /openapi.json", uri.path());
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not this method", detail)
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(proving, peer::prove))
+        .layer(from_fn(refuse_large))
+}
+
+/// What [`router`] describes.
+#[cfg(test)]
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    store().merge(subscriptions()).into_openapi()
+}
+
+fn store() -> OpenApiRouter<Handle> {
+    OpenApiRouter::with_openapi(docs::empty())
         .routes(routes!(read::categories))
         .routes(routes!(append::create_category))
         .routes(routes!(append::append_to_stream, read::read_stream))
@@ -75,19 +95,6 @@ pub fn router(handle: Handle) -> Router {
         .routes(routes!(peer::rotate_key))
         .routes(routes!(repair::troubles))
         .routes(routes!(repair::repair))
-        .with_state(handle.clone())
-        .merge(subscriptions(handle))
-        .split_for_parts();
-    router
-        .merge(docs::routes(&document))
-        .fallback(|uri: Uri| async move { Problem::not_found(format!("there is nothing at {}", uri.path())) })
-        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            let detail = format!("{method} is not for {}: see /openapi.json", uri.path());
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Not this method", detail)
-        })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn_with_state(proving, peer::prove))
-        .layer(from_fn(refuse_large))
 }
 
 /// The answer to any request while there is no store to ask, as a client of that door understands it.
@@ -100,7 +107,7 @@ pub fn not_open(request: &HeaderMap) -> Response {
     }
 }
 
-fn subscriptions(handle: Handle) -> OpenApiRouter {
+fn subscriptions() -> OpenApiRouter<Handle> {
     OpenApiRouter::new()
         .routes(routes!(subscriptions::list))
         .routes(routes!(subscriptions::create, subscriptions::show, subscriptions::delete))
@@ -112,11 +119,12 @@ fn subscriptions(handle: Handle) -> OpenApiRouter {
         .routes(routes!(subscriptions::parked))
         .routes(routes!(subscriptions::replay))
         .routes(routes!(subscriptions::discard))
-        .route_layer(from_fn_with_state(
-            (Arc::new(HttpPeer::default()), handle.clone()),
-            subscriptions::pass_on,
-        ))
-        .with_state(handle)
+}
+
+/// The subscriptions' routes, which another instance answers where it hosts the subscription.
+fn hosted(handle: Handle) -> OpenApiRouter {
+    let state = (Arc::new(HttpPeer::default()), handle.clone());
+    subscriptions().route_layer(from_fn_with_state(state, subscriptions::pass_on)).with_state(handle)
 }
 
 /// What is announced too large is refused before it is sent.

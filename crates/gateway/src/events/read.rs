@@ -44,6 +44,7 @@ pub async fn categories(State(handle): State<Handle>) -> Json<Vec<CategoryBody>>
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(rename_all = "camelCase")]
 pub struct StreamParameters {

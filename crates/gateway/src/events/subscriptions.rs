@@ -280,6 +280,7 @@ pub struct ParkedBody {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ListParameters {
     /// Only those to this category
@@ -287,6 +288,7 @@ pub struct ListParameters {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ParkedParameters {
     /// At most so many [default: 100, at most 1000]

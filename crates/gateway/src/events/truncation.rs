@@ -75,6 +75,7 @@ pub async fn truncate(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveParameters {
     /// The first version to read [default: 1]
