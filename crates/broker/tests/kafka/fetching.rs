@@ -169,12 +169,14 @@ async fn kafka_22_a_missing_partition_does_not_end_the_wait_of_the_others() {
         let before = tokio::time::Instant::now();
         let answer = consumer.ask(version, &request).await;
         assert_eq!(before.elapsed().as_millis() / 100, 15, "version {version}");
-        let codes: Vec<_> = answer.responses.iter().map(|topic| error(topic.partitions[0].error_code)).collect();
+        let codes: Vec<_> =
+            answer.responses.iter().map(|topic| error(topic.partitions[0].error_code)).collect();
         assert_eq!(codes, [ErrorCode::None, code]);
         // The same in a session, whose answers have only the error.
         request.session_epoch = 0;
         let session_id = consumer.ask(version, &request).await.session_id;
-        let next = |session_epoch| FetchRequest { session_id, session_epoch, topics: vec![], ..request.clone() };
+        let next =
+            |session_epoch| FetchRequest { session_id, session_epoch, topics: vec![], ..request.clone() };
         let before = tokio::time::Instant::now();
         let answer = consumer.ask(version, &next(1)).await;
         assert_eq!(before.elapsed().as_millis() / 100, 15, "version {version} in a session");

@@ -60,7 +60,8 @@ fn check(bytes: &[u8]) -> Result<(), &'static str> {
         }
         let is_compressed = length & STORED == 0;
         // Java takes a stored block without bytes for the end mark, the C library for a block.
-        let length = Some((length & !STORED) as usize).filter(|length| *length > 0).ok_or("a block is empty")?;
+        let length =
+            Some((length & !STORED) as usize).filter(|length| *length > 0).ok_or("a block is empty")?;
         if length > block_bytes_max {
             return Err("a block is larger than the frame allows");
         }

@@ -14,9 +14,7 @@ use std::fmt;
 
 use regex_automata::meta;
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{
-    Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition,
-};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Dot, Hir, HirKind, Look, Repetition};
 
 /// Bytes of an expression.
 const LENGTH_MAX: usize = 64 * 1024;
