@@ -130,6 +130,14 @@ def configs(tools):
     return [words(text, setting) for text, setting in ((changed, "cleanup"), (changed, "retention"), (back, "cleanup"), (dynamic, "log"), (session, "consumer"), (none, "consumer"))]
 
 
+def nobody(tools):
+    """`kafka-configs` of users and clients, `kafka-transactions`: nobody has a quota or a credential, nothing goes on"""
+    describe = lambda kind: tools.run("kafka.admin.ConfigCommand", "--bootstrap-server", tools.bootstrap, "--describe", "--entity-type", kind)
+    listed = tools.tool("TransactionsCommand", "list")
+    assert words(listed, "TransactionalId"), listed
+    return [words(describe("users")), words(describe("clients")), words(listed)]
+
+
 def console(tools):
     """`kafka-console-producer`, `kafka-console-consumer`: keys, headers, a group"""
     tools.tool("TopicCommand", "--create", "--topic", "tools-console", "--partitions", 1)
@@ -303,7 +311,7 @@ def wait_until(true, otherwise):
         time.sleep(0.2)
 
 
-CHECKS = [topics, configs, console, get_offsets, groups, log_dirs, perf, verifiable, cluster, connect, streams]
+CHECKS = [topics, configs, nobody, console, get_offsets, groups, log_dirs, perf, verifiable, cluster, connect, streams]
 
 
 def checks(bootstrap, log, text=""):

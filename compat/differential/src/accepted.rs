@@ -10,17 +10,18 @@ const ELIGIBLE: &str = "Kafka with eligible leader replicas sets min.insync.repl
 const SYNONYMS: &str =
     "synonyms tell the broker setting whose default is in force, such as log.retention.hours";
 
+pub const NEWER_CONFIGS: [&str; 4] = [
+    "max.decompressed.message.bytes",
+    "errors.deadletterqueue.group.enable",
+    "remote.copy.lag.ms",
+    "remote.copy.lag.bytes",
+];
+
 /// Why the line of one config may differ; `theirs` is `None` where only our side has the config.
 fn config_reason(ours: &str, theirs: Option<&str>) -> Option<&'static str> {
     let (name, _) = ours.trim().split_once(" = ")?;
     let Some(theirs) = theirs else {
-        let newer = [
-            "max.decompressed.message.bytes",
-            "errors.deadletterqueue.group.enable",
-            "remote.copy.lag.ms",
-            "remote.copy.lag.bytes",
-        ];
-        return newer.contains(&name).then_some(NEWER);
+        return NEWER_CONFIGS.contains(&name).then_some(NEWER);
     };
     let without_synonyms = |line: &str| line.rsplit_once(" [").map(|(rest, _)| rest.to_string());
     match name {
@@ -144,4 +145,18 @@ pub fn reason(op: &Op, ours: &str, theirs: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// The same for a line of a tale.
+pub fn reason_in_tale(ours: &str, theirs: &str) -> Option<&'static str> {
+    let (what, ours) = ours.rsplit_once(": ")?;
+    let (same, theirs) = theirs.rsplit_once(": ")?;
+    if what != same {
+        return None;
+    }
+    let refused = ours.starts_with("refused with 87");
+    if refused && theirs == "refused with -1" {
+        return Some("a damaged batch is the client's mistake: INVALID_RECORD, not UNKNOWN_SERVER_ERROR");
+    }
+    None
 }

@@ -435,16 +435,29 @@ impl Script {
             }
             ApiKey::Metadata => {
                 use wire::metadata::MetadataRequestTopic;
-                // An id of zero is an unknown server error to the other broker.
-                let by_id = version >= 12 && !id.is_zero() && pick(random, 3) == 0;
-                let topic = move |names: &Names| MetadataRequestTopic {
-                    name: (!by_id).then(|| name.clone()),
-                    topic_id: if by_id { names.topic_id(id) } else { TopicId::ZERO },
+                // A zero id without a name is an unknown server error to the other broker. Ids in versions that do not
+                // know them are tried too.
+                let by_id = version >= 10 && !id.is_zero() && pick(random, 3) == 0;
+                let no_name = if version >= 12 { [None, Some("")] } else { [Some("x"), Some("")] };
+                let no_name = one(random, &no_name);
+                let others = match by_id && pick(random, 2) == 0 {
+                    true => vec![self.topic(random), self.topic(random)],
+                    false => Vec::new(),
+                };
+                let topic = move |(name, id): &(Str, TopicId), names: &Names| MetadataRequestTopic {
+                    name: if by_id { no_name.map(Into::into) } else { Some(name.clone()) },
+                    topic_id: if by_id { names.topic_id(*id) } else { TopicId::ZERO },
                     ..Default::default()
                 };
+                let mut wanted = vec![(name, id)];
+                for other in others.into_iter().filter(|(_, id)| !id.is_zero()) {
+                    if wanted.iter().all(|(_, id)| *id != other.1) {
+                        wanted.push(other);
+                    }
+                }
                 let include = version >= 8 && pick(random, 2) == 0;
                 by_names(version, move |names| MetadataRequest {
-                    topics: Some(vec![topic(names)]),
+                    topics: Some(wanted.iter().map(|wanted| topic(wanted, names)).collect()),
                     allow_auto_topic_creation: version < 4,
                     include_cluster_authorized_operations: include && version <= 10,
                     include_topic_authorized_operations: include,
@@ -756,31 +769,31 @@ impl Script {
         for _ in 0..1 + pick(random, 2) {
             let (name, id) = self.topic(random);
             let index = one(random, &[0, 0, 0, 0, 1, 7, -1]);
-            if !topics.iter().any(|(other, other_id, _, _)| *other == name || *other_id == id) {
+            if !topics.iter().any(|(other, other_id, ..)| *other == name || *other_id == id) {
                 let stamped = name.ends_with("stamped");
-                topics.push((name, id, index, Batch::draw(random).for_topic(stamped)));
+                let twice = (pick(random, 12) == 0).then(|| Batch::draw(random).for_topic(stamped));
+                topics.push((name, id, index, Batch::draw(random).for_topic(stamped), twice));
             }
         }
         // Alone, for the other broker never answers and it is unclear what became of the rest.
         if pick(random, 60) == 0 {
             topics.truncate(1);
-            topics[0].3 = Batch::NULL;
+            (topics[0].3, topics[0].4) = (Batch::NULL, None);
         }
         let acks = one(random, &[-1, -1, -1, 1, 1, 2, -2]);
         let start = self.start;
         let words = format!("Produce acks {acks} {topics:?}");
         let mut op = by_names(version, move |names| {
-            let topic = |(name, id, index, batch): &(Str, TopicId, i32, Batch)| {
-                let records = batch.bytes(|number| names.producer_id(number), start);
-                let data = PartitionProduceData {
+            let topic = |(name, id, index, batch, twice): &(Str, TopicId, i32, Batch, Option<Batch>)| {
+                let data = |batch: &Batch| PartitionProduceData {
                     index: *index,
-                    records: records.map(Into::into),
+                    records: batch.bytes(|number| names.producer_id(number), start).map(Into::into),
                     ..Default::default()
                 };
                 TopicProduceData {
                     name: if by_id { Str::new() } else { name.clone() },
                     topic_id: if by_id { names.topic_id(*id) } else { TopicId::ZERO },
-                    partition_data: vec![data],
+                    partition_data: std::iter::once(batch).chain(twice).map(data).collect(),
                     ..Default::default()
                 }
             };

@@ -251,6 +251,22 @@ impl Side {
         Ok(R::Response::decode(&mut body, version)?)
     }
 
+    /// As [`Side::call`]; none where the connection was closed instead.
+    pub fn attempt<R: Request>(&mut self, version: i16, request: &R) -> anyhow::Result<Option<R::Response>> {
+        let frame = encode_request(1, None, version, request)?;
+        match self.exchange(&frame.to_bytes())? {
+            Answer::Bytes(answer) => {
+                let (_, mut body) = decode_response_header(R::KEY, version, answer)?;
+                Ok(Some(R::Response::decode(&mut body, version)?))
+            }
+            Answer::Closed => {
+                self.stream = open(&self.address)?;
+                Ok(None)
+            }
+            Answer::Nothing => bail!("{} was not answered by {}", R::NAME, self.address),
+        }
+    }
+
     pub fn ask(&mut self, op: &Op) -> anyhow::Result<Answer> {
         let frame = (op.frame)(&self.names);
         let answer = self.exchange(&frame)?;

@@ -508,6 +508,13 @@ fn settings_and_cluster(asker: &mut Asker) {
     asker.sweep(|_| UpdateFeaturesRequest::default());
     asker.sweep(|_| DescribeClusterRequest::default());
     asker.sweep(|_| ListConfigResourcesRequest::default());
+    asker.sweep(|_| DescribeClientQuotasRequest::default());
+    asker.sweep(|_| DescribeUserScramCredentialsRequest::default());
+    asker.sweep(|_| ListTransactionsRequest::default());
+    let no_sasl = ErrorCode::IllegalSaslState.code();
+    asker
+        .sweep_for(|_| no_sasl, |_| SaslHandshakeRequest { mechanism: "PLAIN".into(), ..Default::default() });
+    asker.sweep_for(|_| no_sasl, |_| SaslAuthenticateRequest::default());
     asker.sweep(|_| DescribeTopicPartitionsRequest {
         topics: vec![describe_topic_partitions::TopicRequest { name: TOPIC.into(), ..Default::default() }],
         response_partition_limit: 10,

@@ -53,6 +53,7 @@ impl From<Refused> for Refusal {
             }
             Refused::Corrupt(why) => Refusal::new(ErrorCode::CorruptMessage, why),
             Refused::TooLarge(why) => Refusal::new(ErrorCode::MessageTooLarge, why),
+            Refused::LargerThanSegment(why) => Refusal::new(ErrorCode::RecordListTooLarge, why),
             Refused::Compression(why) => Refusal::new(ErrorCode::UnsupportedCompressionType, why),
         }
     }

@@ -37,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::net::memory::MemoryBudget;
 use crate::node::Node;
 use crate::request::Requests;
+use crate::request::transactions::TransactionsAsked;
 use crate::topics::{OFFSETS_TOPIC, TRANSACTIONS_TOPIC, Topics};
 
 /// The id that a node has unless `node.id` says otherwise.
@@ -71,6 +72,7 @@ pub(crate) struct Parts {
     pub fetch_budget: MemoryBudget,
     /// Turns for validating batches that take their time: one for each core.
     pub validations: Semaphore,
+    pub transactions_asked: TransactionsAsked,
     /// Says true when nobody shall be kept waiting any more.
     pub stopping: watch::Sender<bool>,
 }
@@ -123,6 +125,7 @@ impl Broker {
             decoded_budget: MemoryBudget::new(options.memory_request_bytes_max as usize / 2),
             fetch_budget: MemoryBudget::new(options.memory_fetch_bytes_max as usize),
             validations: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
+            transactions_asked: TransactionsAsked::default(),
             stopping: watch::Sender::new(false),
             options,
             topics,

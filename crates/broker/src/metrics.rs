@@ -47,6 +47,7 @@ pub struct Metrics {
     groups: Mutex<GroupGauges>,
     received: Counter,
     sent: Counter,
+    transactions_asked: Counter,
     connections: Gauge,
     topics: Gauge,
     partitions: Gauge,
@@ -123,6 +124,7 @@ impl Metrics {
             latency: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
             received: Counter::default(),
             sent: Counter::default(),
+            transactions_asked: Counter::default(),
             connections: Gauge::default(),
             topics: Gauge::default(),
             partitions: Gauge::default(),
@@ -156,6 +158,8 @@ impl Metrics {
         self.groups.lock().register(registry);
         registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
         registry.register_with_unit("sent", "Bytes of responses", Unit::Bytes, self.sent.clone());
+        let help = "Requests that belong to transactions, which are not served yet: they are refused, or lead nowhere";
+        registry.register("transactional_requests", help, self.transactions_asked.clone());
         registry.register("connections", "Open Kafka connections", self.connections.clone());
         registry.register("topics", "Topics", self.topics.clone());
         registry.register("partitions", "Partitions", self.partitions.clone());
@@ -179,6 +183,10 @@ impl Metrics {
         let help = "Partitions that are read-only, because records of them are known to be damaged";
         registry.register("damaged_partitions", help, storage.damaged_partitions.clone());
         registry.register("pending_bytes", "Bytes waiting to be rolled up", storage.pending_bytes.clone());
+    }
+
+    pub(crate) fn transactions_asked(&self) {
+        self.transactions_asked.inc();
     }
 
     pub(crate) fn connection_opened(&self) {

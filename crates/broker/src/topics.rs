@@ -47,6 +47,7 @@ impl Topic {
     ) -> Topic {
         let config = TopicConfig::new(&overrides, settings);
         let rules = rules(&config, settings);
+        partitions.iter().for_each(|partition| partition.set_label(&name));
         Topic { name, id, overrides, config, rules, partitions }
     }
 
@@ -91,6 +92,7 @@ fn rules(config: &TopicConfig, settings: &BrokerSettings) -> Rules {
     let millis = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     Rules {
         batch_bytes_max: config.message_bytes_max as usize,
+        segment_bytes_max: config.segment_bytes_max as usize,
         record_bytes_max: config.decompressed_message_bytes_max as usize,
         decompressed_bytes_max: settings.options().batch_decompressed_bytes_max as usize,
         keys_required: config.cleanup.compact,

@@ -56,6 +56,12 @@ pub enum Reject {
     Fenced,
 }
 
+impl TransactionalIds {
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Producer)> {
+        self.ids.iter().map(|(id, producer)| (id.as_str(), producer))
+    }
+}
+
 /// The highest epoch a client gets; one more is kept for the coordinator's own fencing.
 const EPOCH_MAX: i16 = i16::MAX - 1;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::broker::{self, BrokerSettings, Scope};
 use crate::kind::{self, Kind};
 use crate::overrides::{Overrides, Resource};
-use crate::{Setting, Update};
+use crate::{Setting, Update, nearest, topic};
 
 /// What to do with one setting (IncrementalAlterConfigs).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,23 +124,21 @@ impl<R: Resource> Overrides<R> {
 
 impl BrokerSettings {
     /// IncrementalAlterConfigs on a BROKER resource: all of the changes, or none. Unlike Apache Kafka, which stores any
-    /// name, an unknown one is refused.
+    /// name, one that nobody knows is refused.
     pub fn alter(&self, scope: Scope, changes: &[Change<'_>]) -> Result<BrokerSettings, Refusal> {
         check_request(changes)?;
         let mut values = self.dynamic(scope).clone();
         for change in changes {
-            let setting = broker::find(change.name).ok_or_else(|| {
-                let near = broker::suggest(change.name).map(|near| format!("; did you mean {near}?"));
-                Refusal::Config(format!(
-                    "Unknown broker config name: {}{}",
-                    change.name,
-                    near.unwrap_or_default()
-                ))
-            })?;
+            // What is not set is gone already, whatever it is: tools clear what they never set.
+            if change.operation == Operation::Delete && !values.contains_key(change.name) {
+                continue;
+            }
+            let setting = broker::find(change.name).ok_or_else(|| unknown_broker_config(change.name))?;
             if setting.update == Update::ReadOnly {
                 return Err(Refusal::Request(format!(
-                    "Cannot update these configs dynamically: [{}]",
-                    setting.name
+                    "Cannot update these configs dynamically: [{}]; {}",
+                    setting.name,
+                    instead_of(setting.name)
                 )));
             }
             let present = self.value(setting.name).unwrap_or_default().to_owned();
@@ -152,9 +150,62 @@ impl BrokerSettings {
     }
 }
 
+fn unknown_broker_config(name: &str) -> Refusal {
+    if broker::is_known_to_kafka(name) {
+        let why = match is_security(name) {
+            // To take it would be to say that it protects something.
+            true => "there is no TLS and no SASL on this broker's listener yet, and it would protect nothing",
+            false => "it is one of Apache Kafka's for which Levada has no use",
+        };
+        return Refusal::Request(format!("Cannot update these configs dynamically: [{name}]; {why}"));
+    }
+    let hint = match topic::find(name).and_then(|line| line.synonym) {
+        Some(synonym) if is_dynamic(synonym) => {
+            format!("; it is a topic's config, of which the broker's default is {synonym}")
+        }
+        _ => match nearest(name, broker::table().iter().map(|setting| setting.name)) {
+            Some(near) if is_dynamic(near) => format!("; did you mean {near}?"),
+            Some(near) => format!("; did you mean {near}? {}", instead_of(near)),
+            None => String::new(),
+        },
+    };
+    Refusal::Config(format!("Unknown broker config name: {name}{hint}"))
+}
+
+fn is_security(name: &str) -> bool {
+    ["ssl.", "sasl.", "security.", "principal.", "authorizer.", "delegation."]
+        .iter()
+        .any(|part| name.starts_with(part) || name.starts_with("listener.name.") && name.contains(part))
+}
+
+fn is_dynamic(name: &str) -> bool {
+    broker::find(name).is_some_and(|setting| setting.update == Update::Dynamic)
+}
+
+/// What to do about a config that cannot be changed while the broker runs.
+fn instead_of(name: &'static str) -> String {
+    let finer = broker::table()
+        .iter()
+        .map(|setting| setting.name)
+        .find(|finer| is_dynamic(finer) && broker::chain(finer).contains(&name));
+    match finer {
+        Some(finer) => {
+            format!("set {finer}, which can be changed while the broker runs and counts before it")
+        }
+        None => format!(
+            "{name} is read when the broker starts: set it there (file, variable or --set) and restart"
+        ),
+    }
+}
+
 fn own_setting<R: Resource>(name: &str) -> Result<&'static Setting, Refusal> {
     R::find(name).map(|line| &line.setting).ok_or_else(|| {
-        let near = R::suggest(name).map(|near| format!("; did you mean {near}?"));
+        // The broker's name for it, in whatever unit.
+        let of_broker = R::table()
+            .iter()
+            .find(|line| line.synonym.is_some_and(|synonym| broker::chain(synonym).contains(&name)));
+        let near = of_broker.map(|line| line.setting.name).or_else(|| R::suggest(name));
+        let near = near.map(|near| format!("; did you mean {near}?"));
         Refusal::Config(format!("Unknown {} config name: {name}{}", R::NOUN, near.unwrap_or_default()))
     })
 }

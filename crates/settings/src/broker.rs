@@ -30,6 +30,16 @@ pub fn suggest(wrong: &str) -> Option<&'static str> {
     nearest(wrong, table().iter().map(|setting| setting.name))
 }
 
+/// Whether Kafka has a broker config of this name for which Levada has no use.
+pub(crate) fn is_known_to_kafka(name: &str) -> bool {
+    // As on Kafka's brokers, some configs may be set for one listener.
+    let name = match name.strip_prefix("listener.name.") {
+        Some(rest) => rest.split_once('.').map_or(rest, |(_, name)| name),
+        None => name,
+    };
+    include_str!("broker/known_to_kafka.txt").lines().any(|known| known == name)
+}
+
 /// Where a dynamic value is kept: for this broker, or for all of the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
@@ -52,6 +62,18 @@ impl BrokerSettings {
         for (name, value) in set {
             let (name, value) = check(name, value)?;
             settings.fixed.insert(name, value);
+        }
+        // Two names of one thing: whoever sets one has set both.
+        let number = |name| settings.fixed.get(name).cloned();
+        match (number("node.id"), number("broker.id")) {
+            (Some(node), None) => drop(settings.fixed.insert("broker.id", node)),
+            (None, Some(broker)) => drop(settings.fixed.insert("node.id", broker)),
+            (Some(node), Some(broker)) if node != broker => {
+                return Err(format!(
+                    "node.id ({node}) and broker.id ({broker}) are one number; set one of them"
+                ));
+            }
+            _ => {}
         }
         settings.check_together()?;
         Ok(settings)

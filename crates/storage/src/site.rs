@@ -53,8 +53,8 @@ pub(crate) struct Site {
     pub early_roll_up: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
     /// Partitions whose log start moved: segments may lie below it.
     pub sweep: Mutex<Vec<Arc<Partition>>>,
-    /// A partition's settings changed: retention may have something to do.
-    pub retention_wanted: AtomicBool,
+    /// Partitions whose settings changed: retention may have something to do there, and nowhere else before its time.
+    pub retention_wanted: Mutex<BTreeMap<PartitionId, Arc<Partition>>>,
     /// Something wants to be in a checkpoint soon: damage, which no group tells, or a new partition, which one
     /// damaged frame would make unknown.
     pub news: AtomicBool,
@@ -94,7 +94,7 @@ impl Site {
             deleted: Mutex::default(),
             early_roll_up: Mutex::default(),
             sweep: Mutex::new(Vec::new()),
-            retention_wanted: AtomicBool::new(false),
+            retention_wanted: Mutex::default(),
             news: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             files_out_told: Mutex::new(None),

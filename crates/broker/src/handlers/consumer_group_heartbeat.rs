@@ -96,8 +96,13 @@ async fn beat(
     }
 }
 
-/// Says why a group of the other protocol stays one: an operator has to change something.
+/// Says why a group of the other protocol stays one, since an operator has to change something, and what is wrong with an
+/// expression.
 fn refusal(reject: Reject, group: &str) -> Refusal {
+    if let Reject::InvalidRegularExpression(why) = &reject {
+        let why = why.to_string();
+        return Refusal::new(groups::code(reject), why);
+    }
     let Reject::CannotUpgrade(obstacle) = reject else { return groups::code(reject).into() };
     let why = match obstacle {
         Obstacle::Disabled => "online upgrade is disabled",

@@ -67,7 +67,7 @@ pub fn code(reject: Reject) -> ErrorCode {
         Reject::UnsupportedVersion => ErrorCode::UnsupportedVersion,
         Reject::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
         Reject::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
-        Reject::InvalidRegularExpression => ErrorCode::InvalidRegularExpression,
+        Reject::InvalidRegularExpression(_) => ErrorCode::InvalidRegularExpression,
     }
 }
 

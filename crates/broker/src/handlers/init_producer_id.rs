@@ -1,13 +1,12 @@
 //! InitProducerId (KIP-98, KIP-360): ids for idempotent producers; with a transactional id the same one again, one
 //! epoch higher.
 
-use coordinators::transactional_ids::{Initialise, Initialised, Reject, TransactionalIds};
+use coordinators::transactional_ids::{Initialise, Initialised, Reject};
 use model::{ProducerEpoch, ProducerId};
-use settings::BrokerOptions;
 use wire::{ErrorCode, InitProducerIdRequest, InitProducerIdResponse};
 
+use crate::Parts;
 use crate::error::{Refusal, of_cluster, of_host};
-use crate::hosting::{Cluster, Coordinator};
 use crate::request::Caller;
 
 /// The first version that knows PRODUCER_FENCED (KIP-588).
@@ -16,11 +15,12 @@ const KNOWS_FENCED: i16 = 4;
 pub async fn handle(
     request: InitProducerIdRequest,
     caller: &Caller,
-    cluster: &Cluster,
-    transactional_ids: &Coordinator<TransactionalIds>,
-    options: &BrokerOptions,
+    broker: &Parts,
 ) -> InitProducerIdResponse {
-    match initialise(request, cluster, transactional_ids, options).await {
+    if request.transactional_id.is_some() {
+        broker.transactions_asked.note(wire::ApiKey::InitProducerId.name(), caller, &broker.metrics);
+    }
+    match initialise(request, broker).await {
         Ok(Initialised { id, epoch }) => {
             InitProducerIdResponse { producer_id: id.0, producer_epoch: epoch.0, ..Default::default() }
         }
@@ -39,12 +39,8 @@ pub async fn handle(
     }
 }
 
-async fn initialise(
-    request: InitProducerIdRequest,
-    cluster: &Cluster,
-    transactional_ids: &Coordinator<TransactionalIds>,
-    options: &BrokerOptions,
-) -> Result<Initialised, Refusal> {
+async fn initialise(request: InitProducerIdRequest, broker: &Parts) -> Result<Initialised, Refusal> {
+    let Parts { cluster, transactional_ids, options, .. } = broker;
     let Some(transactional_id) = request.transactional_id else {
         let id = cluster.new_producer_id().await.map_err(of_cluster)?;
         return Ok(Initialised { id, epoch: ProducerEpoch(0) });

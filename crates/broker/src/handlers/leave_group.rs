@@ -26,7 +26,7 @@ pub async fn handle(
         Err(ErrorCode::UnknownMemberId) => vec![Err(Reject::UnknownMemberId); members.len()],
         Err(code) => return LeaveGroupResponse { error_code: code.into(), ..Default::default() },
     };
-    let code_of = |result: &Result<(), Reject>| crate::request::code(result.err().map(groups::code));
+    let code_of = |result: &Result<(), Reject>| crate::request::code(result.clone().err().map(groups::code));
     if caller.version < SEVERAL {
         let error_code = results.first().map_or(0, code_of);
         return LeaveGroupResponse { error_code, ..Default::default() };

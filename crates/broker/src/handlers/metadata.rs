@@ -24,6 +24,11 @@ pub async fn handle(
     topics: &Topics,
     cluster: &Cluster,
 ) -> MetadataResponse {
+    // Before topics can be asked for by id, one such entry spoils the request.
+    let wrong = |topic: &MetadataRequestTopic| topic.name.is_none() || !topic.topic_id.is_zero();
+    if caller.version < BY_ID && request.topics.iter().flatten().any(wrong) {
+        return nothing_but_refusals(request);
+    }
     let (host, port) = node.address(&caller.ends);
     let broker = MetadataResponseBroker {
         node_id: node.id,
@@ -51,18 +56,18 @@ pub async fn handle(
         false => {
             let mut answered: Vec<MetadataResponseTopic> = Vec::new();
             let (mut names, mut ids) = (HashSet::new(), HashSet::new());
-            for wanted in request.topics.unwrap_or_default() {
-                let is_answered = match &wanted.name {
-                    Some(name) => names.contains(name),
-                    None => ids.contains(&wanted.topic_id),
+            let wanted = request.topics.unwrap_or_default();
+            // As in Kafka: where there is an id, it counts and no name does, its own neither.
+            let by_id = wanted.iter().any(|topic| !topic.topic_id.is_zero());
+            for wanted in wanted {
+                let is_first = match (&wanted.name, by_id) {
+                    (_, true) => !wanted.topic_id.is_zero() && ids.insert(wanted.topic_id),
+                    (Some(name), false) => names.insert(name.clone()),
+                    (None, false) => ids.insert(wanted.topic_id),
                 };
-                if is_answered {
-                    continue;
+                if is_first {
+                    answered.push(look_up(wanted, by_id, create, node, topics, cluster).await);
                 }
-                let topic = look_up(wanted, caller, create, node, topics, cluster).await;
-                names.extend(topic.name.clone());
-                ids.insert(topic.topic_id);
-                answered.push(topic);
             }
             answered
         }
@@ -78,9 +83,23 @@ pub async fn handle(
     response
 }
 
+fn nothing_but_refusals(request: MetadataRequest) -> MetadataResponse {
+    let refused = |topic: MetadataRequestTopic| MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.into(),
+        // Before version 12 a name is never null.
+        name: Some(topic.name.unwrap_or_default()),
+        topic_id: topic.topic_id,
+        ..Default::default()
+    };
+    MetadataResponse {
+        topics: request.topics.into_iter().flatten().map(refused).collect(),
+        ..Default::default()
+    }
+}
+
 async fn look_up(
     wanted: MetadataRequestTopic,
-    caller: &Caller,
+    by_id: bool,
     create: bool,
     node: &Node,
     topics: &Topics,
@@ -88,14 +107,12 @@ async fn look_up(
 ) -> MetadataResponseTopic {
     let refused = |code: ErrorCode, name: Option<Str>| MetadataResponseTopic {
         error_code: code.into(),
-        // Before version 12 a name is never null.
-        name: if caller.version < BY_ID { Some(name.unwrap_or_default()) } else { name },
+        name,
         topic_id: wanted.topic_id,
         ..Default::default()
     };
-    let Some(name) = wanted.name.clone() else {
+    let Some(name) = wanted.name.clone().filter(|_| !by_id) else {
         return match topics.by_id(wanted.topic_id) {
-            _ if caller.version < BY_ID => refused(ErrorCode::InvalidRequest, None),
             Some(topic) => describe(&topic, node),
             None => refused(ErrorCode::UnknownTopicId, None),
         };

@@ -87,7 +87,9 @@ fn commit(
 ) -> Result<(TopicPartition, Committed), ErrorCode> {
     topic.partition(partition.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let metadata = partition.committed_metadata.unwrap_or_default();
-    if metadata.len() > options.offset_metadata_bytes_max as usize {
+    // As Java counts: units of UTF-16, of which there are never more than bytes.
+    let is_long = metadata.len() > options.offset_metadata_bytes_max as usize;
+    if is_long && metadata.encode_utf16().count() > options.offset_metadata_bytes_max as usize {
         return Err(ErrorCode::OffsetMetadataTooLarge);
     }
     let key = TopicPartition { topic: topic.name.to_string(), partition: partition.partition_index };

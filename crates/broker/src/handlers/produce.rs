@@ -1,6 +1,7 @@
 //! Produce (KIP-98, KIP-467, KIP-516): validates, queues the appends in the order of arrival, answers when they are
 //! durable.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use model::compression::Compression;
 use model::{Offset, Timestamp};
 use storage::{Append, AppendError, Appended, Partition};
 use wire::produce::{
-    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceResponse,
+    BatchIndexAndErrorMessage, PartitionProduceData, PartitionProduceResponse, TopicProduceData,
+    TopicProduceResponse,
 };
 use wire::{ErrorCode, ProduceRequest, ProduceResponse, Str};
 
@@ -77,8 +79,9 @@ pub async fn begin(
     let version = caller.version;
     let mut room = (broker.options.batch_decompressed_bytes_max as usize)
         .max(frame_bytes.saturating_mul(DECOMPRESSED_PER_BYTE_MAX));
-    let mut topics = Vec::with_capacity(request.topic_data.len());
-    for topic_data in request.topic_data {
+    let topic_data = each_once(request.topic_data);
+    let mut topics = Vec::with_capacity(topic_data.len());
+    for topic_data in topic_data {
         let topic =
             super::find_topic(&broker.topics, version >= BY_ID, topic_data.topic_id, &topic_data.name);
         let topic = topic.map_err(Refusal::from).and_then(|topic| may_write(topic, caller));
@@ -88,7 +91,7 @@ pub async fn begin(
             let begun = match &topic {
                 Ok(topic) => {
                     let of = Of { frame_bytes, acks: request.acks, version };
-                    begin_partition(topic, data, of, &mut room, broker).await
+                    begin_partition(topic, data, of, caller, &mut room, broker).await
                 }
                 Err(refusal) => Begun::Refused(refusal.clone(), Offset::NONE),
             };
@@ -107,6 +110,33 @@ pub async fn begin(
         }
         response
     }
+}
+
+/// Topics and partitions each once, in the order in which they were named first. As in Kafka, of a partition that is named
+/// more than once the last batch counts, and it gets one answer.
+fn each_once(topics: Vec<TopicProduceData>) -> Vec<TopicProduceData> {
+    let mut places = HashMap::with_capacity(topics.len());
+    let mut merged: Vec<TopicProduceData> = Vec::with_capacity(topics.len());
+    for mut topic in topics {
+        let partitions = std::mem::take(&mut topic.partition_data);
+        let place = *places.entry((topic.name.clone(), topic.topic_id)).or_insert(merged.len());
+        if place == merged.len() {
+            merged.push(topic);
+        }
+        merged[place].partition_data.extend(partitions);
+    }
+    for topic in &mut merged {
+        let mut places = HashMap::with_capacity(topic.partition_data.len());
+        let mut once: Vec<PartitionProduceData> = Vec::with_capacity(topic.partition_data.len());
+        for data in std::mem::take(&mut topic.partition_data) {
+            match *places.entry(data.index).or_insert(once.len()) {
+                place if place < once.len() => once[place] = data,
+                _ => once.push(data),
+            }
+        }
+        topic.partition_data = once;
+    }
+    merged
 }
 
 /// acks=0 gets no answer; after an error only closing tells the client to look again.
@@ -132,6 +162,7 @@ async fn begin_partition(
     topic: &Topic,
     data: PartitionProduceData,
     of: Of,
+    caller: &Caller,
     room: &mut usize,
     broker: &Parts,
 ) -> Begun {
@@ -148,7 +179,7 @@ async fn begin_partition(
         true => Bytes::copy_from_slice(&records),
         false => records,
     };
-    match begin_append(topic, partition, records, of.version, room, broker).await {
+    match begin_append(topic, partition, records, caller, room, broker).await {
         Ok(begun) => begun,
         Err(refusal) => {
             let log_start = log_start_with(&refusal, partition);
@@ -177,14 +208,19 @@ async fn begin_append(
     topic: &Topic,
     partition: &Arc<Partition>,
     records: Bytes,
-    version: i16,
+    caller: &Caller,
     room: &mut usize,
     broker: &Parts,
 ) -> Result<Begun, Refusal> {
     let valid = validated(records, &topic.rules, room, broker).await?;
     if valid.batch.header().attributes.is_transactional() {
+        broker.transactions_asked.note("Produce", caller, &broker.metrics);
         return Err(Refusal::new(
-            if version == ABORTABLE { ErrorCode::TransactionAbortable } else { ErrorCode::InvalidTxnState },
+            if caller.version == ABORTABLE {
+                ErrorCode::TransactionAbortable
+            } else {
+                ErrorCode::InvalidTxnState
+            },
             "transactions are not served yet: the partition is not part of an open one",
         ));
     }
@@ -242,6 +278,7 @@ async fn validated(
 fn log_start_with(refusal: &Refusal, partition: &Partition) -> Offset {
     match refusal.code {
         ErrorCode::MessageTooLarge
+        | ErrorCode::RecordListTooLarge
         | ErrorCode::CorruptMessage
         | ErrorCode::KafkaStorageError
         | ErrorCode::UnknownTopicOrPartition

@@ -15,6 +15,8 @@ mod tests;
 pub struct Rules {
     /// `max.message.bytes`: of a batch as it is stored.
     pub batch_bytes_max: usize,
+    /// `segment.bytes`: a batch lies in one segment.
+    pub segment_bytes_max: usize,
     /// `max.decompressed.message.bytes`: of one record.
     pub record_bytes_max: usize,
     /// `levada.batch.decompressed.bytes.max`: of all records of a batch.
@@ -52,6 +54,8 @@ pub enum Refused {
     Corrupt(String),
     /// MESSAGE_TOO_LARGE
     TooLarge(String),
+    /// RECORD_LIST_TOO_LARGE
+    LargerThanSegment(String),
     /// UNSUPPORTED_COMPRESSION_TYPE
     Compression(String),
 }
@@ -84,6 +88,15 @@ pub fn validate(records: Bytes, rules: &Rules, now: Timestamp, room: &mut usize)
     } else {
         batch
     };
+    // As it is to be stored, which may be larger than it came.
+    check_size(batch.size_bytes(), rules)?;
+    if batch.size_bytes() > rules.segment_bytes_max {
+        return Err(Refused::LargerThanSegment(format!(
+            "the batch has {} bytes; it must fit into a segment, for which segment.bytes of the topic allows {}",
+            batch.size_bytes(),
+            rules.segment_bytes_max
+        )));
+    }
     if !rules.log_append_time {
         return Ok(Valid { batch, append_time: None });
     }
@@ -121,14 +134,19 @@ fn single_batch(records: Bytes, rules: &Rules) -> Result<Batch, Refused> {
     if header.base_offset != Offset::ZERO {
         return Err(Refused::Batch(format!("the base offset of the batch is {}, not 0", header.base_offset)));
     }
-    if size > rules.batch_bytes_max {
-        return Err(Refused::TooLarge(format!(
-            "the batch has {size} bytes; max.message.bytes of the topic allows {}",
-            rules.batch_bytes_max
-        )));
-    }
+    check_size(size, rules)?;
     // Bytes that are no batch are cut off, as Kafka does.
     Batch::parse(records.slice(..size)).map_err(of_batch)
+}
+
+fn check_size(size: usize, rules: &Rules) -> Result<(), Refused> {
+    match size > rules.batch_bytes_max {
+        true => Err(Refused::TooLarge(format!(
+            "the batch has {size} bytes; max.message.bytes of the topic allows {}",
+            rules.batch_bytes_max
+        ))),
+        false => Ok(()),
+    }
 }
 
 fn check_header(header: &BatchHeader) -> Result<(), Refused> {

@@ -1,6 +1,7 @@
 //! Frames to typed requests and back: one table of every API that is served.
 
 mod table;
+pub mod transactions;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -85,6 +86,9 @@ impl Service for Requests {
                 Begun::Exclusive(Box::pin(async move { metered.done(respond(&header, 0, &response, None)) }))
             }
             _ if !table::serves(api, caller.version) => {
+                if transactions::is_of_transactions(api) {
+                    broker.transactions_asked.note(api.name(), &caller, &broker.metrics);
+                }
                 refuse(format!("{} version {} is not served", api.name(), caller.version))
             }
             wire::ApiKey::Produce => {

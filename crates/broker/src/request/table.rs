@@ -60,11 +60,13 @@ apis! {
     OffsetCommit 2..=10 => |r, c, b| offset_commit::handle(r, c, &b.topics, &b.groups, &b.options, &*b.clock);
     OffsetFetch 1..=10 => |r, c, b| offset_fetch::handle(r, c, &b.topics, &b.groups);
     FindCoordinator 0..=6 => |r, c, b| find_coordinator::handle(r, c, &b.node, &b.groups, &b.transactional_ids);
+    SaslHandshake 0..=1 => |r, _c, _b| sasl::handshake(r);
+    SaslAuthenticate 0..=2 => |r, _c, _b| sasl::authenticate(r);
     ApiVersions 0..=5 => |r, c, b| api_versions::handle(r, c, &b.node);
     CreateTopics 2..=7 => |r, c, b| create_topics::handle(r, c, &b.cluster);
     DeleteTopics 1..=6 => |r, c, b| delete_topics::handle(r, c, &b.topics, &b.cluster, &b.groups, &b.options);
     DeleteRecords 0..=2 => |r, _c, b| delete_records::handle(r, &b.topics, &b.storage);
-    InitProducerId 0..=5 => |r, c, b| init_producer_id::handle(r, c, &b.cluster, &b.transactional_ids, &b.options);
+    InitProducerId 0..=5 => |r, c, b| init_producer_id::handle(r, c, b);
     OffsetForLeaderEpoch 2..=4 => |r, _c, b| offset_for_leader_epoch::handle(r, &b.topics);
     JoinGroup 0..=9 => |r, c, b| join_group::handle(r, c, &b.groups, &b.topics, &*b.random);
     SyncGroup 0..=5 => |r, c, b| sync_group::handle(r, c, &b.groups, &b.topics);
@@ -89,10 +91,13 @@ apis! {
     ElectLeaders 0..=2 => |r, _c, b| elect_leaders::handle(r, &b.topics);
     AlterPartitionReassignments 0..=1 => |r, _c, b| partition_reassignments::alter(r, &b.node, &b.topics);
     ListPartitionReassignments 0..=0 => |r, _c, _b| partition_reassignments::list(r);
+    DescribeClientQuotas 0..=1 => |r, _c, _b| describe_client_quotas::handle(r);
+    DescribeUserScramCredentials 0..=0 => |r, _c, _b| describe_user_scram_credentials::handle(r);
     DescribeQuorum 0..=2 => |r, c, b| describe_quorum::handle(r, c, &b.node, &b.storage, b.clock.now());
     UpdateFeatures 0..=2 => |r, c, _b| update_features::handle(r, c);
     DescribeCluster 0..=2 => |r, c, b| describe_cluster::handle(r, c, &b.node);
     DescribeProducers 0..=0 => |r, _c, b| describe_producers::handle(r, &b.topics);
+    ListTransactions 0..=1 => |r, _c, b| list_transactions::handle(r, &b.transactional_ids, &*b.clock);
     ListConfigResources 0..=1 => |r, c, b| list_config_resources::handle(r, c, &b.node, &b.topics, &b.cluster);
     DescribeTopicPartitions 0..=0 => |r, _c, b| describe_topic_partitions::handle(r, &b.node, &b.topics);
 }

@@ -1,3 +1,4 @@
+use model::TopicId;
 use wire::create_partitions::CreatePartitionsTopic;
 use wire::create_topics::CreatableTopic;
 use wire::describe_configs::DescribeConfigsResource;
@@ -111,7 +112,10 @@ fn default_request(key: ApiKey, version: i16) -> bytes::Bytes {
         DescribeQuorum: DescribeQuorumRequest, UpdateFeatures: UpdateFeaturesRequest,
         OffsetDelete: OffsetDeleteRequest, DescribeCluster: DescribeClusterRequest,
         DescribeProducers: DescribeProducersRequest, ListConfigResources: ListConfigResourcesRequest,
-        DescribeTopicPartitions: DescribeTopicPartitionsRequest,
+        DescribeTopicPartitions: DescribeTopicPartitionsRequest, SaslHandshake: SaslHandshakeRequest,
+        SaslAuthenticate: SaslAuthenticateRequest, DescribeClientQuotas: DescribeClientQuotasRequest,
+        DescribeUserScramCredentials: DescribeUserScramCredentialsRequest,
+        ListTransactions: ListTransactionsRequest,
     }
 }
 
@@ -421,4 +425,135 @@ async fn on_a_full_disk_topics_are_deleted_and_nothing_is_created() {
             .iter()
             .all(|partition| partition.id().topic == model::TopicId::CLUSTER_METADATA)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_is_told_by_topic_id_whatever_name_stands_beside_it() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let (a, b) = (client.create_topic("a", 1, &[]).await, client.create_topic("b", 2, &[]).await);
+    let (none, unknown) = (TopicId::ZERO, TopicId([7; 16]));
+    let mut ask = async |version, topics: &[(TopicId, Option<&str>)]| {
+        let topic = |(topic_id, name): &(TopicId, Option<&str>)| MetadataRequestTopic {
+            topic_id: *topic_id,
+            name: name.map(Into::into),
+            ..Default::default()
+        };
+        let request =
+            MetadataRequest { topics: Some(topics.iter().map(topic).collect()), ..Default::default() };
+        let answer = client.ask(version, &request).await;
+        let told = |topic: metadata::MetadataResponseTopic| {
+            (error(topic.error_code), topic.name.map(|name| name.to_string()), topic.partitions.len())
+        };
+        answer.topics.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let told = |name: &str, partitions| (ErrorCode::None, Some(name.to_string()), partitions);
+    for version in [12, 13] {
+        assert_eq!(ask(version, &[(a, Some("")), (b, Some(""))]).await, [told("a", 1), told("b", 2)]);
+        assert_eq!(ask(version, &[(b, None), (b, Some(""))]).await, [told("b", 2)]);
+        assert_eq!(ask(version, &[(a, Some("b"))]).await, [told("a", 1)], "the id counts");
+        assert_eq!(ask(version, &[(a, None), (none, Some("b"))]).await, [told("a", 1)], "and no name does");
+        assert_eq!(ask(version, &[(unknown, Some("a"))]).await, [(ErrorCode::UnknownTopicId, None, 0)]);
+        assert_eq!(ask(version, &[(none, Some("b"))]).await, [told("b", 2)]);
+    }
+    let refused = |name: &str| (ErrorCode::InvalidRequest, Some(name.to_string()), 0);
+    assert_eq!(ask(11, &[(a, Some("a")), (none, Some("b"))]).await, [refused("a"), refused("b")]);
+    assert_eq!(ask(10, &[(none, None), (none, Some("b"))]).await, [refused(""), refused("b")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_with_sasl_are_told_that_there_is_none() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let listed = client.ask(3, &api_versions()).await.api_keys;
+    assert!(listed.iter().any(|api| api.api_key == 17 && (api.min_version, api.max_version) == (0, 1)));
+    for version in [0, 1] {
+        let answer = client
+            .ask(version, &SaslHandshakeRequest { mechanism: "PLAIN".into(), ..Default::default() })
+            .await;
+        assert_eq!((error(answer.error_code), answer.mechanisms), (ErrorCode::IllegalSaslState, Vec::new()));
+    }
+    let answer = client.ask(2, &SaslAuthenticateRequest::default()).await;
+    assert_eq!(error(answer.error_code), ErrorCode::IllegalSaslState);
+    assert!(answer.error_message.is_some_and(|why| why.contains("PLAINTEXT")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_has_quotas_or_credentials_and_transactional_ids_are_listed_without_transactions() {
+    use describe_client_quotas::ComponentData;
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let component = |kind: &str, match_type, name: Option<&str>| ComponentData {
+        entity_type: kind.into(),
+        match_type,
+        match_: name.map(Into::into),
+        ..Default::default()
+    };
+    let any = |kind| component(kind, 2, None);
+    let mut quotas = async |components: Vec<ComponentData>| {
+        let answer = client.ask(1, &DescribeClientQuotasRequest { components, ..Default::default() }).await;
+        (error(answer.error_code), answer.entries.map(|entries| entries.len()))
+    };
+    assert_eq!(quotas(vec![]).await, (ErrorCode::None, Some(0)));
+    assert_eq!(
+        quotas(vec![any("user"), component("client-id", 0, Some("c"))]).await,
+        (ErrorCode::None, Some(0))
+    );
+    assert_eq!(quotas(vec![component("user", 1, None)]).await, (ErrorCode::None, Some(0)));
+    for components in [
+        vec![any("")],
+        vec![any("user"), any("user")],
+        vec![component("user", 0, None)],
+        vec![component("user", 1, Some("a"))],
+        vec![component("user", 9, Some("a"))],
+        vec![any("user"), any("ip")],
+    ] {
+        assert_eq!(quotas(components).await, (ErrorCode::InvalidRequest, None));
+    }
+    assert_eq!(quotas(vec![any("moon")]).await, (ErrorCode::UnsupportedVersion, None));
+
+    let mut users = async |names: Option<&[&str]>| {
+        let user = |name: &&str| describe_user_scram_credentials::UserName {
+            name: (*name).into(),
+            ..Default::default()
+        };
+        let users = names.map(|names| names.iter().map(user).collect());
+        let answer =
+            client.ask(0, &DescribeUserScramCredentialsRequest { users, ..Default::default() }).await;
+        assert_eq!(answer.error_code, 0);
+        answer.results.iter().map(|result| error(result.error_code)).collect::<Vec<_>>()
+    };
+    assert_eq!(users(None).await, []);
+    assert_eq!(users(Some(&["a", "b"])).await, [ErrorCode::ResourceNotFound; 2]);
+    assert_eq!(users(Some(&["a", "a"])).await, [ErrorCode::DuplicateResource]);
+
+    let mut transactions = async |states: &[&str], producer_id_filters: Vec<i64>| {
+        let request = ListTransactionsRequest {
+            state_filters: states.iter().map(|state| (*state).into()).collect(),
+            producer_id_filters,
+            ..Default::default()
+        };
+        let answer = client.ask(1, &request).await;
+        assert_eq!(answer.error_code, 0);
+        let listed: Vec<_> = answer
+            .transaction_states
+            .iter()
+            .map(|listed| (listed.transactional_id.to_string(), listed.transaction_state.to_string()))
+            .collect();
+        (listed, answer.unknown_state_filters.len())
+    };
+    assert_eq!(transactions(&[], vec![]).await, (vec![], 0));
+    let request = InitProducerIdRequest {
+        transactional_id: Some("tx".into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    let id = server.connect().ask(4, &request).await.producer_id;
+    let listed = vec![("tx".to_string(), "Empty".to_string())];
+    assert_eq!(transactions(&[], vec![]).await, (listed.clone(), 0));
+    assert_eq!(transactions(&["Empty", "ongoing"], vec![id]).await, (listed, 1));
+    assert_eq!(transactions(&["Ongoing"], vec![]).await, (vec![], 0));
+    assert_eq!(transactions(&[], vec![id + 1]).await, (vec![], 0));
 }

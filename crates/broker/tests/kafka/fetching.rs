@@ -138,6 +138,84 @@ async fn kafka_22_a_fetch_at_the_end_waits_for_records_or_for_its_time() {
     assert!(before.elapsed() < Duration::from_secs(1));
 }
 
+/// A fetch of these topics' first partitions, by name or id, which waits for at most 1.5 s.
+fn patient(topics: &[(&str, TopicId)], by_id: bool) -> FetchRequest {
+    let of = |(name, id): &(&str, TopicId)| FetchTopic {
+        topic: if by_id { "".into() } else { (*name).into() },
+        topic_id: if by_id { *id } else { TopicId::ZERO },
+        ..fetch_request("", 0, 0).topics[0].clone()
+    };
+    FetchRequest {
+        max_wait_ms: 1500,
+        topics: topics.iter().map(of).collect(),
+        session_epoch: -1,
+        ..fetch_request("", 0, 0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kafka_22_a_missing_partition_does_not_end_the_wait_of_the_others() {
+    let server = Server::start().await;
+    let (mut consumer, mut producer) = (server.connect(), server.connect());
+    let live = consumer.create_topic("live", 1, &[]).await;
+    let dead = consumer.create_topic("dead", 1, &[]).await;
+    let request = wire::DeleteTopicsRequest { topic_names: vec!["dead".into()], ..Default::default() };
+    assert_eq!(consumer.ask(5, &request).await.responses[0].error_code, 0);
+    for (offset, version, by_id, code) in
+        [(0, 12, false, ErrorCode::UnknownTopicOrPartition), (1, 18, true, ErrorCode::UnknownTopicId)]
+    {
+        let mut request = patient(&[("live", live), ("dead", dead)], by_id);
+        request.topics[0].partitions[0].fetch_offset = offset;
+        let before = tokio::time::Instant::now();
+        let answer = consumer.ask(version, &request).await;
+        assert_eq!(before.elapsed().as_millis() / 100, 15, "version {version}");
+        let codes: Vec<_> =
+            answer.responses.iter().map(|topic| error(topic.partitions[0].error_code)).collect();
+        assert_eq!(codes, [ErrorCode::None, code]);
+        // The same in a session, whose answers have only the error.
+        request.session_epoch = 0;
+        let session_id = consumer.ask(version, &request).await.session_id;
+        let next =
+            |session_epoch| FetchRequest { session_id, session_epoch, topics: vec![], ..request.clone() };
+        let before = tokio::time::Instant::now();
+        let answer = consumer.ask(version, &next(1)).await;
+        assert_eq!(before.elapsed().as_millis() / 100, 15, "version {version} in a session");
+        assert_eq!(error(answer.responses[0].partitions[0].error_code), code);
+        // Records end it.
+        consumer.send(version, &next(2)).await;
+        settle().await;
+        let before = tokio::time::Instant::now();
+        producer.produce("live", 0, batch(&["a"])).await;
+        consumer.receive::<FetchRequest>(version).await.unwrap();
+        assert!(before.elapsed() < Duration::from_millis(500));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_is_asked_about_again_at_once_is_answered_ten_times_a_second() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let id = client.create_topic("t", 1, &[]).await;
+    let unknown = TopicId([7; 16]);
+    let mut fenced = patient(&[("t", id)], true);
+    fenced.topics[0].partitions[0].current_leader_epoch = 5;
+    for (version, request, code) in [
+        (12, patient(&[("nope", unknown)], false), ErrorCode::UnknownTopicOrPartition),
+        (18, patient(&[("nope", unknown)], true), ErrorCode::UnknownTopicId),
+        (18, fenced, ErrorCode::UnknownLeaderEpoch),
+    ] {
+        let before = tokio::time::Instant::now();
+        let answer = client.ask(version, &request).await;
+        assert_eq!(error(answer.responses[0].partitions[0].error_code), code);
+        assert_eq!(before.elapsed().as_millis() / 50, 2, "{code:?}");
+        // Who does not want to wait does not.
+        let impatient = FetchRequest { max_wait_ms: 0, ..request };
+        let before = tokio::time::Instant::now();
+        client.ask(version, &impatient).await;
+        assert!(before.elapsed() < Duration::from_millis(50));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn kafka_11_an_incremental_fetch_answers_only_what_is_new() {
     let server = Server::start().await;

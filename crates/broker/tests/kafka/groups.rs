@@ -79,7 +79,18 @@ async fn kafka_40_commits_that_are_refused() {
     };
     assert_eq!(ask(8, commit("g", 1, 7, "")).await, ErrorCode::IllegalGeneration);
     assert_eq!(ask(9, commit("g", 1, 7, "")).await, ErrorCode::GroupIdNotFound);
-    assert_eq!(ask(9, commit("g", -1, 7, "12345")).await, ErrorCode::OffsetMetadataTooLarge);
+    // Counted as Java counts, in units of UTF-16.
+    for (metadata, code) in [
+        ("1234", ErrorCode::None),
+        ("12345", ErrorCode::OffsetMetadataTooLarge),
+        ("éééé", ErrorCode::None),
+        ("ééééé", ErrorCode::OffsetMetadataTooLarge),
+        ("漢字漢字", ErrorCode::None),
+        ("😀😀", ErrorCode::None),
+        ("😀😀1", ErrorCode::OffsetMetadataTooLarge),
+    ] {
+        assert_eq!(ask(9, commit("other", -1, 7, metadata)).await, code, "{metadata}");
+    }
     let mut unknown = commit("g", -1, 7, "");
     unknown.topics[0].partitions[0].partition_index = 1;
     assert_eq!(ask(9, unknown).await, ErrorCode::UnknownTopicOrPartition);

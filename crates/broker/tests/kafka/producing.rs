@@ -283,3 +283,78 @@ async fn the_batches_of_a_request_together_decompress_to_a_bounded_size() {
         assert_eq!(codes, [0, 0, too_large, too_large], "{codec:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn kafka_26_of_a_partition_that_is_named_twice_the_last_batch_counts_and_is_answered_once() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 2, &[]).await;
+    let topic = |named: &[(i32, &str)]| {
+        let mut topic = produce_request("t", 0, batch(&["x"]), -1).topic_data.remove(0);
+        let data = |(index, value): &(i32, &str)| wire::produce::PartitionProduceData {
+            index: *index,
+            records: Some(batch(&[value]).into()),
+            ..Default::default()
+        };
+        topic.partition_data = named.iter().map(data).collect();
+        topic
+    };
+    for (round, topics) in
+        [vec![topic(&[(0, "a"), (1, "c"), (0, "b")])], vec![topic(&[(0, "a")]), topic(&[(1, "c"), (0, "b")])]]
+            .into_iter()
+            .enumerate()
+    {
+        let request =
+            wire::ProduceRequest { topic_data: topics, ..produce_request("t", 0, batch(&["x"]), -1) };
+        let answer = client.ask(9, &request).await;
+        assert_eq!(answer.responses.len(), 1);
+        let answered: Vec<_> = answer.responses[0]
+            .partition_responses
+            .iter()
+            .map(|partition| (partition.index, partition.error_code, partition.base_offset))
+            .collect();
+        assert_eq!(answered, [(0, 0, round as i64), (1, 0, round as i64)]);
+        let stored = values(&client.fetch("t", 0, round as i64).await);
+        assert_eq!(stored, [(round as i64, "b".to_string())]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn kafka_26_a_batch_larger_than_a_segment_is_refused_as_such() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let configs = [("segment.bytes", "1048576"), ("max.message.bytes", "3000000")];
+    client.create_topic("t", 1, &configs).await;
+    let answer = client.produce("t", 0, batch(&["x".repeat(1_048_576).as_str()])).await;
+    assert_eq!((error(answer.error_code), answer.log_start_offset), (ErrorCode::RecordListTooLarge, -1));
+    assert!(answer.error_message.is_some_and(|why| why.contains("segment.bytes")));
+    assert_eq!(client.produce("t", 0, batch(&["x".repeat(1_000_000).as_str()])).await.error_code, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_transactions_is_counted() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    let count = async || {
+        let text = server.broker.metrics_text().await;
+        let line = text.lines().find(|line| line.starts_with("levada_transactional_requests_total")).unwrap();
+        line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()
+    };
+    assert_eq!(count().await, 0);
+    let mut request = wire::InitProducerIdRequest {
+        transactional_id: Some("tx".into()),
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    assert_eq!(client.ask(4, &request).await.error_code, 0);
+    assert_eq!(count().await, 1);
+    request.transactional_id = None;
+    assert_eq!(client.ask(4, &request).await.error_code, 0);
+    assert_eq!(count().await, 1, "an idempotent producer asks for none");
+    client.send(3, &wire::AddPartitionsToTxnRequest::default()).await;
+    assert!(client.receive::<wire::AddPartitionsToTxnRequest>(3).await.is_none(), "it is not served");
+    assert_eq!(count().await, 2);
+}

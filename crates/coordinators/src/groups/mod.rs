@@ -163,7 +163,7 @@ pub enum Reply {
 }
 
 /// What callers are refused, as Kafka tells it apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reject {
     InvalidGroupId,
     InvalidSessionTimeout,
@@ -185,7 +185,8 @@ pub enum Reject {
     /// A classic group with members cannot have one under the newer protocol.
     CannotUpgrade(Obstacle),
     UnsupportedAssignor,
-    InvalidRegularExpression,
+    /// With the words for the client.
+    InvalidRegularExpression(Arc<str>),
 }
 
 impl Record {

@@ -12,14 +12,16 @@ use super::{CompressionError, damaged};
 
 const MAGIC: [u8; 8] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0];
 const HEADER_BYTES: usize = 16;
+/// The only version of xerial's frame; Java refuses lower ones.
+const VERSION: i32 = 1;
 /// What snappy-java writes.
 const BLOCK_BYTES: usize = 32 * 1024;
 
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + bytes.len() / 2);
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&1i32.to_be_bytes());
-    out.extend_from_slice(&1i32.to_be_bytes());
+    out.extend_from_slice(&VERSION.to_be_bytes());
+    out.extend_from_slice(&VERSION.to_be_bytes());
     let mut encoder = snap::raw::Encoder::new();
     for block in bytes.chunks(BLOCK_BYTES) {
         let compressed = encoder.compress_vec(block).expect("a block of 32 KiB is not too large");
@@ -38,7 +40,14 @@ pub fn decompress(bytes: &[u8], bytes_max: usize) -> Result<Bytes, CompressionEr
     let mut rest = bytes;
     while !rest.is_empty() {
         if rest.starts_with(&MAGIC) {
-            rest = rest.get(HEADER_BYTES..).ok_or_else(|| damaged("snappy", "frame header is cut short"))?;
+            let (header, tail) = rest
+                .split_first_chunk::<HEADER_BYTES>()
+                .ok_or_else(|| damaged("snappy", "frame header is cut short"))?;
+            let version = i32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+            if version < VERSION {
+                return Err(damaged("snappy", format!("frame version {version} is not known")));
+            }
+            rest = tail;
             continue;
         }
         let (length, tail) =
@@ -54,6 +63,10 @@ pub fn decompress(bytes: &[u8], bytes_max: usize) -> Result<Bytes, CompressionEr
 }
 
 fn append_block(out: &mut Vec<u8>, block: &[u8], bytes_max: usize) -> Result<(), CompressionError> {
+    // Not even "nothing" is written as no bytes, and Java refuses it.
+    if block.is_empty() {
+        return Err(damaged("snappy", "a block is empty"));
+    }
     let length = snap::raw::decompress_len(block).map_err(|error| damaged("snappy", error))?;
     if length > bytes_max.saturating_sub(out.len()) {
         return Err(CompressionError::TooLarge(bytes_max));

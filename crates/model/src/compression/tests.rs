@@ -87,3 +87,144 @@ fn names_are_kafkas() {
     assert_eq!(Compression::from_name("uncompressed"), Some(Compression::None));
     assert_eq!(Compression::from_id(5), Err(CompressionError::Unknown(5)));
 }
+
+/// Streams of every codec with everything that their formats can have, each holding `contents()`.
+fn streams() -> Vec<(&'static str, Compression, Vec<u8>)> {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    use std::io::Write;
+    let contents = contents();
+    let lz4 = |info: FrameInfo| {
+        let info = info.block_mode(BlockMode::Independent).block_size(BlockSize::Max64KB);
+        let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+        encoder.write_all(&contents).unwrap();
+        encoder.finish().unwrap()
+    };
+    let gzip = |builder: flate2::GzBuilder| {
+        let mut encoder = builder.write(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&contents).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |checksum| {
+        let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+        encoder.include_checksum(checksum).unwrap();
+        encoder.write_all(&contents).unwrap();
+        encoder.finish().unwrap()
+    };
+    let plain = FrameInfo::new;
+    vec![
+        ("gzip", Compression::Gzip, gzip(flate2::GzBuilder::new())),
+        (
+            "gzip with a header",
+            Compression::Gzip,
+            gzip(flate2::GzBuilder::new().filename("f").comment("c").extra("e")),
+        ),
+        ("snappy, framed", Compression::Snappy, Compression::Snappy.compress(&contents)),
+        ("snappy, raw", Compression::Snappy, snap::raw::Encoder::new().compress_vec(&contents).unwrap()),
+        ("lz4", Compression::Lz4, lz4(plain())),
+        ("lz4 with block checksums", Compression::Lz4, lz4(plain().block_checksums(true))),
+        ("lz4 with a content checksum", Compression::Lz4, lz4(plain().content_checksum(true))),
+        ("lz4 with its size", Compression::Lz4, lz4(plain().content_size(Some(contents.len() as u64)))),
+        ("zstd", Compression::Zstd, zstd(false)),
+        ("zstd with a checksum", Compression::Zstd, zstd(true)),
+    ]
+}
+
+/// Two blocks of LZ4, something to compress and something that cannot be.
+fn contents() -> Vec<u8> {
+    let mut contents = b"something that repeats itself, ".repeat(2500);
+    contents.extend(samples().pop().unwrap().into_iter().take(2000));
+    contents
+}
+
+#[test]
+fn whatever_is_cut_off_or_put_behind_a_stream_is_noticed() {
+    for (name, codec, stream) in streams() {
+        let read = |bytes: Vec<u8>| codec.decompress(&bytes.into(), 1 << 20);
+        assert_eq!(read(stream.clone()).unwrap(), contents(), "{name}");
+        let near = (1..70).chain(stream.len() - 70..stream.len());
+        let spread = (1..stream.len()).step_by(1 + stream.len() / 60);
+        for length in near.chain(spread) {
+            let cut = read(stream[..length].to_vec());
+            // What is framed may end after any block: that records are missing is seen when they are read.
+            let is_block_end =
+                name == "snappy, framed" && cut.as_ref().is_ok_and(|cut| cut.len() < contents().len());
+            assert!(cut.is_err() || is_block_end, "{name} cut to {length} of {}", stream.len());
+        }
+        for tail in [&[0][..], &[0; 4], &[0; 30], b"x", b"some text that is no stream at all"] {
+            assert!(read([&stream, tail].concat()).is_err(), "{name} with {tail:?} behind it");
+        }
+    }
+}
+
+#[test]
+fn checksums_and_sizes_are_looked_at() {
+    for (name, codec, stream) in streams() {
+        let at_end = match name {
+            "gzip" | "gzip with a header" => 8,
+            "lz4 with a content checksum" | "zstd with a checksum" => 4,
+            _ => 0,
+        };
+        // LZ4: that of the descriptor; the size of the contents; that of the first block.
+        let length =
+            |at: usize| u32::from_le_bytes(stream[at..at + 4].try_into().unwrap()) as usize & 0x7fff_ffff;
+        let inside: Vec<usize> = match name {
+            "lz4" => vec![6],
+            "lz4 with its size" => (6..15).collect(),
+            "lz4 with block checksums" => (0..4).map(|byte| 11 + length(7) + byte).collect(),
+            _ => Vec::new(),
+        };
+        for at in (stream.len() - at_end..stream.len()).chain(inside) {
+            for bit in 0..8 {
+                let mut changed = stream.clone();
+                changed[at] ^= 1 << bit;
+                assert!(
+                    codec.decompress(&changed.into(), 1 << 20).is_err(),
+                    "{name}: bit {bit} of byte {at}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn lz4_frames_end_with_their_mark_and_blocks_as_the_c_library_wants_it() {
+    let frame = |blocks: &[u8]| [&b"\x04\x22\x4d\x18\x60\x40\x82"[..], blocks].concat();
+    let reason = |blocks: &[u8]| {
+        let read = Compression::Lz4.decompress(&frame(blocks).into(), 1 << 20);
+        read.map(|read| read.len()).map_err(|error| error.to_string())
+    };
+    let is = |blocks: &[u8], why: &str| {
+        let refused = reason(blocks).unwrap_err();
+        assert!(refused.contains(why), "{refused}, not {why}");
+    };
+    let stored = b"\x05\0\0\x80hello";
+    assert_eq!(reason(&[&stored[..], &[0; 4]].concat()), Ok(5));
+    assert_eq!(reason(&[0; 4]), Ok(0));
+    is(stored, "no end mark");
+    is(&[&stored[..], &[0; 2]].concat(), "no end mark");
+    is(&[&stored[..], &[0; 5]].concat(), "bytes follow the frame");
+    is(&[&stored[..], &[0; 4], &frame(&[0; 4])].concat(), "bytes follow the frame");
+    is(b"\0\0\0\x80\0\0\0\0", "a block is empty");
+    is(b"\x01\0\x01\0", "larger than the frame allows");
+    is(b"\x09\0\0\x80hello\0\0\0", "cut short");
+    let compressed = |block: &[u8]| [&(block.len() as u32).to_le_bytes()[..], block, &[0; 4]].concat();
+    // Eight letters, twelve more that repeat them, five at the end.
+    assert_eq!(reason(&compressed(b"\x88abcdefgh\x08\x00\x50vwxyz")), Ok(25));
+    is(&compressed(b"\x8fabcdefgh\x08\x00\xff\xff\xff\xff\xff\x00"), "does not end with literals");
+    is(&compressed(b"\x88abcdefgh\x08\x00"), "malformed");
+    is(&compressed(b"\x88abcdefgh\x08\x00\x40wxyz"), "malformed");
+    is(&compressed(b"\x88abcdefgh\x09\x00\x50vwxyz"), "refers to what is not there");
+    is(&compressed(b"\x88abcdefgh\x00\x00\x50vwxyz"), "refers to what is not there");
+    is(&compressed(b"\xf0"), "cut short");
+}
+
+#[test]
+fn snappy_frames_are_of_a_known_version_and_have_no_empty_blocks() {
+    let framed = Compression::Snappy.compress(b"hello");
+    let read = |bytes: &[u8]| Compression::Snappy.decompress(&Bytes::copy_from_slice(bytes), 100);
+    let mut old = framed.clone();
+    old[11] = 0;
+    assert!(read(&old).unwrap_err().to_string().contains("version 0"));
+    assert!(read(&[&framed[..], &[0; 4]].concat()).unwrap_err().to_string().contains("empty"));
+    assert!(read(b"").is_err());
+}

@@ -7,6 +7,7 @@ use crate::overrides::{Overrides, Resource};
 /// Names whose default is not Kafka's, each with its reason.
 const OTHER_DEFAULT: &[(&str, &str)] = &[
     ("advertised.listeners", "empty instead of null"),
+    ("broker.id", "as node.id"),
     ("broker.rack", "empty instead of null"),
     ("flush.messages", "an acknowledged record is on the disk"),
     ("group.initial.rebalance.delay.ms", "one node: nothing to wait for"),

@@ -207,7 +207,8 @@ fn brokers_refuse_what_cannot_change_while_they_run() {
         |change| BrokerSettings::default().alter(Scope::Broker, &[change]).expect_err("refused").to_string();
     assert_eq!(
         refusal(set("num.partitions", "3")),
-        "Cannot update these configs dynamically: [num.partitions]"
+        "Cannot update these configs dynamically: [num.partitions]; num.partitions is read when the broker starts: set it \
+         there (file, variable or --set) and restart"
     );
     assert_eq!(
         refusal(set("log.retention.ms", "abc")),
@@ -221,6 +222,78 @@ fn brokers_refuse_what_cannot_change_while_they_run() {
         refusal(set("log.retention.ms", "0")),
         "log.retention.ms must be unlimited (-1) or, equal or greater than 1"
     );
+}
+
+#[test]
+fn a_refusal_says_what_can_be_changed_instead_and_how() {
+    let broker = |name| {
+        BrokerSettings::default().alter(Scope::Broker, &[set(name, "5")]).expect_err("refused").to_string()
+    };
+    let finer = "; set log.retention.ms, which can be changed while the broker runs and counts before it";
+    assert_eq!(
+        broker("log.retention.hours"),
+        format!("Cannot update these configs dynamically: [log.retention.hours]{finer}")
+    );
+    assert_eq!(
+        broker("log.retention.hour"),
+        format!(
+            "Unknown broker config name: log.retention.hour; did you mean log.retention.hours? {}",
+            &finer[2..]
+        )
+    );
+    assert_eq!(
+        broker("retention.ms"),
+        "Unknown broker config name: retention.ms; it is a topic's config, of which the broker's default is \
+         log.retention.ms"
+    );
+    assert_eq!(
+        broker("replica.fetch.max.bytes"),
+        "Cannot update these configs dynamically: [replica.fetch.max.bytes]; it is one of Apache Kafka's for which Levada \
+         has no use"
+    );
+    for security in ["ssl.keystore.location", "listener.name.plaintext.sasl.enabled.mechanisms"] {
+        let why = broker(security);
+        assert!(why.ends_with("it would protect nothing"), "{why}");
+    }
+    check_set(
+        "log.retention.hours",
+        "5",
+        expect!["INVALID_CONFIG Unknown topic config name: log.retention.hours; did you mean retention.ms?"],
+    );
+}
+
+#[test]
+fn deleting_what_is_not_set_is_done_whatever_it_is() {
+    let delete = |name| Change { name, operation: Operation::Delete, value: None };
+    let names = [
+        "leader.replication.throttled.rate",
+        "log.retention.hours",
+        "no.such",
+        "ssl.keystore.type",
+        "node.id",
+    ];
+    let unchanged = BrokerSettings::default().alter(Scope::Broker, &names.map(delete)).expect("done");
+    assert!(unchanged.dynamic(Scope::Broker).is_empty());
+    let rate = "follower.replication.throttled.rate";
+    let limited = unchanged.alter(Scope::Broker, &[set(rate, "1000000")]).expect("Kafka knows it");
+    assert_eq!(limited.value(rate), Some("1000000"));
+    let cleared = limited.alter(Scope::Broker, &[delete(rate)]).expect("done");
+    assert!(cleared.dynamic(Scope::Broker).is_empty());
+}
+
+#[test]
+fn node_id_and_broker_id_are_one_number_under_two_names() {
+    for set in [[("node.id", "7")], [("broker.id", "7")]] {
+        let settings = BrokerSettings::new(set).expect("it exists");
+        assert_eq!(settings.options().node_id, 7);
+        let described = settings.describe();
+        for name in ["node.id", "broker.id"] {
+            let told = described.iter().find(|described| described.name == name).expect("it is told");
+            assert_eq!(told.value.as_deref(), Some("7"), "{name}");
+        }
+    }
+    let why = BrokerSettings::new([("node.id", "7"), ("broker.id", "8")]).expect_err("which one?");
+    assert_eq!(why, "node.id (7) and broker.id (8) are one number; set one of them");
 }
 
 fn check_group(broker: &[(&str, &str)], before: &[(&str, &str)], changes: &[(&str, &str)], after: Expect) {

@@ -110,14 +110,16 @@ impl Keeper {
                 self.site.news.store(true, std::sync::atomic::Ordering::Release);
                 let id = compaction.partition.id();
                 let (before, after) = (compaction.bytes_before, compaction.bytes_after);
-                tracing::debug!(partition = %id, before, after, up_to = compaction.map.end().0, "compacted");
+                let topic = compaction.partition.label();
+                tracing::debug!(topic, partition = %id, before, after, up_to = compaction.map.end().0, "compacted");
                 self.site.metrics.compactions.add(1);
                 self.site.metrics.compacted_bytes.add(before.saturating_sub(after));
                 // There may be more, of this one or another.
                 self.compaction_due = Duration::ZERO;
             }
             Err(error) => {
-                tracing::warn!(partition = %compaction.partition.id(), %error, "compaction is given up for now");
+                let (topic, id) = (compaction.partition.label(), compaction.partition.id());
+                tracing::warn!(topic, partition = %id, %error, "compaction is given up for now");
                 compaction.discard();
             }
         }

@@ -161,9 +161,15 @@ impl Keeper {
             return Ok(true);
         }
         let clock = self.site.clock.monotonic();
-        if self.site.retention_wanted.swap(false, Ordering::AcqRel) || clock >= self.retention_due {
+        let changed = std::mem::take(&mut *self.site.retention_wanted.lock());
+        if clock >= self.retention_due {
             self.retention_due = clock + self.site.options.retention_check_interval;
             self.retain_all(now);
+            self.compaction_due = clock;
+            return Ok(true);
+        }
+        if !changed.is_empty() {
+            changed.into_values().for_each(|partition| self.retain(partition, now));
             self.compaction_due = clock;
             return Ok(true);
         }

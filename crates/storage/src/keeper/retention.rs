@@ -52,21 +52,26 @@ pub(crate) fn retained_start(units: &[Unit], config: &LogConfig, now: Timestamp)
 impl Keeper {
     /// Moves log starts by age and size, and forgets producers that were silent for long.
     pub(super) fn retain_all(&mut self, now: Timestamp) {
-        let expiration = self.site.options.producer_id_expiration;
         for partition in self.own_partitions() {
-            let start = {
-                let mut state = partition.state.lock();
-                state.producers.expire(now, expiration);
-                let start = retained_start(&state.units(now), &state.config, now);
-                start.filter(|start| *start > state.start)
-            };
-            if let Some(start) = start {
-                tracing::info!(partition = %partition.id(), start = start.0, "retention moves the log's start");
-                self.ask_for_start(&partition, start);
-            }
-            if partition.has_dead_segments() {
-                self.sweep.push_back(partition);
-            }
+            self.retain(partition, now);
+        }
+    }
+
+    pub(super) fn retain(&mut self, partition: Arc<Partition>, now: Timestamp) {
+        let expiration = self.site.options.producer_id_expiration;
+        let start = {
+            let mut state = partition.state.lock();
+            state.producers.expire(now, expiration);
+            let start = retained_start(&state.units(now), &state.config, now);
+            start.filter(|start| *start > state.start)
+        };
+        if let Some(start) = start {
+            let topic = partition.label();
+            tracing::info!(topic, partition = %partition.id(), start = start.0, "retention moves the log's start");
+            self.ask_for_start(&partition, start);
+        }
+        if partition.has_dead_segments() {
+            self.sweep.push_back(partition);
         }
     }
 

@@ -8,7 +8,7 @@ mod wakers;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp};
@@ -34,6 +34,8 @@ pub struct Partition {
     /// Held while writing to segments; taken before `state`, never after.
     pub(crate) writer: Mutex<Writer>,
     wakers: Wakers,
+    /// What whoever uses the log calls it.
+    label: OnceLock<Box<str>>,
 }
 
 /// A partition's marks, taken at one moment.
@@ -114,7 +116,18 @@ impl Partition {
             state: Mutex::new(state),
             writer: Mutex::new(writer),
             wakers: Wakers::default(),
+            label: OnceLock::new(),
         }
+    }
+
+    /// Says what the log belongs to, such as a topic's name, for those who read log lines. The first word counts.
+    pub fn set_label(&self, label: &str) {
+        self.label.get_or_init(|| label.into());
+    }
+
+    /// Empty where nobody has said.
+    pub(crate) fn label(&self) -> &str {
+        self.label.get().map_or("", |label| label)
     }
 
     pub fn id(&self) -> PartitionId {

@@ -178,7 +178,8 @@ impl Partition {
     }
 
     pub(super) fn mend_index(&self, segment: &Segment) -> Result<(), ReadError> {
-        tracing::warn!(partition = %self.id, segment = segment.base.0, "index does not fit its log and is built anew");
+        let (topic, id) = (self.label(), self.id);
+        tracing::warn!(topic, partition = %id, segment = segment.base.0, "index does not fit its log and is built anew");
         let interval = self.state.lock().config.index_interval_bytes;
         segment.rebuild_index(interval)?;
         Ok(())
@@ -241,6 +242,7 @@ impl Partition {
         };
         if news {
             tracing::error!(
+                topic = self.label(),
                 partition = %self.id,
                 first = lost.first.0,
                 last = lost.last.0,

@@ -323,7 +323,8 @@ impl Partition {
         writer.synced = Synced { end: facts.end, segment: active.segment.base, size: facts.size };
         if let Err(error) = active.segment.seal_index() {
             // It can be built anew; what matters is that nobody waits for it.
-            tracing::warn!(partition = %self.id, %error, "index of a complete segment could not be written");
+            let topic = self.label();
+            tracing::warn!(topic, partition = %self.id, %error, "index of a complete segment could not be written");
         }
         Ok(())
     }

@@ -367,7 +367,8 @@ impl Writer {
                 }
                 StagedChange::Configure(config) => {
                     state.config = Arc::new(config.clone());
-                    site.retention_wanted.store(true, Ordering::Release);
+                    let wanted = staged.partition.clone();
+                    site.retention_wanted.lock().insert(wanted.id(), wanted);
                 }
                 StagedChange::LogStart(start) => {
                     state.set_start(*start);

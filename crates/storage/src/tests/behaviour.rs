@@ -224,6 +224,26 @@ fn retention_by_time_uses_the_largest_timestamp() {
 }
 
 #[test]
+fn a_changed_setting_of_one_partition_looks_only_after_that_one() {
+    let retained = LogConfig { retention: Some(Duration::from_secs(60)), ..small_segments() };
+    let mut bench = bench_with(retained.clone());
+    let other = id(7, 0);
+    bench.create(other, small_segments());
+    bench.advance(bench.options.retention_check_interval);
+    let expired = batch_at(Timestamp(START.0 - 3_600_000), &[b"old"]);
+    for partition in [P, other] {
+        bench.append(partition, expired.clone()).unwrap();
+    }
+    let configuring = bench.storage.configure(other, retained);
+    bench.wait(configuring).unwrap();
+    bench.settle();
+    assert_eq!(bench.partition(other).offsets().log_start, Offset(1), "it changed");
+    assert_eq!(bench.partition(P).offsets().log_start, Offset(0), "its time comes");
+    bench.advance(bench.options.retention_check_interval);
+    assert_eq!(bench.partition(P).offsets().log_start, Offset(1));
+}
+
+#[test]
 fn retention_takes_what_is_still_in_the_log() {
     let mut bench = bench_with(LogConfig { retention: Some(Duration::from_secs(60)), ..small_segments() });
     bench.append(P, batch(&[b"old"])).unwrap();

@@ -28,6 +28,11 @@ const READ_COMMITTED: i8 = 1;
 /// Up to this size an answer needs no place in the memory budget: the connection limit bounds their sum.
 const SMALL_ANSWER_BYTES: usize = 16 * 1024;
 
+/// How long a fetch is held at the least (but never longer than its client waits) whose only news is an error that the
+/// client would ask about again at once: a Java consumer goes on fetching a deleted topic, or a partition that was stopped,
+/// thousands of times a second. So at most ten times.
+const ERROR_BRAKE: Duration = Duration::from_millis(100);
+
 /// How long a fetch waits for memory at the least; longer where the client has more patience. Then it is answered
 /// without records.
 const MEMORY_WAIT_MIN: Duration = Duration::from_secs(5);
@@ -126,7 +131,8 @@ struct Answer {
     aborted: Option<Vec<storage::AbortedTransaction>>,
 }
 
-/// Reads until there is enough, an error, or no time left.
+/// Reads until there is enough, something that the client must act upon, or no time left. What is not there ends no wait:
+/// the other partitions' records are worth waiting for, and in Kafka it does not either.
 async fn collect(
     wanted: &[(Key, Wanted)],
     limits: &Limits,
@@ -136,23 +142,31 @@ async fn collect(
 ) -> (Vec<Answer>, Option<Reservation>) {
     let now = tokio::time::Instant::now();
     let (deadline, give_up_at) = (now + patience, now + patience.max(MEMORY_WAIT_MIN));
+    let braked_until = now + patience.min(ERROR_BRAKE);
     let found: Vec<Result<Arc<Partition>, ErrorCode>> =
         wanted.iter().map(|(key, _)| find(broker, key)).collect();
     let mut waiting = None;
     loop {
         let mut answers = Vec::with_capacity(wanted.len());
         let mut bytes = 0;
-        let mut done = false;
+        let (mut ends, mut ends_braked, mut any_found) = (false, false, false);
         let mut held = Held { reservation: None, budget: &broker.fetch_budget, give_up_at };
         for ((_, wanted), partition) in wanted.iter().zip(&found) {
             let answer = read(wanted, partition, limits, bytes, &mut held).await;
             bytes += answer.read.bytes;
-            done |= answer.error.is_some() || answer.diverging.is_some();
+            any_found |= !answer.missing;
+            match answer.error {
+                Some(error) if is_acted_upon(error) => ends = true,
+                Some(_) => ends_braked |= !answer.missing,
+                None => ends |= answer.diverging.is_some(),
+            }
             answers.push(answer);
         }
-        if done || bytes >= limits.bytes_min || wanted.is_empty() || patience.is_zero() {
+        if ends || bytes >= limits.bytes_min || wanted.is_empty() || patience.is_zero() {
             return (answers, held.reservation);
         }
+        // Nothing but missing partitions: Kafka answers at once, and is asked again at once.
+        let until = if ends_braked || !any_found { braked_until } else { deadline };
         // Watch first, then look once more: nothing that happens in between is missed.
         let Some((news, _guards)) = &waiting else {
             let news = Arc::new(Notify::new());
@@ -166,13 +180,18 @@ async fn collect(
         let is_over = tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => true,
-            woken = tokio::time::timeout_at(deadline, news.notified()) => woken.is_err(),
+            woken = tokio::time::timeout_at(until, news.notified()) => woken.is_err(),
         };
         caller.waited.add(broker.clock.monotonic().saturating_sub(began));
         if is_over {
             return (answers, held.reservation);
         }
     }
+}
+
+/// Whether a client does something else after this error than to ask the same again.
+fn is_acted_upon(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::OffsetOutOfRange | ErrorCode::CorruptMessage)
 }
 
 /// The memory of one answer. Whoever has records in hand never waits for more: the next request gets what is left.

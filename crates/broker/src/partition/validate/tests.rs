@@ -12,6 +12,7 @@ fn validate(records: Bytes, rules: &Rules, now: Timestamp) -> Result<Valid, Refu
 fn rules() -> Rules {
     Rules {
         batch_bytes_max: 10_000,
+        segment_bytes_max: 10_000,
         record_bytes_max: 5_000,
         decompressed_bytes_max: 20_000,
         keys_required: false,
@@ -162,4 +163,22 @@ fn kafka_9_the_few_batches_that_are_rewritten() {
     let valid = validate(gap, &rules(), NOW).unwrap();
     assert_eq!(contents(&valid.batch), [(0, NOW.0, b"second".to_vec())]);
     assert_eq!((valid.batch.header().producer_id, valid.batch.header().base_sequence), (ProducerId(9), 4));
+}
+
+#[test]
+fn a_batch_must_fit_into_a_segment_and_into_its_topics_limit_as_it_is_to_be_stored() {
+    let mut builder = BatchBuilder::new(Compression::Gzip);
+    builder.push(record(NOW.0, None, &[7; 3000]));
+    let small = builder.build();
+    assert!(small.size_bytes() < 1000);
+    let plain = Rules { codec: Some(Compression::None), ..rules() };
+    let stored = validate(small.bytes().clone(), &plain, NOW).unwrap().batch;
+    assert!(stored.size_bytes() > 3000);
+    let size = stored.size_bytes();
+    // Small enough as it comes, and too large in another codec.
+    let limited = Rules { batch_bytes_max: size - 1, ..plain.clone() };
+    assert!(matches!(refused(small.bytes().clone(), &limited), Refused::TooLarge(_)));
+    let segments = |segment_bytes_max| Rules { segment_bytes_max, ..plain.clone() };
+    assert!(matches!(refused(small.bytes().clone(), &segments(size - 1)), Refused::LargerThanSegment(_)));
+    assert!(validate(small.bytes().clone(), &segments(size), NOW).is_ok());
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use machine::Decision;
 use model::{Timestamp, TopicId};
-use regex::Regex;
 
 use super::assign::{self, Assignor, Subscriber};
+use super::expression::Expression;
 use super::reconcile::reconcile;
 use super::{
     Assignment, Change, Consumer, Current, Fact, Image, JOINS, LEAVES, LEAVES_FOR_A_WHILE, Limits, Member,
@@ -270,7 +270,10 @@ fn updated(old: Option<&Metadata>, beat: &Beat) -> Metadata {
 
 /// The topics whose whole name an expression matches.
 fn matches(expression: &str, image: &Image) -> Result<BTreeSet<String>, Reject> {
-    let whole = Regex::new(&format!("^(?:{expression})$")).map_err(|_| Reject::InvalidRegularExpression)?;
+    let whole = Expression::new(expression).map_err(|why| {
+        let why = format!("SubscribedTopicRegex `{expression}` is not a valid regular expression: {why}.");
+        Reject::InvalidRegularExpression(why.into())
+    })?;
     Ok(image.topics.keys().filter(|name| whole.is_match(name)).cloned().collect())
 }
 

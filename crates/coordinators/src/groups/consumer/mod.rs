@@ -19,6 +19,7 @@
 mod assign;
 mod change;
 mod classics;
+mod expression;
 mod heartbeat;
 mod migration;
 mod reconcile;

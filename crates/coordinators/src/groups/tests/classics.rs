@@ -130,7 +130,7 @@ fn the_classic_way_to_leave_is_open_to_all() {
     ];
     let left = mixed.clients.bench.run(Command::Leave { group: "g".into(), leavers });
     let unknown = Err(Reject::UnknownMemberId);
-    let expected = vec![Ok(()), unknown, unknown, Err(Reject::FencedInstanceId), Ok(())];
+    let expected = vec![Ok(()), unknown.clone(), unknown, Err(Reject::FencedInstanceId), Ok(())];
     assert_eq!(left, Ok(Reply::Left(expected)));
     mixed.classics.remove("c2");
     mixed.clients.members.remove("n2");

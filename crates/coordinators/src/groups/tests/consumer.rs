@@ -291,8 +291,12 @@ fn kafka_44_expressions_match_whole_names_and_follow_new_topics() {
     clients.image = image(2, &[1, 1, 2]);
     clients.rounds(2);
     assert_eq!(clients.counts(), [3]);
-    clients.client("m2", &[]).expression = Some("(".into());
-    assert_eq!(clients.beat("m2"), Err(Reject::InvalidRegularExpression));
+    clients.client("m2", &[]).expression = Some("a)|(?:b".into());
+    let Err(Reject::InvalidRegularExpression(why)) = clients.beat("m2") else { panic!("it is taken") };
+    assert_eq!(
+        &*why,
+        "SubscribedTopicRegex `a)|(?:b` is not a valid regular expression: unexpected ): `)` at character 2."
+    );
     assert_eq!(clients.group().members.len(), 1);
 }
 
