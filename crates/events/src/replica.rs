@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::index::{Applied, Halt, Index, State};
+use crate::index::{Applied, Halt, Index, State, is_damage};
 use crate::record;
 use crate::trimmed::Trimmed;
 
@@ -39,6 +39,14 @@ pub struct Seen {
     pub state: State,
     /// Why nothing more is taken: an operator has to look at it.
     pub halted: Option<String>,
+    /// The index was damaged, and is made anew: up to here it had been.
+    pub rebuilding: Option<Offset>,
+}
+
+impl Seen {
+    fn has(&self, next: Offset) -> bool {
+        self.rebuilding.is_none() && self.state.next >= next
+    }
 }
 
 /// A partition's index as it follows the log. Ends when it is dropped.
@@ -53,7 +61,14 @@ pub struct Replica {
 /// What was waited for did not come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotReached {
-    Late { at: Offset },
+    Late {
+        at: Offset,
+    },
+    /// Its index was damaged, and is made anew from the log.
+    Rebuilding {
+        at: Offset,
+        to: Offset,
+    },
     Halted(String),
 }
 
@@ -79,7 +94,7 @@ pub async fn start(
     let start = |(number, index, state): (i32, Index, State)| {
         let partition = PartitionId { topic: id, index: number };
         let index = Arc::new(index);
-        let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None });
+        let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None, rebuilding: None });
         let following = Following {
             cluster: cluster.clone(),
             trimmed: trimmed.clone(),
@@ -102,22 +117,29 @@ impl Replica {
     }
 
     pub fn next(&self) -> Offset {
-        self.seen.borrow().state.next
+        let seen = self.seen.borrow();
+        // What was told before counts while the index is made anew.
+        seen.rebuilding.map_or(seen.state.next, |upto| upto.max(seen.state.next))
     }
 
     /// Waits until everything before this offset is in the index.
     pub async fn reached(&self, next: Offset, patience: Duration) -> Result<(), NotReached> {
-        if self.next() >= next {
+        if self.seen.borrow().has(next) {
             return Ok(());
         }
         let _hurry = self.pace.hurry();
         let mut seen = self.seen.clone();
-        let waiting = seen.wait_for(|seen| seen.state.next >= next || seen.halted.is_some());
+        let waiting = seen.wait_for(|seen| seen.has(next) || seen.halted.is_some());
         let Ok(Ok(seen)) = timeout(patience, waiting).await else {
-            return Err(NotReached::Late { at: self.next() });
+            let seen = self.seen.borrow();
+            let at = seen.state.next;
+            return Err(match seen.rebuilding {
+                Some(to) => NotReached::Rebuilding { at, to },
+                None => NotReached::Late { at },
+            });
         };
         match &seen.halted {
-            Some(why) if seen.state.next < next => Err(NotReached::Halted(why.clone())),
+            Some(why) if !seen.has(next) => Err(NotReached::Halted(why.clone())),
             _ => Ok(()),
         }
     }
@@ -143,6 +165,8 @@ enum End {
     Trimmed {
         start: Offset,
     },
+    /// The index is damaged.
+    Damaged(String),
     Halted(Halt),
 }
 
@@ -170,11 +194,21 @@ impl Following {
                         partition = index,
                         "the log is shorter than its index: it is made anew"
                     );
+                    self.told.send_modify(|seen| seen.rebuilding = None);
                     self.begin_anew(start).await;
                 }
                 End::Trimmed { start } => {
                     info!(topic = self.topic, partition = index, %start, "the log was trimmed: its index is made anew");
                     self.begin_anew(start).await;
+                }
+                End::Damaged(why) => {
+                    error!(
+                        topic = self.topic,
+                        partition = index,
+                        why,
+                        "an index is damaged: it is made anew from the log"
+                    );
+                    self.rebuild().await;
                 }
                 End::Halted(halt) => return self.halt(halt),
             }
@@ -187,13 +221,48 @@ impl Following {
 
     /// Only what the log has is read again.
     async fn begin_anew(&mut self, start: Offset) {
-        let (index, partition) = (self.index.clone(), self.partition);
-        match env::run_blocking(move || index.begin_anew(partition, start)).await {
-            Ok(state) => self.state = state,
+        let index = self.index.clone();
+        match env::run_blocking(move || index.begin_anew(start)).await {
+            Ok(state) => self.is_at(state),
             Err(error) => {
                 warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be written");
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// Until it succeeds: nobody reads meanwhile.
+    async fn rebuild(&mut self) {
+        let upto = self.state.next;
+        self.told.send_modify(|seen| seen.rebuilding = seen.rebuilding.max(Some(upto)));
+        loop {
+            let index = self.index.clone();
+            match env::run_blocking(move || index.rebuild()).await {
+                Ok(state) => return self.is_at(state),
+                Err(error) => {
+                    warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be made anew");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            if self.told.is_closed() {
+                return;
+            }
+        }
+    }
+
+    fn is_at(&mut self, state: State) {
+        self.state = state.clone();
+        let mut is_rebuilt = false;
+        self.told.send_modify(|seen| {
+            is_rebuilt = seen.rebuilding.is_some_and(|upto| state.next >= upto);
+            if is_rebuilt {
+                seen.rebuilding = None;
+            }
+            seen.state = state;
+        });
+        if is_rebuilt {
+            let next = self.state.next;
+            info!(topic = self.topic, partition = self.partition.index, %next, "an index was made anew from the log");
         }
     }
 
@@ -215,6 +284,7 @@ impl Following {
 
     async fn follow(&mut self, mut tail: mpsc::Receiver<Tailed>) -> End {
         let told = self.told.clone();
+        let mut damage = self.index.damage();
         let mut after = None;
         loop {
             let next = match after.take() {
@@ -222,14 +292,19 @@ impl Following {
                 None => tokio::select! {
                     biased;
                     () = told.closed() => return End::Dropped,
+                    why = found(&mut damage) => return End::Damaged(why),
                     next = tail.recv() => next,
+                    () = std::future::ready(()), if self.index.has_to_forget() => {
+                        self.forget_some().await;
+                        continue;
+                    }
                 },
             };
             let why = match next {
                 Some(Tailed::Records { from, bytes }) => {
                     let chunks = more(&mut tail, (from, bytes), &mut after);
                     match self.take(chunks).await {
-                        Some(halt) => return End::Halted(halt),
+                        Some(end) => return end,
                         None => continue,
                     }
                 }
@@ -253,17 +328,31 @@ impl Following {
         self.told.send_modify(|seen| seen.halted = Some(format!("at offset {offset}: {why}")));
     }
 
+    /// Does a part of what truncations have left to do.
+    async fn forget_some(&self) {
+        let index = self.index.clone();
+        if let Err(error) = env::run_blocking(move || index.forget_some()).await {
+            let partition = self.partition.index;
+            warn!(topic = self.topic, partition, %error, "truncated events cannot be taken out of an index");
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.index.close_when_idle();
+    }
+
     /// What was read goes into the index.
-    async fn take(&mut self, chunks: Vec<Chunk>) -> Option<Halt> {
+    async fn take(&mut self, chunks: Vec<Chunk>) -> Option<End> {
         let chunks = Arc::new(chunks);
         loop {
             let (index, state, chunks) = (self.index.clone(), self.state.clone(), chunks.clone());
             let (state, applied) = env::run_blocking(move || apply(&index, state, &chunks)).await;
-            self.state = state.clone();
-            self.told.send_modify(|seen| seen.state = state);
+            self.is_at(state);
+            self.index.close_when_idle();
             match applied {
-                Ok(halt) => return halt,
-                Err(Failed::Unreadable(halt)) => return Some(halt),
+                Ok(halt) => return halt.map(End::Halted),
+                Err(Failed::Unreadable(halt)) => return Some(End::Halted(halt)),
+                Err(Failed::Index(error)) if is_damage(&error) => {
+                    return Some(End::Damaged(error.to_string()));
+                }
                 Err(Failed::Index(error)) => {
                     let partition = self.partition.index;
                     warn!(topic = self.topic, partition, %error, "an index cannot be written");
@@ -271,6 +360,16 @@ impl Following {
                 }
             }
         }
+    }
+}
+
+/// What is damaged, once it is.
+async fn found(damage: &mut watch::Receiver<Option<String>>) -> String {
+    let found = damage.wait_for(Option::is_some).await.ok().map(|damage| damage.clone());
+    match found.flatten() {
+        Some(damage) => damage,
+        // Nobody finds anything any more.
+        None => std::future::pending().await,
     }
 }
 

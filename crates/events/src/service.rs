@@ -28,6 +28,7 @@ use crate::consumers::{self, Consumers};
 use crate::keys::Keys;
 use crate::options::Options;
 use crate::owner::{Job, Standing};
+use crate::query::ANSWER_BYTES;
 use crate::replica::Replica;
 use crate::table::{self, Table, TableError};
 use crate::trimmed::Trimmed;
@@ -65,10 +66,11 @@ pub struct Handle(Arc<Shared>, View);
 
 /// How events are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
-    /// As upcasters make them.
-    Lifted,
-    Recorded,
+struct View {
+    /// As upcasters make them; otherwise as they are recorded.
+    is_lifted: bool,
+    /// Of one answer, about.
+    bytes_max: usize,
 }
 
 struct Shared {
@@ -202,7 +204,7 @@ impl Events {
             upcasters,
             keys,
         });
-        let handle = Handle(shared, View::Lifted);
+        let handle = Handle(shared, View { is_lifted: true, bytes_max: ANSWER_BYTES });
         let (stop, stopped) = watch::channel(false);
         let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));

@@ -8,6 +8,7 @@
 //! GET /docs           a page to try it
 //! ```
 
+pub mod bounds;
 mod docs;
 mod duration;
 pub mod events;

@@ -123,8 +123,8 @@ impl Handle {
             let mut count = 0;
             for partition in &category.partitions {
                 self.fresh(&category, partition, &freshness).await?;
-                let (replica, subject) = (partition.replica.clone(), subject.to_owned());
-                let counted = env::run_blocking(move || replica.index.count_of(&subject)).await;
+                let (replica, subject) = (&partition.replica, subject.to_owned());
+                let counted = replica.index.ask(replica.next(), move |it| it.count_of(&subject)).await;
                 count += counted.map_err(super::reading::broken)?;
             }
             if count > 0 {
