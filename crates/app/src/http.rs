@@ -6,6 +6,7 @@
 //! GET /readyz    200 when it serves Kafka, and what somebody should look after; else 503 and why not
 //! ```
 
+mod bounded;
 mod door;
 
 use std::future::Future;
@@ -18,7 +19,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-pub use door::Door;
+pub use door::{CONNECTIONS_MAX, Door, Limits};
 
 /// Whether the process can do its work now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,6 +8,7 @@ mod clock;
 mod disk;
 mod files;
 mod heap;
+pub mod memory;
 mod net;
 mod random;
 mod real_disk;

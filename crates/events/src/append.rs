@@ -8,6 +8,7 @@ use model::Offset;
 
 use crate::NewEvent;
 use crate::category::Category;
+use crate::event::{check_depth, is_json};
 use crate::machine::{LIVES_ELSEWHERE, marked_boundary};
 use crate::service::is_certificate;
 use crate::truncation::{MARKS, Mark, TRUNCATED};
@@ -160,7 +161,9 @@ const TAG_MAX: usize = 256;
 const TAGS_MAX: usize = 64;
 const EVENTS_MAX: usize = 1000;
 const PERSONAL_MAX: usize = 64;
-const SELECTORS_MAX: usize = 100;
+pub(crate) const SELECTORS_MAX: usize = 100;
+/// Types and tags of all selectors of an append's conditions, or of a read.
+const NAMES_MAX: usize = 1000;
 
 impl Append {
     /// Whether something of it is to be encrypted.
@@ -269,6 +272,12 @@ impl Append {
                 if event.facts.schema_version == Some(0) {
                     return invalid("an event's schema version counts from 1".to_owned());
                 }
+                if is_json(&event.facts.content_type) {
+                    check_depth("an event's data", &event.data).map_err(AppendError::Invalid)?;
+                }
+                if let Some(metadata) = &event.facts.metadata {
+                    check_depth("an event's metadata", metadata.as_bytes()).map_err(AppendError::Invalid)?;
+                }
                 if let Some(sealed) = &event.facts.sealed {
                     text("the subject", &sealed.subject, ID_MAX)?;
                     if sealed.personal.is_empty() || sealed.personal.len() > PERSONAL_MAX {
@@ -295,11 +304,27 @@ impl Append {
                 }
             }
         }
-        let selectors: usize = self.conditions.iter().map(|condition| condition.any_of.len()).sum();
-        if selectors > SELECTORS_MAX {
-            return invalid(format!("more than {SELECTORS_MAX} selectors in one append's conditions"));
+        if self.conditions.len() > SELECTORS_MAX {
+            return invalid(format!("more than {SELECTORS_MAX} conditions in one append"));
         }
-        Ok(())
+        let selectors = self.conditions.iter().flat_map(|condition| &condition.any_of);
+        check_selectors(selectors)
+            .map_err(|why| AppendError::Invalid(format!("the append's conditions have {why}")))
+    }
+}
+
+/// Why nobody searches for what these selectors match.
+pub(crate) fn check_selectors<'a>(
+    selectors: impl Iterator<Item = &'a Selector> + Clone,
+) -> Result<(), String> {
+    let count = selectors.clone().count();
+    if count > SELECTORS_MAX {
+        return Err(format!("{count} selectors, and {SELECTORS_MAX} is the most"));
+    }
+    let names: usize = selectors.map(|selector| selector.types.len() + selector.tags.len()).sum();
+    match names {
+        0..=NAMES_MAX => Ok(()),
+        names => Err(format!("{names} types and tags, and {NAMES_MAX} is the most")),
     }
 }
 

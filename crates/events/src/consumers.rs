@@ -44,7 +44,6 @@ pub const SUBSCRIPTIONS_MAX: usize = 1000;
 const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(12 * 3600);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
 const ATTEMPTS_MAX: u32 = 1000;
-const SELECTORS_MAX: usize = 100;
 
 /// Between two looks whether a host is there.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -341,10 +340,10 @@ fn check(name: &str, settings: &Settings) -> Result<(), ConsumerError> {
     if rules.in_flight_max == 0 || rules.in_flight_max > machine::HELD_MAX {
         return invalid(format!("1 to {} events are in flight", machine::HELD_MAX));
     }
-    if settings.filter.any_of.len() > SELECTORS_MAX {
-        return invalid(format!("a subscription has at most {SELECTORS_MAX} selectors"));
+    match settings.filter.check() {
+        Ok(()) => Ok(()),
+        Err(error) => invalid(format!("a subscription: {error}")),
     }
-    Ok(())
 }
 
 /// Hosts the subscriptions that are this process's, until it stops.

@@ -61,6 +61,39 @@ pub fn is_json(content_type: &str) -> bool {
     content_type == "application/json" || content_type.ends_with("+json")
 }
 
+/// How deep JSON may be nested. An answer has three levels around it, and the strictest readers take 64 (those of .NET).
+pub const JSON_DEPTH_MAX: usize = 60;
+
+/// How deep arrays and objects are nested in a text, if it is JSON.
+pub fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut is_text, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            _ if is_text => {}
+            b'[' | b'{' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Why JSON cannot be taken, whatever is in it.
+pub fn check_depth(what: &str, json: &[u8]) -> Result<(), String> {
+    match depth(json) {
+        0..=JSON_DEPTH_MAX => Ok(()),
+        depth => {
+            Err(format!("{what} is nested {depth} deep, and {JSON_DEPTH_MAX} is the most that is taken"))
+        }
+    }
+}
+
 /// An event in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
@@ -77,6 +110,19 @@ pub struct Recorded {
     pub seen: Seen,
 }
 
+impl Recorded {
+    /// What it takes in an answer, about.
+    pub fn size(&self) -> usize {
+        let facts = &self.facts;
+        let tags: usize = facts.tags.iter().map(|tag| tag.len() + 3).sum();
+        let metadata = facts.metadata.as_ref().map_or(0, String::len);
+        self.data.len() + metadata + tags + self.stream.len() + self.id.len() + RECORDED_BYTES
+    }
+}
+
+/// An event's numbers and short texts, about.
+const RECORDED_BYTES: usize = 300;
+
 /// How an event differs from what is recorded, for whoever reads it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -87,4 +133,19 @@ pub struct Seen {
     pub upcast_error: Option<String>,
     /// What was personal in it is null.
     pub is_erased: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_brackets_outside_of_texts_are_levels() {
+        assert_eq!(depth(b"1"), 0);
+        assert_eq!(depth(br#"{"a":[1,{"b":[]}],"c":[]}"#), 4);
+        assert_eq!(depth(br#"["[[[\"[[","]"]"#), 1);
+        assert_eq!(check_depth("it", &b"[".repeat(JSON_DEPTH_MAX)), Ok(()));
+        let why = check_depth("it", &b"[".repeat(100_000)).unwrap_err();
+        assert_eq!(why, "it is nested 100000 deep, and 60 is the most that is taken");
+    }
 }

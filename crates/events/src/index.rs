@@ -1,42 +1,52 @@
 //! The index of one partition: what its log says, in a shape that answers questions about streams, ids and tags.
 //!
-//! One SQLite file. It is a cache: whatever is wrong with it, it is deleted and comes back from the log. The offset up
-//! to which it has the log is written in the same transaction as the events, so that it has each exactly once.
+//! One SQLite file. It is a cache: where it is damaged, it is deleted and comes back from the log. The offset up to which
+//! it has the log is written in the same transaction as the events, so that it has each exactly once.
 //!
 //! ```text
-//! about    format, partition, next offset, the last claim, base  (one row)
-//! streams  no → id, boundary, first version that is read         unique id
-//! events   offset → stream, version, id, time, facts, data       unique (stream, version), id
-//! names    no → "t" + tag | "y" + type | "c" + correlation id | "s" + subject
-//! marks    (name, offset)                                        which events have a tag, type, correlation id
+//! about       format, partition, next offset, the last claim, base  (one row)
+//! streams     no → id, boundary, first version that is read         unique id
+//! events      offset → stream, version, id, time, facts, data       unique (stream, version), id
+//! names       no → "t" + tag | "y" + type | "c" + correlation id | "s" + subject
+//! marks       (name, offset)                                        which events have a tag, type, correlation id
+//! forgetting  stream → versions of which the events are to go      what a truncation has left to do
 //! ```
 //!
-//! Of an event that was truncated its id stays, so that it is not used again, its version and that it is gone. An index
-//! that begins at an offset above 0 (its base), because what was before was trimmed, does not know even that.
+//! Of an event that was truncated its id stays, so that it is not used again, its version and that it is gone. A
+//! truncation counts at once (a stream's first version that is read), and its events go in steps. An index that begins at
+//! an offset above 0 (its base), because what was before was trimmed, does not know even that.
 
+mod connections;
 mod read;
+mod search;
 mod write;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use model::{Offset, PartitionId};
-use parking_lot::{Condvar, Mutex};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::{Semaphore, watch};
 
 use crate::event::Facts;
+use connections::{Connections, Stop, StopWhenDropped};
 
-pub use read::{Name, OfStream, Window};
+pub use read::{Name, OfStream, Part, Reader, Room, Window};
+pub use search::{CONDITION_LOOKS_MAX, Searched};
 pub use write::{Applied, Halt};
 
 /// Another number when the tables change: then the index is made anew.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
-/// Connections for readers of one index; whoever comes when all are taken waits. More would not only need files: SQLite
-/// closes none of a database's as long as anybody in the process has it open.
+/// Who reads one index at a time; whoever comes when all places are taken waits. Its owner has one beside them.
 const READERS_MAX: usize = 4;
 
+/// Who reads any index of the process at a time, each on a thread: fewer than the runtime has for what blocks.
+static READING: Semaphore = Semaphore::const_new(32);
+
 /// SQLite's page cache of each connection.
-const CACHE_KIB: i64 = 4096;
+const CACHE_KIB: i64 = 2048;
 
 const TABLES: &str = "
     CREATE TABLE about (
@@ -54,32 +64,20 @@ const TABLES: &str = "
     CREATE UNIQUE INDEX events_by_id ON events (id);
     CREATE TABLE names (no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
     CREATE TABLE marks (name INTEGER NOT NULL, off INTEGER NOT NULL, PRIMARY KEY (name, off)) WITHOUT ROWID;
+    CREATE TABLE forgetting (stream INTEGER PRIMARY KEY, since INTEGER NOT NULL, before INTEGER NOT NULL);
 ";
+
+/// Whether truncations have left something to do.
+const HAS_TO_FORGET: &str = "SELECT EXISTS (SELECT 1 FROM forgetting)";
+
+const ALL_TABLES: [&str; 6] = ["about", "streams", "events", "names", "marks", "forgetting"];
 
 /// One writes, many read.
 pub struct Index {
-    path: PathBuf,
-    writer: Mutex<Writer>,
-    readers: Mutex<Readers>,
-    given_back: Condvar,
-}
-
-struct Writer {
-    connection: Connection,
-    /// Streams that were written lately.
-    streams: write::Streams,
-}
-
-impl Writer {
-    fn new(connection: Connection) -> Mutex<Writer> {
-        Mutex::new(Writer { connection, streams: write::Streams::new() })
-    }
-}
-
-#[derive(Default)]
-struct Readers {
-    free: Vec<Connection>,
-    open: usize,
+    connections: Arc<Connections>,
+    places: Arc<Semaphore>,
+    /// What was found damaged in it.
+    damage: watch::Sender<Option<String>>,
 }
 
 /// How far an index is, and who claimed the partition last.
@@ -101,27 +99,31 @@ pub struct Claim {
 }
 
 impl Index {
-    /// Opens the index of a partition, or makes a new one where there is none, it is of another format or another
-    /// topic, or cannot be read. Blocks.
+    /// Opens the index of a partition, or makes a new one where there is none, or it is of another format or another topic,
+    /// or damaged. Whatever else is wrong (too many open files, a full disk) leaves it as it is. Blocks.
     pub fn open(dir: &Path, partition: PartitionId) -> rusqlite::Result<(Index, State)> {
         let dir = dir.join(partition.topic.to_string());
         std::fs::create_dir_all(&dir).map_err(|error| {
             rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", dir.display()).into())
         })?;
         let path = dir.join(format!("{}.sqlite", partition.index));
-        let opened = open(&path, partition).or_else(|error| {
-            if path.exists() {
-                tracing::warn!(path = %path.display(), %error, "an index is made anew from the log");
-            }
-            remove_files(&path);
-            create(&path, partition)
-        });
-        let (connection, state) = opened?;
-        let index = Index {
-            path,
-            writer: Writer::new(connection),
-            readers: Mutex::default(),
-            given_back: Condvar::new(),
+        let index = Index::of(Connections::new(path, partition));
+        let state = match index.connections.is_missing() {
+            true => index.connections.make_anew()?,
+            false => match index.connections.state() {
+                Err(error) if is_damage(&error) => {
+                    let path = index.connections.path().display();
+                    let why = match error {
+                        rusqlite::Error::QueryReturnedNoRows => {
+                            "it is of another format, or of another topic".to_owned()
+                        }
+                        error => error.to_string(),
+                    };
+                    tracing::warn!(%path, why, "an index cannot be used: it is made anew from the log");
+                    index.connections.make_anew()?
+                }
+                state => state?,
+            },
         };
         Ok((index, state))
     }
@@ -129,61 +131,151 @@ impl Index {
     /// The index of a partition as it is, for looking at it, and how far it is. None: there is none. Blocks.
     pub fn open_existing(dir: &Path, partition: PartitionId) -> Option<(Index, Offset)> {
         let path = dir.join(partition.topic.to_string()).join(format!("{}.sqlite", partition.index));
-        let (connection, state) = open(&path, partition).ok()?;
-        let index = Index {
-            path,
-            writer: Writer::new(connection),
-            readers: Mutex::default(),
-            given_back: Condvar::new(),
-        };
+        let index = Index::of(Connections::new(path, partition));
+        if index.connections.is_missing() {
+            return None;
+        }
+        let state = index.connections.state().ok()?;
         Some((index, state.next))
     }
 
-    /// Forgets everything, to be read from this offset on. Blocks.
-    pub fn begin_anew(&self, partition: PartitionId, base: Offset) -> rusqlite::Result<State> {
-        let mut writer = self.writer.lock();
-        writer.streams.clear();
-        let transaction = writer.connection.transaction()?;
-        for table in ["about", "streams", "events", "names", "marks"] {
-            transaction.execute(&format!("DELETE FROM {table}"), [])?;
-        }
-        let state = begin(&transaction, partition, base)?;
-        transaction.commit()?;
+    fn of(connections: Arc<Connections>) -> Index {
+        let places = Arc::new(Semaphore::new(READERS_MAX));
+        Index { connections, places, damage: watch::Sender::new(None) }
+    }
+
+    /// Told what is damaged in it, when that is found.
+    pub fn damage(&self) -> watch::Receiver<Option<String>> {
+        self.damage.subscribe()
+    }
+
+    /// Deletes it and begins a new one, to be read from the beginning. Waits for those who read it. Blocks.
+    pub fn rebuild(&self) -> rusqlite::Result<State> {
+        let state = self.connections.make_anew()?;
+        self.damage.send_replace(None);
         Ok(state)
     }
 
-    /// Runs something on a connection of its own, all of which sees the same state of the index. Blocks.
-    fn reading<T>(&self, body: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
-        let connection = self.reader()?;
-        let result = connection.unchecked_transaction().and_then(|transaction| body(&transaction));
-        self.readers.lock().free.push(connection);
-        self.given_back.notify_one();
-        result
+    /// Forgets everything, to be read from this offset on. Blocks.
+    pub fn begin_anew(&self, base: Offset) -> rusqlite::Result<State> {
+        let partition = self.connections.partition();
+        self.noticed(self.connections.writing(|writer| {
+            writer.streams.clear();
+            let transaction = writer.connection.transaction()?;
+            for table in ALL_TABLES {
+                transaction.execute(&format!("DELETE FROM {table}"), [])?;
+            }
+            let state = begin(&transaction, partition, base)?;
+            transaction.commit()?;
+            Ok(state)
+        }))
     }
 
-    /// A connection for reading, waiting for one if need be.
-    fn reader(&self) -> rusqlite::Result<Connection> {
-        let mut readers = self.readers.lock();
-        while readers.free.is_empty() && readers.open == READERS_MAX {
-            self.given_back.wait(&mut readers);
+    /// Asks it on a thread for what blocks, once there is a place; it is to have everything before an offset. Whoever does
+    /// not wait for the answer any more stops the search for it.
+    pub async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        next: Offset,
+        question: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<T> {
+        let closed = "places are never closed";
+        let own = self.places.clone().acquire_owned().await.expect(closed);
+        let of_all = READING.acquire().await.expect(closed);
+        let stop = StopWhenDropped(Stop::default());
+        let (index, told) = (self.clone(), stop.0.clone());
+        let answer = env::run_blocking(move || {
+            // Until it is really over, whoever waits for it.
+            let _places = (own, of_all);
+            index.reading_until(&told, |reader| {
+                reader.has(next)?;
+                question(reader)
+            })
+        })
+        .await;
+        self.close_when_idle();
+        answer
+    }
+
+    /// The same for the partition's owner, before whom no reader comes.
+    pub async fn ask_first<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(rusqlite::Result<&Reader<'_>>) -> T + Send + 'static,
+    ) -> T {
+        let index = self.clone();
+        let answer = env::run_blocking(move || index.reading_first(question)).await;
+        self.close_when_idle();
+        answer
+    }
+
+    /// Runs something all of which sees the same state of the index. Blocks.
+    pub fn reading<T>(&self, body: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.reading_until(&Stop::default(), body)
+    }
+
+    fn reading_until<T>(
+        &self,
+        stop: &Stop,
+        body: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let mut connection = self.noticed(self.connections.reader())?;
+        self.noticed(connection.until(stop, |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            body(&Reader { connection: &transaction, stop })
+        }))
+    }
+
+    fn reading_first<T>(&self, body: impl FnOnce(rusqlite::Result<&Reader<'_>>) -> T) -> T {
+        let connection = match self.noticed(self.connections.reader()) {
+            Ok(connection) => connection,
+            Err(error) => return body(Err(error)),
+        };
+        match self.noticed(connection.connection().unchecked_transaction()) {
+            Ok(transaction) => body(Ok(&Reader { connection: &transaction, stop: &Stop::default() })),
+            Err(error) => body(Err(error)),
         }
-        if let Some(free) = readers.free.pop() {
-            return Ok(free);
+    }
+
+    /// Whether truncations have left something to do.
+    pub fn has_to_forget(&self) -> bool {
+        self.connections.has_to_forget.load(Ordering::Acquire)
+    }
+
+    /// Where an answer is that it is damaged, somebody is told to rebuild it.
+    pub fn noticed<T>(&self, answer: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        if let Err(error) = &answer
+            && is_damage(error)
+        {
+            self.damage.send_if_modified(|damage| {
+                let is_new = damage.is_none();
+                damage.get_or_insert_with(|| error.to_string());
+                is_new
+            });
         }
-        readers.open += 1;
-        drop(readers);
-        let opened = (|| {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            let connection = Connection::open_with_flags(&self.path, flags)?;
-            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-            connection.set_prepared_statement_cache_capacity(32);
-            Ok(connection)
-        })();
-        if opened.is_err() {
-            self.readers.lock().open -= 1;
-            self.given_back.notify_one();
+        answer
+    }
+
+    /// Has its files closed once nobody has used it for a while.
+    pub fn close_when_idle(&self) {
+        self.connections.close_when_idle();
+    }
+}
+
+/// Whether an error proves that the file itself is damaged, or is none of this index: then it is made anew. Anything else
+/// may pass.
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, _) => {
+            matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
         }
-        opened
+        // What it has is not what was written.
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        // As this file says it of the row `about`.
+        rusqlite::Error::QueryReturnedNoRows => true,
+        _ => false,
     }
 }
 
@@ -235,6 +327,8 @@ fn open(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, St
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     tune(&connection)?;
+    // An empty file, where it was being made when the process ended.
+    connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'about'", [], |_| Ok(()))?;
     let state = connection.query_row(
         "SELECT next, writer, claimed, base FROM about WHERE format = ?1 AND partition = ?2",
         rusqlite::params![FORMAT, partition.to_string()],

@@ -47,6 +47,8 @@ pub struct Looked {
     pub matches: Vec<Option<Offset>>,
     /// For each condition: only events from this offset on count.
     pub after: Vec<Offset>,
+    /// Why the conditions cannot be decided, whoever asks again.
+    pub refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -80,10 +82,24 @@ pub enum Reply {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reject {
-    Version { stream: String, expected: Expected, current: u64 },
-    Condition { at: Found },
-    Boundary { stream: String, boundary: String },
-    IdTaken { id: String, stream: String },
+    Version {
+        stream: String,
+        expected: Expected,
+        current: u64,
+    },
+    Condition {
+        at: Found,
+    },
+    Boundary {
+        stream: String,
+        boundary: String,
+    },
+    IdTaken {
+        id: String,
+        stream: String,
+    },
+    /// Its conditions cannot be decided.
+    Undecidable(String),
 }
 
 /// Where an event is that matches a condition.
@@ -337,6 +353,9 @@ impl Streams {
     }
 
     fn check_conditions(&self, append: &Append, looked: &Looked) -> Result<(), Reject> {
+        if let Some(why) = &looked.refused {
+            return Err(Reject::Undecidable(why.clone()));
+        }
         for (number, condition) in append.conditions.iter().enumerate() {
             if let Some(at) = looked.matches.get(number).copied().flatten() {
                 return Err(Reject::Condition { at: Found::At(at) });

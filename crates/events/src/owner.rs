@@ -10,11 +10,12 @@
 //! in the log or does not.
 
 mod claim;
+mod searching;
 mod unseen;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::{AskError, ClaimedWriter, Cluster, IN_FLIGHT_MAX, Position, WriteError, Written};
@@ -28,12 +29,13 @@ use tracing::info;
 
 use crate::append::{Append, AppendError, Appended, StreamAppend};
 use crate::category::Category;
-use crate::index::{Index, Name};
+use crate::index::{Name, Reader, Searched};
 use crate::machine::{Command, Found, Looked, Reject, Reply, Streams, Taken};
 use crate::planted::{self, Planted};
 use crate::record::{self, At, Placed};
 use crate::replica::Replica;
 use claim::{claim, over};
+use searching::Searching;
 use unseen::Unseen;
 
 /// Appends that wait for their owner; whoever comes next is told to come again.
@@ -63,9 +65,32 @@ const RECORD_OVERHEAD: usize = 512;
 
 pub type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 
+/// An append that waits for its owner.
 pub struct Job {
     pub append: Append,
     pub answer: Answer,
+    turn: Turn,
+    /// What is known of its conditions.
+    searched: Option<Result<Searched, String>>,
+}
+
+impl Job {
+    /// Whoever takes the turn first decides what becomes of it: the owner, who appends, or who asks and waits no longer.
+    pub fn new(append: Append, answer: Answer) -> (Job, Turn) {
+        let turn = Turn::default();
+        (Job { append, answer, turn: turn.clone(), searched: None }, turn)
+    }
+}
+
+/// One of two may have it.
+#[derive(Debug, Clone, Default)]
+pub struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    /// Whether the other has not.
+    pub fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// What an owner works with.
@@ -141,13 +166,16 @@ pub async fn own(
     });
     let name = record::writer(writer.producer_id(), writer.epoch());
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-    let unseen = Unseen::begin(parts.replica.index.clone());
+    let index = parts.replica.index.clone();
+    let (unseen, searching) = (Unseen::of(index.clone()), Searching::new(index, parts.replica.partition));
     let owner = Owner {
         parts,
         writer,
         name,
         streams: Streams::default(),
+        indexed: Offset::ZERO,
         unseen,
+        searching,
         places,
         sent,
         flights,
@@ -234,7 +262,11 @@ enum Verdict {
 impl Verdict {
     /// Whether it is true only as long as nobody else appends. What is in the log already remains so.
     fn is_of_now(&self) -> bool {
-        matches!(self, Verdict::Rejected { reject: Reject::Version { .. }, .. })
+        let rejected = match self {
+            Verdict::Rejected { reject, .. } => reject,
+            _ => return false,
+        };
+        matches!(rejected, Reject::Version { .. } | Reject::Undecidable(_))
     }
 }
 
@@ -246,7 +278,10 @@ struct Owner<'a> {
     writer: ClaimedWriter,
     name: String,
     streams: Streams,
+    /// The index has had everything before this offset, and tells it.
+    indexed: Offset,
     unseen: Unseen,
+    searching: Searching,
     places: Arc<Semaphore>,
     sent: Arc<AtomicI64>,
     flights: mpsc::Sender<Flight>,
@@ -277,8 +312,10 @@ impl Owner<'_> {
                     Some(job) => job,
                     None => break End::Stopped,
                 },
+                job = self.searching.found() => job,
                 () = sleep_until(claim_again) => break End::ClaimAgain,
             };
+            let Some(first) = self.searching.take(first) else { continue };
             let mut group = vec![first];
             let place = tokio::select! {
                 biased;
@@ -302,6 +339,8 @@ impl Owner<'_> {
                     self.room().await;
                 } => {}
             }
+            let mut group = self.searching.take_all(group);
+            self.searching.add_found(&mut group, GROUP_MAX);
             self.gathered = group.len();
             if let Err(why) = self.decide(group, place).await {
                 return match end.await {
@@ -329,6 +368,7 @@ impl Owner<'_> {
             if !planted::is(Planted::HeadsNotRebuilt) {
                 self.streams.forget(indexed);
             }
+            self.indexed = self.indexed.max(indexed);
             if self.streams.pending() < PENDING_MAX || seen.changed().await.is_err() {
                 return;
             }
@@ -344,7 +384,19 @@ impl Owner<'_> {
         let bytes_max = self.parts.batch_bytes_max;
         let mut batch = BatchBuilder::new(Compression::None);
         let mut waiting = Vec::new();
-        for (looked, Job { append, answer }) in looked {
+        for (looked, job) in looked {
+            let (looked, job) = match looked {
+                Ok(seen) => match self.searching.complete(job, seen, self.sent.load(Ordering::SeqCst)) {
+                    Some((looked, job)) => (Ok(looked), job),
+                    None => continue,
+                },
+                Err(error) => (Err(error), job),
+            };
+            // Who asked was told that it was not tried.
+            if !job.turn.take() {
+                continue;
+            }
+            let Job { append, answer, .. } = job;
             let bytes = size(&append);
             if bytes + HEADER_BYTES > bytes_max {
                 waiting.push(Waiting { answer, verdict: Verdict::TooLarge(bytes) });
@@ -355,7 +407,7 @@ impl Owner<'_> {
                 self.send(full, std::mem::take(&mut waiting), None).await?;
             }
             let verdict = match looked {
-                Err(error) => Verdict::Failed(format!("the index cannot be read: {error}")),
+                Err(why) => Verdict::Failed(why),
                 Ok(looked) => match self.decide_one(append, looked, now) {
                     Err(reject) => Verdict::Rejected { reject, end: i64::from(batch.record_count()) },
                     Ok(decision) => {
@@ -379,22 +431,28 @@ impl Owner<'_> {
     }
 
     /// What the index knows of each, where that is not known here.
-    async fn look(&mut self, group: Vec<Job>) -> Vec<(rusqlite::Result<Looked>, Job)> {
+    async fn look(&mut self, group: Vec<Job>) -> Vec<(Result<Seen, String>, Job)> {
         let names = |(stream, id)| [Name::Stream(stream), Name::Id(id)];
-        self.unseen.renew(self.streams.under_way().flat_map(names));
+        self.unseen.renew(self.indexed, self.streams.under_way().flat_map(names));
         let asked: Vec<bool> = group.iter().map(|job| !self.is_known(&job.append)).collect();
         if !asked.contains(&true) {
-            return group.into_iter().map(|job| (Ok(Looked::default()), job)).collect();
+            return group.into_iter().map(|job| (Ok(Seen::default()), job)).collect();
         }
-        let (index, partition) = (self.parts.replica.index.clone(), self.parts.replica.partition);
-        let looking = move || {
-            let one = |(is_asked, job): (bool, Job)| match is_asked {
-                true => (look(&index, &job.append, partition), job),
-                false => (Ok(Looked::default()), job),
+        let (indexed, partition) = (self.indexed, self.parts.replica.partition);
+        let looking = move |index: rusqlite::Result<&Reader<'_>>| {
+            // What it lacks of that nobody has any more.
+            let index = index.and_then(|index| index.has(indexed).map(|()| index));
+            let one = |(is_asked, job): (bool, Job)| {
+                let seen = match (is_asked, &index) {
+                    (false, _) => Ok(Seen::default()),
+                    (true, Ok(index)) => look(index, &job, partition).map_err(|error| unread(&error)),
+                    (true, Err(error)) => Err(unread(error)),
+                };
+                (seen, job)
             };
             asked.into_iter().zip(group).map(one).collect()
         };
-        env::run_blocking(looking).await
+        self.parts.replica.index.ask_first(looking).await
     }
 
     /// Whether an append can be decided without the index.
@@ -472,12 +530,20 @@ impl Owner<'_> {
     }
 }
 
-fn look(index: &Index, append: &Append, partition: PartitionId) -> rusqlite::Result<Looked> {
-    let mut looked = index.look(append, partition)?;
+/// What the index knows for an append, and of its conditions.
+type Seen = (Looked, Searched);
+
+fn look(index: &Reader<'_>, job: &Job, partition: PartitionId) -> rusqlite::Result<Seen> {
+    let searched = job.searched.as_ref().and_then(|searched| searched.as_ref().ok());
+    let (mut looked, searched) = index.look(&job.append, partition, searched)?;
     if planted::is(Planted::HeadsNotRebuilt) {
         looked.heads.clear();
     }
-    Ok(looked)
+    Ok((looked, searched))
+}
+
+fn unread(error: &rusqlite::Error) -> String {
+    format!("the index cannot be read: {error}")
 }
 
 /// Asks the broker where the partition ends.
@@ -640,6 +706,7 @@ fn refusal(reject: Reject, end: Offset) -> AppendError {
         Reject::Condition { at: Found::Back(records) } => AppendError::Condition { at: end.plus(-records) },
         Reject::Boundary { stream, boundary } => AppendError::Boundary { stream, boundary },
         Reject::IdTaken { id, stream } => AppendError::IdTaken { id, stream },
+        Reject::Undecidable(why) => AppendError::Invalid(why),
     }
 }
 

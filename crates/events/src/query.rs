@@ -3,12 +3,16 @@
 use client::{Position, PositionError};
 
 use crate::Recorded;
+use crate::index::Room;
 
 /// Events of one answer, at most.
 pub const EVENTS_MAX: usize = 1000;
 
-/// Bytes of data of one answer after which it ends, whatever was asked for.
-pub const ANSWER_BYTES: usize = 8 << 20;
+/// Bytes of one answer after which it ends, whatever was asked for.
+pub const ANSWER_BYTES: usize = 2 << 20;
+
+/// Of one answer, unless it is to be smaller.
+pub const ROOM: Room = Room { events: EVENTS_MAX, bytes: ANSWER_BYTES };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -32,6 +36,13 @@ pub struct Found {
     pub incomplete: Vec<String>,
 }
 
+impl Found {
+    /// What the events take in an answer, about.
+    pub fn size(&self) -> usize {
+        self.events.iter().map(Recorded::size).sum()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     #[error("there is no category {0}")]
@@ -48,9 +59,4 @@ pub enum ReadError {
     /// Asking again later may help.
     #[error("{0}")]
     Unavailable(String),
-}
-
-/// Whether nothing was left out because of its size.
-pub(crate) fn fits(events: &[Recorded]) -> bool {
-    events.iter().map(|event| event.data.len()).sum::<usize>() < ANSWER_BYTES
 }

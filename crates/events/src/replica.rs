@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
-use crate::index::{Applied, Halt, Index, State};
+use crate::index::{Applied, Halt, Index, State, is_damage};
 use crate::record::{self, Entry};
 use crate::repairs::{self, OfPartition, Repair, Repairs};
 use crate::table::At;
@@ -44,6 +44,14 @@ pub struct Seen {
     pub state: State,
     /// Why nothing more is taken: somebody has to look at it.
     pub halted: Option<Halted>,
+    /// The index was damaged, and is made anew: up to here it had been.
+    pub rebuilding: Option<Offset>,
+}
+
+impl Seen {
+    fn has(&self, next: Offset) -> bool {
+        self.rebuilding.is_none() && self.state.next >= next
+    }
 }
 
 /// From where on nothing is read, and why.
@@ -68,7 +76,14 @@ pub struct Replica {
 /// What was waited for did not come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotReached {
-    Late { at: Offset },
+    Late {
+        at: Offset,
+    },
+    /// Its index was damaged, and is made anew from the log.
+    Rebuilding {
+        at: Offset,
+        to: Offset,
+    },
     Halted(String),
 }
 
@@ -94,7 +109,7 @@ pub async fn start(
     let start = |(number, index, state): (i32, Index, State)| {
         let partition = PartitionId { topic: id, index: number };
         let index = Arc::new(index);
-        let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None });
+        let (told, seen) = watch::channel(Seen { state: state.clone(), halted: None, rebuilding: None });
         let following = Following {
             cluster: cluster.clone(),
             trimmed: trimmed.clone(),
@@ -119,22 +134,29 @@ impl Replica {
     }
 
     pub fn next(&self) -> Offset {
-        self.seen.borrow().state.next
+        let seen = self.seen.borrow();
+        // What was told before counts while the index is made anew.
+        seen.rebuilding.map_or(seen.state.next, |upto| upto.max(seen.state.next))
     }
 
     /// Waits until everything before this offset is in the index.
     pub async fn reached(&self, next: Offset, patience: Duration) -> Result<(), NotReached> {
-        if self.next() >= next {
+        if self.seen.borrow().has(next) {
             return Ok(());
         }
         let _hurry = self.pace.hurry();
         let mut seen = self.seen.clone();
-        let waiting = seen.wait_for(|seen| seen.state.next >= next || seen.halted.is_some());
+        let waiting = seen.wait_for(|seen| seen.has(next) || seen.halted.is_some());
         let Ok(Ok(seen)) = timeout(patience, waiting).await else {
-            return Err(NotReached::Late { at: self.next() });
+            let seen = self.seen.borrow();
+            let at = seen.state.next;
+            return Err(match seen.rebuilding {
+                Some(to) => NotReached::Rebuilding { at, to },
+                None => NotReached::Late { at },
+            });
         };
         match &seen.halted {
-            Some(halted) if seen.state.next < next => Err(NotReached::Halted(halted.why.clone())),
+            Some(halted) if !seen.has(next) => Err(NotReached::Halted(halted.why.clone())),
             _ => Ok(()),
         }
     }
@@ -167,6 +189,8 @@ enum End {
     },
     /// The topic was deleted, or is another one.
     Gone,
+    /// The index is damaged.
+    Damaged(String),
     Halted(Halt),
 }
 
@@ -197,6 +221,7 @@ impl Following {
                         partition = index,
                         "the log is shorter than its index: it is made anew"
                     );
+                    self.told.send_modify(|seen| seen.rebuilding = None);
                     self.begin_anew(start).await;
                 }
                 End::Trimmed { start } => {
@@ -209,6 +234,15 @@ impl Following {
                         true => {}
                         false => return,
                     }
+                }
+                End::Damaged(why) => {
+                    error!(
+                        topic = self.topic,
+                        partition = index,
+                        why,
+                        "an index is damaged: it is made anew from the log"
+                    );
+                    self.rebuild().await;
                 }
                 End::Halted(halt) => match self.wait_for_repair(halt, false).await {
                     true => {}
@@ -224,13 +258,48 @@ impl Following {
 
     /// Only what the log has is read again.
     async fn begin_anew(&mut self, start: Offset) {
-        let (index, partition) = (self.index.clone(), self.partition);
-        match env::run_blocking(move || index.begin_anew(partition, start)).await {
-            Ok(state) => self.state = state,
+        let index = self.index.clone();
+        match env::run_blocking(move || index.begin_anew(start)).await {
+            Ok(state) => self.is_at(state),
             Err(error) => {
                 warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be written");
                 tokio::time::sleep(PAUSE).await;
             }
+        }
+    }
+
+    /// Until it succeeds: nobody reads meanwhile.
+    async fn rebuild(&mut self) {
+        let upto = self.state.next;
+        self.told.send_modify(|seen| seen.rebuilding = seen.rebuilding.max(Some(upto)));
+        loop {
+            let index = self.index.clone();
+            match env::run_blocking(move || index.rebuild()).await {
+                Ok(state) => return self.is_at(state),
+                Err(error) => {
+                    warn!(topic = self.topic, partition = self.partition.index, %error, "an index cannot be made anew");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            if self.told.is_closed() {
+                return;
+            }
+        }
+    }
+
+    fn is_at(&mut self, state: State) {
+        self.state = state.clone();
+        let mut is_rebuilt = false;
+        self.told.send_modify(|seen| {
+            is_rebuilt = seen.rebuilding.is_some_and(|upto| state.next >= upto);
+            if is_rebuilt {
+                seen.rebuilding = None;
+            }
+            seen.state = state;
+        });
+        if is_rebuilt {
+            let next = self.state.next;
+            info!(topic = self.topic, partition = self.partition.index, %next, "an index was made anew from the log");
         }
     }
 
@@ -275,6 +344,7 @@ impl Following {
 
     async fn follow(&mut self, mut tail: mpsc::Receiver<Tailed>) -> End {
         let told = self.told.clone();
+        let mut damage = self.index.damage();
         let mut after = None;
         loop {
             let next = match after.take() {
@@ -282,14 +352,19 @@ impl Following {
                 None => tokio::select! {
                     biased;
                     () = told.closed() => return End::Dropped,
+                    why = found(&mut damage) => return End::Damaged(why),
                     next = tail.recv() => next,
+                    () = std::future::ready(()), if self.index.has_to_forget() => {
+                        self.forget_some().await;
+                        continue;
+                    }
                 },
             };
             let why = match next {
                 Some(Tailed::Records { from, bytes }) => {
                     let chunks = more(&mut tail, (from, bytes), &mut after);
                     match self.take(chunks).await {
-                        Some(halt) => return End::Halted(halt),
+                        Some(end) => return end,
                         None => continue,
                     }
                 }
@@ -365,8 +440,19 @@ impl Following {
         }
     }
 
+    /// Does a part of what truncations have left to do.
+    async fn forget_some(&self) {
+        let index = self.index.clone();
+        if let Err(error) = env::run_blocking(move || index.forget_some()).await {
+            let partition = self.partition.index;
+            warn!(topic = self.topic, partition, %error, "truncated events cannot be taken out of an index");
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.index.close_when_idle();
+    }
+
     /// What was read goes into the index.
-    async fn take(&mut self, chunks: Vec<Chunk>) -> Option<Halt> {
+    async fn take(&mut self, chunks: Vec<Chunk>) -> Option<End> {
         let chunks = Arc::new(chunks);
         let decided = self.decided().await;
         loop {
@@ -374,10 +460,11 @@ impl Following {
             let (decided, number) = (decided.clone(), self.partition.index);
             let applying = move || apply(&index, state, &chunks, (number, &decided));
             let (state, applied) = env::run_blocking(applying).await;
-            self.state = state.clone();
-            self.told.send_modify(|seen| seen.state = state);
+            self.is_at(state);
+            self.index.close_when_idle();
             match applied {
-                Ok(halt) => return halt,
+                Ok(halt) => return halt.map(End::Halted),
+                Err(error) if is_damage(&error) => return Some(End::Damaged(error.to_string())),
                 Err(error) => {
                     let partition = self.partition.index;
                     warn!(topic = self.topic, partition, %error, "an index cannot be written");
@@ -385,6 +472,16 @@ impl Following {
                 }
             }
         }
+    }
+}
+
+/// What is damaged, once it is.
+async fn found(damage: &mut watch::Receiver<Option<String>>) -> String {
+    let found = damage.wait_for(Option::is_some).await.ok().map(|damage| damage.clone());
+    match found.flatten() {
+        Some(damage) => damage,
+        // Nobody finds anything any more.
+        None => std::future::pending().await,
     }
 }
 

@@ -31,6 +31,7 @@ use crate::keys::Keys;
 use crate::options::Options;
 use crate::owner::{Job, Standing};
 use crate::peers::Peers;
+use crate::query::ANSWER_BYTES;
 use crate::repairs::Repairs;
 use crate::replica::Replica;
 use crate::table::{self, Table, TableError};
@@ -73,10 +74,11 @@ pub struct Handle(Arc<Shared>, View);
 
 /// How events are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
-    /// As upcasters make them.
-    Lifted,
-    Recorded,
+struct View {
+    /// As upcasters make them; otherwise as they are recorded.
+    is_lifted: bool,
+    /// Of one answer, about.
+    bytes_max: usize,
 }
 
 struct Shared {
@@ -235,7 +237,7 @@ impl Events {
             peers,
             other_topics: Mutex::default(),
         });
-        let handle = Handle(shared, View::Lifted);
+        let handle = Handle(shared, View { is_lifted: true, bytes_max: ANSWER_BYTES });
         let (stop, stopped) = watch::channel(false);
         let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));

@@ -16,7 +16,7 @@ use model::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::event::is_json;
+use crate::event::{check_depth, is_json};
 use crate::query::{Found, ReadError};
 use crate::sealing::Sealed;
 
@@ -93,6 +93,9 @@ struct Value {
 
 /// Whether a snapshot may take the place of what is there.
 pub fn check(new: &NewSnapshot, current: u64, stored: Option<&Snapshot>) -> Result<(), SnapshotError> {
+    if is_json(&new.content_type) {
+        check_depth("a snapshot's data", &new.data).map_err(SnapshotError::Invalid)?;
+    }
     let version = new.version;
     if version == 0 || new.schema_version == 0 {
         return Err(SnapshotError::Invalid("`version` and `schemaVersion` count from 1".to_owned()));

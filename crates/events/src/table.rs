@@ -23,6 +23,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::index::is_damage;
+
 /// Another number when the file's tables change.
 const FORMAT: i64 = 1;
 
@@ -86,6 +88,8 @@ struct Inner {
     at: watch::Receiver<At>,
     /// The topic may be there now.
     created: Notify,
+    /// The copy turned out to be damaged.
+    damaged: Arc<Notify>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -117,6 +121,7 @@ impl Table {
             copy: Mutex::new(connection),
             at: seen,
             created: Notify::new(),
+            damaged: Arc::default(),
         };
         let table = Table(Arc::new(inner));
         env::spawn(follow(Arc::downgrade(&table.0), told, topic));
@@ -226,8 +231,29 @@ impl Table {
         body: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, TableError> {
         let inner = self.0.clone();
-        let result = env::run_blocking(move || body(&inner.copy.lock())).await;
+        let result = env::run_blocking(move || inner.noticed(body(&inner.copy.lock()))).await;
         result.map_err(|error| broken(&self.0.options.topic, &error))
+    }
+}
+
+impl Inner {
+    /// Where an answer is that the copy is damaged, it is made anew.
+    fn noticed<T>(&self, answer: rusqlite::Result<T>) -> rusqlite::Result<T> {
+        if answer.as_ref().is_err_and(is_damage) {
+            self.damaged.notify_one();
+        }
+        answer
+    }
+
+    /// Deletes the copy's files, and begins new ones. Blocks.
+    fn make_anew(&self) -> rusqlite::Result<()> {
+        let path = self.options.dir.join(format!("{}.table.sqlite", self.options.topic));
+        let mut copy = self.copy.lock();
+        // The last connection to a file deletes the write-ahead log that has the file's name.
+        *copy = Connection::open_in_memory()?;
+        crate::index::remove_files(&path);
+        *copy = open(&self.options.dir, &path, 0)?.0;
+        Ok(())
     }
 }
 
@@ -244,6 +270,8 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         tune(&connection)?;
+        // An empty file, where it was being made when the process ended.
+        connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'about'", [], |_| Ok(()))?;
         let (topic, next) = connection.query_row(
             "SELECT topic, next FROM about WHERE format = ?1 AND at >= ?2",
             params![FORMAT, oldest],
@@ -253,7 +281,15 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
         let at = At { next, round: 0, topic: topic.parse().ok() };
         Ok((connection, topic, at))
     })();
-    existing.or_else(|_: rusqlite::Error| {
+    let is_missing = matches!(path.try_exists(), Ok(false));
+    existing.or_else(|error: rusqlite::Error| {
+        // It is of another format, or too old, or proven damaged; whatever else it is may pass.
+        if !is_missing && !is_damage(&error) {
+            return Err(error);
+        }
+        if !is_missing && !matches!(error, rusqlite::Error::QueryReturnedNoRows) {
+            warn!(path = %path.display(), %error, "a table's copy is damaged: it is made anew from its topic");
+        }
         crate::index::remove_files(path);
         let connection = Connection::open(path)?;
         tune(&connection)?;
@@ -286,10 +322,16 @@ async fn follow(inner: std::sync::Weak<Inner>, told: watch::Sender<At>, mut know
         let mut tails = Tail::start(table.cluster.clone(), &name, topic.id, from);
         drop(table);
         let mut tail = tails.remove(&PARTITION).expect("it was asked for");
+        let Some(damaged) = inner.upgrade().map(|table| table.damaged.clone()) else { return };
         loop {
             let tailed = tokio::select! {
                 biased;
                 () = told.closed() => return,
+                () = damaged.notified() => {
+                    warn!(topic = name, "a table's copy is damaged: it is made anew from its topic");
+                    known.clear();
+                    break;
+                }
                 tailed = tail.recv() => tailed,
             };
             let Some(table) = inner.upgrade() else { return };
@@ -335,12 +377,28 @@ async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>
 async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId) {
     let (inner, topic) = (table.clone(), id.to_string());
     persist(table, move || {
-        let mut connection = inner.copy.lock();
-        let transaction = connection.transaction()?;
-        transaction.execute("DELETE FROM entries", [])?;
-        transaction
-            .execute("UPDATE about SET topic = ?1, next = 0, at = ?2", params![topic, inner.clock.now().0])?;
-        transaction.commit()
+        let emptied = (|| {
+            let mut connection = inner.copy.lock();
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM entries", [])?;
+            transaction.execute(
+                "UPDATE about SET topic = ?1, next = 0, at = ?2",
+                params![topic, inner.clock.now().0],
+            )?;
+            // It may be damaged where nobody wrote.
+            transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)).and_then(
+                |found| match found.as_str() {
+                    "ok" => Ok(()),
+                    _ => Err(rusqlite::Error::QueryReturnedNoRows),
+                },
+            )?;
+            transaction.commit()
+        })();
+        match emptied {
+            // Written to at the next try.
+            Err(error) if is_damage(&error) => inner.make_anew().and(Err(error)),
+            emptied => emptied,
+        }
     })
     .await;
     told.send_modify(|at| *at = At { next: Offset::ZERO, round: at.round + 1, topic: Some(id) });
@@ -353,8 +411,13 @@ async fn apply(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId, bytes:
     let reached = next.clone();
     persist(table, move || {
         let now = inner.clock.now();
-        let at = write(&mut inner.copy.lock(), bytes.clone(), start, id, now)?;
-        *reached.lock() = at;
+        let written = write(&mut inner.copy.lock(), bytes.clone(), start, id, now);
+        match inner.noticed(written) {
+            Ok(at) => *reached.lock() = at,
+            // It comes again when the copy is made anew.
+            Err(error) if is_damage(&error) => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     })
     .await;

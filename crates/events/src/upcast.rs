@@ -11,14 +11,23 @@
 
 use std::collections::BTreeMap;
 
-use json_patch::Patch;
+use json_patch::{Patch, PatchOperation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{Recorded, is_json};
+use crate::event::{JSON_DEPTH_MAX, Recorded, check_depth, is_json};
 
 /// Another number when the record's fields change their meaning.
 const FORMAT: u32 = 1;
+
+/// Bytes that all of its upcasters together may add to an event: what is read is to be about what was written.
+pub const GROWTH_MAX: usize = 256 << 10;
+
+/// Operations of one upcaster's patch.
+const OPERATIONS_MAX: usize = 256;
+
+/// An upcaster as JSON.
+const UPCASTER_BYTES_MAX: usize = 64 << 10;
 
 /// Lifts events of one type from one schema version to the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,23 +49,92 @@ pub type Upcasters = BTreeMap<(String, u32), Upcaster>;
 impl Upcaster {
     /// What is wrong with it, whatever the event.
     pub fn check(&self) -> Result<(), String> {
-        match &self.defaults {
-            Value::Null | Value::Object(_) => Ok(()),
-            _ => Err("`defaults` is an object".to_owned()),
+        if !matches!(self.defaults, Value::Null | Value::Object(_)) {
+            return Err("`defaults` is an object".to_owned());
         }
+        if self.patch.0.len() > OPERATIONS_MAX {
+            return Err(format!("`patch` has more than {OPERATIONS_MAX} operations"));
+        }
+        let text = serde_json::to_vec(self).expect("it is JSON");
+        if text.len() > UPCASTER_BYTES_MAX {
+            return Err(format!("an upcaster is larger than {UPCASTER_BYTES_MAX} bytes"));
+        }
+        check_depth("an upcaster", &text)
     }
 
-    pub fn apply(&self, data: &mut Value) -> Result<(), String> {
-        json_patch::patch(data, &self.patch).map_err(|error| error.to_string())?;
+    /// `growth`: bytes by which the data may still grow.
+    pub fn apply(&self, data: &mut Value, growth: &mut usize) -> Result<(), String> {
+        for operation in &self.patch.0 {
+            let copied;
+            let (value, grows) = match operation {
+                PatchOperation::Add(add) => (Some(&add.value), true),
+                PatchOperation::Replace(replace) => (Some(&replace.value), true),
+                PatchOperation::Copy(copy) => {
+                    copied = data.pointer(copy.from.as_str());
+                    (copied, true)
+                }
+                PatchOperation::Move(moved) => {
+                    copied = data.pointer(moved.from.as_str());
+                    (copied, false)
+                }
+                PatchOperation::Remove(_) | PatchOperation::Test(_) => (None, false),
+            };
+            if let Some(value) = value {
+                let extent = Extent::of(value);
+                let depth = operation.path().tokens().count() + extent.depth;
+                if depth > JSON_DEPTH_MAX {
+                    return Err(format!("it nests the data more than {JSON_DEPTH_MAX} deep"));
+                }
+                if grows {
+                    grow(growth, extent.bytes)?;
+                }
+            }
+            json_patch::patch(data, std::slice::from_ref(operation)).map_err(|error| error.to_string())?;
+        }
         if let Value::Object(defaults) = &self.defaults
             && !defaults.is_empty()
         {
             if !data.is_object() {
                 return Err("the data are no object, and have no defaults".to_owned());
             }
+            grow(growth, Extent::of(&self.defaults).bytes)?;
             add_absent(data, &self.defaults);
         }
         Ok(())
+    }
+}
+
+fn grow(growth: &mut usize, bytes: usize) -> Result<(), String> {
+    *growth = growth.checked_sub(bytes).ok_or_else(|| {
+        format!("the data would grow by more than {GROWTH_MAX} bytes, which upcasters may add to an event")
+    })?;
+    Ok(())
+}
+
+/// How large a value is as JSON, about, and how deep it is nested. It is not deeper than what is taken.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extent {
+    bytes: usize,
+    depth: usize,
+}
+
+impl Extent {
+    fn of(value: &Value) -> Extent {
+        /// A number or a word, and what is between two values.
+        const VALUE_BYTES: usize = 8;
+        let within = |extent: Extent, (name, value): (usize, &Value)| {
+            let inner = Extent::of(value);
+            Extent { bytes: extent.bytes + name + inner.bytes, depth: extent.depth.max(inner.depth + 1) }
+        };
+        let around = Extent { bytes: VALUE_BYTES, depth: 1 };
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => Extent { bytes: VALUE_BYTES, depth: 0 },
+            Value::String(text) => Extent { bytes: VALUE_BYTES + text.len(), depth: 0 },
+            Value::Array(values) => values.iter().map(|value| (0, value)).fold(around, within),
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| (VALUE_BYTES + name.len(), value)).fold(around, within)
+            }
+        }
     }
 }
 
@@ -74,13 +152,13 @@ fn add_absent(data: &mut Value, defaults: &Value) {
 /// Lifts an event as far as there are upcasters. One that cannot be applied leaves it as it is recorded, and says why.
 pub fn lift(upcasters: &Upcasters, event: &mut Recorded) {
     let (mut kind, mut version) = (event.facts.kind.clone(), event.facts.schema());
-    let mut data = None;
+    let (mut data, mut growth) = (None, GROWTH_MAX);
     while let Some(upcaster) = upcasters.get(&(kind.clone(), version)) {
         let lifted = match data.take() {
             Some(data) => Ok(data),
             None => parse(event),
         };
-        let lifted = lifted.and_then(|mut data| upcaster.apply(&mut data).map(|()| data));
+        let lifted = lifted.and_then(|mut data| upcaster.apply(&mut data, &mut growth).map(|()| data));
         match lifted {
             Ok(lifted) => data = Some(lifted),
             Err(why) => {

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::category::Category;
 use crate::index::{Index, Window};
 use crate::machine::LIVES_ELSEWHERE;
-use crate::query::EVENTS_MAX;
+use crate::query::ROOM;
 use crate::record::{self, Entry};
 use crate::truncation::{MARKS, Mark, TRUNCATED};
 
@@ -351,8 +351,8 @@ impl Comparing {
             }
         }
         if self.buffer.is_empty() {
-            let window = Window { from: offset, to: self.next, limit: EVENTS_MAX };
-            match self.index.rows(audit.partition, window) {
+            let window = Window { from: offset, to: self.next, room: ROOM };
+            match self.index.reading(|it| it.rows(audit.partition, window)) {
                 Ok(events) => self.buffer = events.into_iter().rev().collect(),
                 Err(error) => return audit.find(offset, format!("the index cannot be read: {error}")),
             }

@@ -47,6 +47,7 @@ use events::{AppendError, Category, Handle, ReadError};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::bounds::Full;
 use crate::{Problem, docs, freshness};
 
 pub use grpc::{Grpc, GrpcAnswering};
@@ -104,6 +105,17 @@ pub fn not_open(request: &HeaderMap) -> Response {
     match content_type.is_some_and(|it| it.starts_with("application/grpc")) {
         true => tonic::Status::unavailable(why).into_http::<axum::body::Body>().into_response(),
         false => Problem::unavailable(why).into_response(),
+    }
+}
+
+/// The answer to a request that there is no place or no room for, as a client of that door understands it.
+pub fn full(request: &HeaderMap, full: Full) -> Response {
+    let content_type = request.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    match content_type.is_some_and(|it| it.starts_with("application/grpc")) {
+        true => tonic::Status::resource_exhausted(full.why()).into_http::<axum::body::Body>().into_response(),
+        false => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "full", "Too much at once", full.why())
+            .header("retry-after", "1")
+            .into_response(),
     }
 }
 

@@ -9,6 +9,7 @@
 //! GET /docs           a page to try it
 //! ```
 
+pub mod bounds;
 pub mod callers;
 mod docs;
 mod duration;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::ServiceExt;
+use gateway::bounds::Bounds;
 use settings::load::{Loaded, Sources, load};
 use settings::{BrokerOptions, BrokerSettings, Listener};
 use tokio::net::TcpListener;
@@ -60,7 +60,7 @@ async fn serve(
     let inside = || broker.as_ref().map(|broker| (broker.kafka_address, broker.inside()));
     let mut patterns = http_address.map(|http| Patterns::start(&options, inside(), http)).transpose()?;
     if let (Some(listener), Some(patterns)) = (http, &patterns) {
-        open_http(listener, parts(broker.as_ref(), patterns), patterns);
+        open_http(listener, &options, parts(broker.as_ref(), patterns), patterns);
     }
     info!(
         kafka = kafka.map(tracing::field::display),
@@ -121,13 +121,18 @@ async fn listen_http(options: &BrokerOptions) -> anyhow::Result<Option<TcpListen
     Ok(Some(listener))
 }
 
-fn open_http(listener: TcpListener, parts: http::Parts, patterns: &Patterns) {
+fn open_http(listener: TcpListener, options: &BrokerOptions, parts: http::Parts, patterns: &Patterns) {
     let front = patterns.front(http::router(parts));
-    env::spawn(async move {
-        if let Err(error) = axum::serve(http::Door::new(listener), front.into_make_service()).await {
-            warn!(%error, "the HTTP door closed");
-        }
-    });
+    let bounds = Bounds::new(usize::try_from(options.http_memory_bytes).unwrap_or(usize::MAX));
+    let connections_max = http_connections_max(env::raise_open_files_max());
+    let limits = http::Limits { connections_max, ..http::Limits::default() };
+    env::spawn(http::Door::new(listener, limits, bounds).serve(front));
+}
+
+/// An eighth of the files that the process may have open, at most.
+fn http_connections_max(open_files_max: Option<u64>) -> usize {
+    let most = open_files_max.map_or(u64::MAX, |files| files / 8);
+    usize::try_from(most).unwrap_or(usize::MAX).clamp(1, http::CONNECTIONS_MAX)
 }
 
 /// What the door shows: the broker's own where there is one.

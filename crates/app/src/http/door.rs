@@ -1,20 +1,33 @@
 //! Connections with an end: so many at once, and nobody may take for ever over a request or its answer.
+//!
+//! Where all places are taken, whoever has waited longest without a whole request gives way to the next one: connections
+//! that nobody uses, and requests that do not come to an end, keep nobody out.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::extract::Request;
+use axum::response::Response;
+use gateway::bounds::Bounds;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
+use tower::Service;
 use tracing::debug;
 
-/// Connections at once; the next ones wait.
-const CONNECTIONS_MAX: usize = 4096;
+use super::bounded;
+
+/// Connections at once.
+pub const CONNECTIONS_MAX: usize = 4096;
 
 /// From the connection or a request's first byte until its answer begins: longer than any read may wait to be fresh.
 const REQUEST_MAX: Duration = Duration::from_secs(75);
@@ -22,43 +35,188 @@ const REQUEST_MAX: Duration = Duration::from_secs(75);
 /// Without a request, or without taking more of an answer. Longer than scrapers wait between two.
 const IDLE_MAX: Duration = Duration::from_secs(120);
 
+/// A request's headers.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 128;
+
+/// What an HTTP/2 connection takes in before somebody reads it, and of an answer before it is sent.
+const WINDOW_BYTES: u32 = 128 << 10;
+const SEND_BYTES: usize = 64 << 10;
+
 pub struct Door {
     listener: TcpListener,
-    places: Arc<Semaphore>,
-    request_max: Duration,
-    idle_max: Duration,
+    limits: Limits,
+    bounds: Bounds,
+}
+
+/// How much of connections there may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections_max: usize,
+    pub request_max: Duration,
+    pub idle_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connections_max: CONNECTIONS_MAX, request_max: REQUEST_MAX, idle_max: IDLE_MAX }
+    }
 }
 
 impl Door {
-    pub fn new(listener: TcpListener) -> Door {
-        Door::with(listener, REQUEST_MAX, IDLE_MAX)
+    pub fn new(listener: TcpListener, limits: Limits, bounds: Bounds) -> Door {
+        Door { listener, limits, bounds }
     }
 
-    pub fn with(listener: TcpListener, request_max: Duration, idle_max: Duration) -> Door {
-        Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)), request_max, idle_max }
+    /// Answers whoever comes, for ever.
+    pub async fn serve<S>(mut self, service: S)
+    where
+        S: Service<Request, Response = Response, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
+        let seats = Arc::new(Seats::new(self.limits.connections_max));
+        loop {
+            let seat = seats.take().await;
+            let connection = self.accept().await;
+            let (service, bounds, builder) = (service.clone(), self.bounds.clone(), builder());
+            env::spawn(async move {
+                let asked = seat.0.clone();
+                let answering = hyper::service::service_fn(move |request| {
+                    bounded::answer(service.clone(), bounds.clone(), asked.clone(), request)
+                });
+                let serving = builder.serve_connection(TokioIo::new(connection), answering);
+                tokio::select! {
+                    biased;
+                    () = seat.0.leave.notified() => debug!("a connection gave its place to another"),
+                    served = serving => if let Err(error) = served {
+                        debug!(error, "a connection ended");
+                    },
+                }
+            });
+        }
     }
-}
 
-impl axum::serve::Listener for Door {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let place = self.places.clone().acquire_owned().await.expect("the places are never closed");
+    /// The next connection.
+    pub(super) async fn accept(&mut self) -> Connection {
         // Axum's own, which goes on after errors.
         let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
         // The parts of an answer are written one after the other: none waits for the other side to acknowledge the last.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "a connection waits before it sends");
         }
-        let (request_max, idle_max) = (self.request_max, self.idle_max);
-        let left = Box::pin(sleep(request_max));
-        let connection = Connection { stream, left, is_asked: false, request_max, idle_max, _place: place };
-        (connection, peer)
+        let Limits { request_max, idle_max, .. } = self.limits;
+        Connection { stream, left: Box::pin(sleep(request_max)), is_asked: false, request_max, idle_max }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_send_buf_size(SEND_BYTES);
+    builder
+}
+
+/// The places of a door.
+struct Seats {
+    taken: Mutex<Taken>,
+    freed: Notify,
+}
+
+struct Taken {
+    max: usize,
+    next: u64,
+    /// Those who have no whole request just now, who has waited longest first.
+    quiet: BTreeMap<u64, Arc<Seat>>,
+    count: usize,
+}
+
+/// A connection's place.
+pub struct Seat {
+    seats: Arc<Seats>,
+    leave: Notify,
+    /// Requests that are being answered; and under which number it is among the quiet ones, while there are none.
+    state: Mutex<(usize, u64)>,
+}
+
+/// Until it is dropped.
+struct Sitting(Arc<Seat>);
+
+impl Seats {
+    fn new(max: usize) -> Seats {
+        let taken = Taken { max: max.max(1), next: 0, quiet: BTreeMap::new(), count: 0 };
+        Seats { taken: Mutex::new(taken), freed: Notify::new() }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// A place; where there is none, that of who has waited longest without a whole request.
+    async fn take(self: &Arc<Self>) -> Sitting {
+        loop {
+            let freed = self.freed.notified();
+            {
+                let mut taken = self.taken.lock();
+                if taken.count < taken.max {
+                    taken.count += 1;
+                    let number = taken.next;
+                    taken.next += 1;
+                    let state = Mutex::new((0, number));
+                    let seat = Arc::new(Seat { seats: self.clone(), leave: Notify::new(), state });
+                    taken.quiet.insert(number, seat.clone());
+                    return Sitting(seat);
+                }
+                if let Some((_, longest)) = taken.quiet.pop_first() {
+                    longest.leave.notify_one();
+                }
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        let seats = &self.0.seats;
+        let mut taken = seats.taken.lock();
+        let number = self.0.state.lock().1;
+        taken.quiet.remove(&number);
+        taken.count -= 1;
+        drop(taken);
+        seats.freed.notify_waiters();
+    }
+}
+
+impl Seat {
+    /// There is a whole request: the place is kept until it is answered.
+    pub fn is_busy(&self) {
+        let mut taken = self.seats.taken.lock();
+        let mut state = self.state.lock();
+        if state.0 == 0 {
+            taken.quiet.remove(&state.1);
+        }
+        state.0 += 1;
+    }
+
+    /// It is answered.
+    pub fn is_done(self: &Arc<Self>) {
+        let mut taken = self.seats.taken.lock();
+        let mut state = self.state.lock();
+        state.0 -= 1;
+        if state.0 == 0 {
+            state.1 = taken.next;
+            taken.next += 1;
+            let number = state.1;
+            taken.quiet.insert(number, self.clone());
+            // Somebody may wait for one who can give way.
+            if taken.count == taken.max {
+                self.seats.freed.notify_waiters();
+            }
+        }
     }
 }
 
@@ -69,7 +227,6 @@ pub struct Connection {
     is_asked: bool,
     request_max: Duration,
     idle_max: Duration,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {

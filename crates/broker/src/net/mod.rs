@@ -5,7 +5,6 @@
 mod connection;
 pub mod frame;
 mod listener;
-pub mod memory;
 mod pace;
 
 #[cfg(test)]
@@ -18,6 +17,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 
 pub use connection::serve_connection;
+pub use env::memory;
 pub use frame::Frame;
 pub use listener::{Options, serve};
 use memory::Reservation;

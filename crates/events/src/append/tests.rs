@@ -89,3 +89,39 @@ fn the_stores_own_categories_take_certificates_only() {
     assert_eq!(of_kind("s", &id, "SubjectErased", certificate).check_passed_on(&erasures), Ok(()));
     assert!(of_kind("t", &id, "SubjectErased", certificate).check_passed_on(&erasures).is_err());
 }
+
+#[test]
+fn nobody_appends_what_its_readers_would_fail_at() {
+    let nested = |data: &str, metadata: &str, content_type: &str| {
+        let mut part = part("s", &["1"]);
+        let event = &mut part.events[0];
+        event.data = Bytes::from(data.to_owned());
+        event.facts.metadata = Some(metadata.to_owned());
+        content_type.clone_into(&mut event.facts.content_type);
+        Append { streams: vec![part], ..Append::default() }.check()
+    };
+    let (deep, flat) = ("[".repeat(61) + &"]".repeat(61), "[1]");
+    for (data, metadata) in [(deep.as_str(), flat), (flat, deep.as_str())] {
+        let refused = nested(data, metadata, "application/json").unwrap_err().to_string();
+        assert!(refused.ends_with("is nested 61 deep, and 60 is the most that is taken"), "{refused}");
+    }
+    assert_eq!(nested(&deep, flat, "text/plain"), Ok(()));
+}
+
+#[test]
+fn an_appends_conditions_have_an_end() {
+    let selector = |names: usize| Selector {
+        tags: (0..names).map(|number| format!("t{number}")).collect(),
+        ..Selector::default()
+    };
+    let conditional = |selectors: usize, names: usize| {
+        let any_of = vec![selector(names); selectors];
+        let conditions = vec![Condition { any_of, after: client::Position::default() }];
+        Append { streams: vec![part("s", &["1"])], conditions, ..Append::default() }.check()
+    };
+    assert_eq!(conditional(100, 10), Ok(()));
+    let refused = conditional(1000, 1).unwrap_err().to_string();
+    assert_eq!(refused, "the append's conditions have 1000 selectors, and 100 is the most");
+    let refused = conditional(10, 101).unwrap_err().to_string();
+    assert_eq!(refused, "the append's conditions have 1010 types and tags, and 1000 is the most");
+}

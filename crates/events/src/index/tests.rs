@@ -59,9 +59,19 @@ fn plain(offset: i64, stream: &str, version: u64) -> Applied {
     record(offset, stream, version, Facts { kind: "T".to_owned(), ..Facts::default() })
 }
 
+fn room(events: usize) -> Room {
+    Room { events, bytes: usize::MAX }
+}
+
 fn all(index: &Index) -> Vec<i64> {
-    let window = Window { from: Offset(0), to: Offset(i64::MAX), limit: 1000 };
-    index.events(3, window, &[], None, None).unwrap().iter().map(|event| event.offset.0).collect()
+    let window = Window { from: Offset(0), to: Offset(i64::MAX), room: room(1000) };
+    index
+        .reading(|it| it.events(3, window, &[], None, None))
+        .unwrap()
+        .events
+        .iter()
+        .map(|event| event.offset.0)
+        .collect()
 }
 
 #[test]
@@ -84,7 +94,7 @@ fn it_goes_on_where_it_was() {
 fn garbage_and_the_index_of_another_topic_are_made_anew() {
     let mut first = opened();
     first.take(&[plain(0, "s", 1)]);
-    let path = first.index.path.clone();
+    let path = first.index.connections.path().to_owned();
     let dir = first.dir;
     drop(first.index);
     std::fs::write(&path, b"this is no database, and longer than a page would have to be for that").unwrap();
@@ -115,7 +125,8 @@ fn a_stream_is_read_both_ways() {
     let records: Vec<Applied> = (0..10).map(|offset| plain(offset, "s", offset as u64 + 1)).collect();
     opened.take(&records);
     let read = |from, direction, limit| {
-        let found = opened.index.stream(3, "s", from, direction, limit).unwrap().unwrap();
+        let found =
+            opened.index.reading(|it| it.stream(3, "s", from, direction, room(limit))).unwrap().unwrap();
         assert_eq!((found.version, found.first), (10, 1));
         found.events.iter().map(|event| event.version).collect::<Vec<_>>()
     };
@@ -124,7 +135,7 @@ fn a_stream_is_read_both_ways() {
     assert_eq!(read(11, Direction::Forward, 3), [0; 0]);
     assert_eq!(read(u64::MAX, Direction::Backward, 3), [10, 9, 8]);
     assert_eq!(read(2, Direction::Backward, 3), [2, 1]);
-    assert_eq!(opened.index.stream(3, "t", 1, Direction::Forward, 3).unwrap(), None);
+    assert_eq!(opened.index.reading(|it| it.stream(3, "t", 1, Direction::Forward, room(3))).unwrap(), None);
 }
 
 /// The mark that truncates a stream before a version, as this version of its marks.
@@ -153,7 +164,7 @@ fn look(index: &Index, stream: &str, id: &str, any_of: Vec<Selector>) -> crate::
     };
     let condition = crate::Condition { any_of, after: client::Position::default() };
     let append = crate::Append { boundary: None, streams: vec![part], conditions: vec![condition] };
-    index.look(&append, PARTITION).unwrap()
+    index.reading(|it| it.look(&append, PARTITION, None)).unwrap().0
 }
 
 #[test]
@@ -162,7 +173,7 @@ fn what_was_truncated_is_not_read_and_not_matched_but_counts() {
     let records = [tagged(0, "s", 1), tagged(1, "s", 2), plain(2, "s", 3), mark(3, "s", 3, 1, None)];
     assert_eq!(opened.take(&records), None);
     let stream = |from, direction| {
-        let found = opened.index.stream(3, "s", from, direction, 10).unwrap().unwrap();
+        let found = opened.index.reading(|it| it.stream(3, "s", from, direction, room(10))).unwrap().unwrap();
         assert_eq!((found.version, found.first), (3, 3));
         found.events.iter().map(|event| event.version).collect::<Vec<_>>()
     };
@@ -170,8 +181,11 @@ fn what_was_truncated_is_not_read_and_not_matched_but_counts() {
     assert_eq!(stream(u64::MAX, Direction::Backward), [3]);
     assert_eq!(all(&opened.index), [2, 3]);
     let selector = |tag: &str| Selector { tags: BTreeSet::from([tag.to_owned()]), ..Selector::default() };
-    let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
-    assert_eq!(opened.index.events(3, window, &[selector("x")], None, None).unwrap(), []);
+    let window = Window { from: Offset(0), to: Offset(9), room: room(9) };
+    assert_eq!(
+        opened.index.reading(|it| it.events(3, window, &[selector("x")], None, None)).unwrap().events,
+        []
+    );
     let looked = look(&opened.index, "s", "id-0", vec![selector("x")]);
     assert_eq!(looked.matches, [None]);
     assert_eq!(looked.heads["s"].version, 3);
@@ -182,10 +196,200 @@ fn what_was_truncated_is_not_read_and_not_matched_but_counts() {
     // Only the newest mark counts, and never backward.
     assert_eq!(opened.take(&[mark(4, "s", 2, 2, None), plain(5, "s", 4)]), None);
     assert_eq!(all(&opened.index), [2, 4, 5]);
-    assert_eq!(opened.index.offsets_below("s", 4).unwrap(), [Offset(2)]);
+    assert_eq!(opened.index.reading(|it| it.offsets_below("s", 4)).unwrap(), [Offset(2)]);
     assert_eq!(opened.take(&[mark(6, "s", 5, 3, None)]), None);
     assert_eq!(all(&opened.index), [6]);
     assert_eq!(opened.take(&[plain(7, "s", 5)]), None);
+}
+
+/// So many events of one type, each with the tags of its number.
+fn many(opened: &mut Opened, count: i64, tags: impl Fn(i64) -> Vec<String>) {
+    let facts = |offset| Facts { kind: "T".to_owned(), tags: tags(offset), ..Facts::default() };
+    let records: Vec<Applied> =
+        (0..count).map(|offset| record(offset, "s", offset as u64 + 1, facts(offset))).collect();
+    assert_eq!(opened.take(&records), None);
+}
+
+fn selector(types: &[&str], tags: &[&str]) -> Selector {
+    let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Selector { types: all(types), tags: all(tags) }
+}
+
+/// With so many looks, after an offset.
+fn search(index: &Index, any_of: &[Selector], after: i64, looks_max: u64) -> Searched {
+    let after = client::Position::of(PARTITION, Offset(after));
+    let condition = crate::Condition { any_of: any_of.to_vec(), after };
+    let search = |it: &Reader<'_>| {
+        search::Search::new(it.connection, it.stop, looks_max).conditions(&[condition], PARTITION, None)
+    };
+    index.reading(search).unwrap()
+}
+
+#[test]
+fn the_rarest_tag_decides_how_much_a_condition_costs() {
+    let mut opened = opened();
+    let rare = |offset| if offset % 1000 == 7 { vec!["rare".to_owned()] } else { vec!["common".to_owned()] };
+    many(&mut opened, 5000, rare);
+    let none = selector(&["T"], &["common", "rare"]);
+    let searched = search(&opened.index, &[none], 0, 40);
+    assert_eq!(searched, Searched { matches: vec![None], upto: Offset(5000), is_too_much: false });
+    let last = selector(&["T"], &["rare"]);
+    assert_eq!(search(&opened.index, &[last], 3008, 40).matches, [Some(Offset(4007))]);
+}
+
+#[test]
+fn a_condition_that_costs_too_much_says_so() {
+    let mut opened = opened();
+    many(&mut opened, 500, |offset| vec![format!("t{}", offset % 2)]);
+    let never = selector(&[], &["t0", "t1"]);
+    assert!(search(&opened.index, std::slice::from_ref(&never), 0, 100).is_too_much);
+    assert!(!search(&opened.index, &[never], 0, 2000).is_too_much);
+}
+
+#[test]
+fn a_read_that_costs_too_much_ends_early_and_goes_on() {
+    let mut opened = opened();
+    many(&mut opened, 600, |offset| {
+        let both = if offset == 599 { 2 } else { 1 };
+        (0..both).map(|more| format!("t{}", (offset + more) % 2)).collect()
+    });
+    let both = [selector(&[], &["t0", "t1"]), selector(&["none"], &[])];
+    let (mut from, mut found, mut parts) = (0, Vec::new(), 0);
+    while from < 600 {
+        let next = opened.index.reading(|it| {
+            let mut search = search::Search::new(it.connection, it.stop, 100);
+            let search::Wanted::Any(mut any) = search.wanted(&both, [])? else { unreachable!() };
+            Ok(match search.first(&mut any, from, 600)? {
+                Ok(offset) => {
+                    found.push(offset);
+                    offset + 1
+                }
+                Err(search::End::None) => 600,
+                Err(search::End::TooMuch { at }) => at,
+            })
+        });
+        assert!(next.as_ref().is_ok_and(|next| *next > from), "it gets on");
+        from = next.unwrap();
+        parts += 1;
+    }
+    assert_eq!(found, [599]);
+    assert!(parts > 3, "{parts}");
+}
+
+#[test]
+fn truncated_events_count_no_more_and_go_in_steps() {
+    let mut opened = opened();
+    many(&mut opened, 5000, |_| vec!["x".to_owned()]);
+    assert_eq!(opened.take(&[mark(5000, "s", 4001, 1, None)]), None);
+    assert!(opened.index.has_to_forget());
+    let x = selector(&[], &["x"]);
+    let window = Window { from: Offset(0), to: Offset(5001), room: room(1) };
+    let first = |opened: &Opened| opened.index.reading(|it| it.events(3, window, &[x.clone()], None, None));
+    assert_eq!(first(&opened).unwrap().events[0].version, 4001);
+    let gone = |opened: &Opened| {
+        let count = "SELECT count(*) FROM events WHERE gone = 1";
+        opened.index.reading(|it| it.connection.query_row(count, [], |row| row.get::<_, i64>(0))).unwrap()
+    };
+    let mut counts = vec![gone(&opened)];
+    // What was begun goes on after a restart.
+    let opened = opened.again();
+    while opened.index.has_to_forget() {
+        opened.index.forget_some().unwrap();
+        counts.push(gone(&opened));
+    }
+    assert_eq!(counts, [0, 2000, 4000, 4000]);
+    assert_eq!(first(&opened).unwrap().events[0].version, 4001);
+    assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(4000));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+fn what_cannot_be_opened_is_left_as_it_is() {
+    let mut first = opened();
+    first.take(&[plain(0, "s", 1)]);
+    let path = first.index.connections.path().to_owned();
+    let dir = first.dir;
+    drop(first.index);
+    // Whatever runs the test may read everything: a folder is what nobody can open as a file.
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let error = Index::open(dir.path(), PARTITION).err().expect("it cannot be opened");
+    assert!(!is_damage(&error), "{error}");
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    let (index, state) = Index::open(dir.path(), PARTITION).unwrap();
+    assert_eq!((state.next, all(&index)), (Offset(1), vec![0]));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+fn damage_is_noticed_by_whoever_reads_and_ends_with_the_rebuilding() {
+    let mut opened = opened();
+    many(&mut opened, 2000, |_| Vec::new());
+    opened.index.connections.close();
+    let path = opened.index.connections.path().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[8192..].fill(0xaa);
+    std::fs::write(&path, bytes).unwrap();
+    let damage = opened.index.damage();
+    let window = Window { from: Offset(0), to: Offset(i64::MAX), room: room(1000) };
+    assert!(opened.index.reading(|it| it.events(3, window, &[], None, None)).is_err());
+    assert!(damage.borrow().is_some());
+    opened.state = opened.index.rebuild().unwrap();
+    assert_eq!((damage.borrow().clone(), opened.state.next), (None, Offset(0)));
+    assert_eq!(opened.take(&[plain(0, "s", 1)]), None);
+    assert_eq!(all(&opened.index), [0]);
+}
+
+#[test]
+fn a_file_that_is_not_as_it_was_left_is_none_to_go_on_with() {
+    let mut opened = opened();
+    opened.take(&[plain(0, "s", 1)]);
+    let older = State { next: Offset(5), ..opened.state.clone() };
+    let error = opened.index.apply(&older, &[plain(5, "s", 2)], Offset(6)).unwrap_err();
+    assert!(is_damage(&error), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_that_nobody_uses_is_closed_and_opens_again() {
+    let mut opened = opened();
+    opened.take(&[plain(0, "s", 1)]);
+    let index = Arc::new(opened.index);
+    assert!(index.connections.is_open());
+    index.close_when_idle();
+    while index.connections.is_open() {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    let found = index.ask(Offset(1), |it| it.stream(3, "s", 1, Direction::Forward, room(1))).await;
+    assert_eq!(found.unwrap().unwrap().version, 1);
+    let behind = index.ask(Offset(2), |it| it.stream(3, "s", 1, Direction::Forward, room(1))).await;
+    assert!(behind.unwrap_err().to_string().contains("at offset 1 of 2"));
+}
+
+#[tokio::test]
+async fn a_search_ends_when_nobody_waits_for_it() {
+    let opened = opened();
+    let index = Arc::new(opened.index);
+    let (told, ended) = tokio::sync::oneshot::channel();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let asking = env::spawn({
+        let index = index.clone();
+        async move {
+            index
+                .ask(Offset(0), move |it| {
+                    began.send(()).unwrap();
+                    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+                    let counted = it.connection.query_row(endless, [], |row| row.get::<_, i64>(0));
+                    told.send(counted.map_err(|error| error.to_string())).unwrap();
+                    Ok(())
+                })
+                .await
+        }
+    });
+    begun.await.unwrap();
+    asking.abort();
+    assert_eq!(ended.await.unwrap().unwrap_err(), "interrupted");
 }
 
 #[test]
@@ -207,22 +411,22 @@ fn a_log_is_needed_from_the_first_event_that_is_read_or_the_newest_claim() {
         entry: Entry::Claim { writer: "1:0".to_owned() },
     };
     let mut opened = opened();
-    assert_eq!(opened.index.needed_from().unwrap(), Offset(0));
+    assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(0));
     opened.take(&[claim(0), plain(1, "s", 1), plain(2, "t", 1)]);
-    assert_eq!(opened.index.needed_from().unwrap(), Offset(0));
+    assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(0));
     opened.take(&[claim(3), mark(4, "s", 2, 1, None)]);
-    assert_eq!(opened.index.needed_from().unwrap(), Offset(2));
+    assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(2));
     opened.take(&[mark(5, "t", 2, 1, None)]);
-    assert_eq!(opened.index.needed_from().unwrap(), Offset(3));
+    assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(3));
     opened.take(&[claim(6), mark(7, "s", 2, 2, None)]);
     // The mark of t.
-    assert_eq!(opened.index.needed_from().unwrap(), Offset(5));
+    assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(5));
 }
 
 #[test]
 fn an_index_of_a_trimmed_log_knows_what_goes_on() {
     let mut opened = opened();
-    opened.state = opened.index.begin_anew(PARTITION, Offset(10)).unwrap();
+    opened.state = opened.index.begin_anew(Offset(10)).unwrap();
     assert_eq!(opened.state.next, Offset(10));
     let records = [
         plain(10, "rest", 5),
@@ -239,7 +443,8 @@ fn an_index_of_a_trimmed_log_knows_what_goes_on() {
     assert_eq!(looked.heads["levada.truncated:gone"].boundary.as_deref(), Some("b"));
     let mut opened = again;
     assert_eq!(opened.take(&[plain(13, "gone", 8), plain(14, "rest", 6)]), None);
-    let found = opened.index.stream(3, "rest", 1, Direction::Forward, 10).unwrap().unwrap();
+    let found =
+        opened.index.reading(|it| it.stream(3, "rest", 1, Direction::Forward, room(10))).unwrap().unwrap();
     assert_eq!((found.first, found.version, found.events.len()), (5, 6, 2));
     // Behind the beginning nothing may be missing.
     assert!(opened.take(&[plain(15, "rest", 8)]).expect("halted").why.contains("version 8 of rest"));
@@ -296,8 +501,8 @@ proptest! {
             .filter(|offset| *offset >= from)
             .take(limit)
             .collect();
-        let window = Window { from: Offset(from), to: Offset(i64::MAX), limit };
-        let found = opened.index.events(3, window, &selectors, correlation.as_deref(), None).unwrap();
+        let window = Window { from: Offset(from), to: Offset(i64::MAX), room: room(limit) };
+        let found = opened.index.reading(|it| it.events(3, window, &selectors, correlation.as_deref(), None)).unwrap().events;
         let found: Vec<i64> = found.iter().map(|event| event.offset.0).collect();
         prop_assert_eq!(found, expected);
     }
@@ -320,7 +525,8 @@ fn what_is_adopted_gets_a_version_and_an_id_that_are_new() {
     assert_eq!(opened.take(&[plain(0, "s", 1), adopted(1, None, "x"), adopted(2, Some(1), "x")]), None);
     // What is missing between stays missing.
     assert_eq!(opened.take(&[adopted(3, Some(7), "y"), plain(4, "s", 8)]), None);
-    let found = opened.index.stream(0, "s", 1, Direction::Forward, 9).unwrap().unwrap();
+    let found =
+        opened.index.reading(|it| it.stream(0, "s", 1, Direction::Forward, room(9))).unwrap().unwrap();
     let found: Vec<(u64, i64)> = found.events.iter().map(|event| (event.version, event.offset.0)).collect();
     assert_eq!(found, [(1, 0), (2, 1), (3, 2), (7, 3), (8, 4)]);
 }
@@ -333,10 +539,10 @@ fn one_question_sees_one_state_of_the_index() {
     let count = |connection: &Connection| {
         connection.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0))
     };
-    let counts = index.reading(|connection| {
-        let before = count(connection)?;
+    let counts = index.reading(|it| {
+        let before = count(it.connection)?;
         index.apply(state, &[plain(1, "s", 2)], Offset(2))?;
-        Ok((before, count(connection)?))
+        Ok((before, count(it.connection)?))
     });
     assert_eq!(counts.unwrap(), (1, 1));
 }
@@ -351,16 +557,19 @@ fn events_with_a_subjects_data_are_found_and_counted_until_they_are_truncated() 
     let keys = std::collections::BTreeSet::from(["k1".to_owned(), "k2".to_owned()]);
     let mut opened = opened();
     opened.take(&[record(0, "s", 1, sealed("k1")), plain(1, "s", 2), record(2, "t", 1, sealed("k2"))]);
-    let window = Window { from: Offset(0), to: Offset(9), limit: 9 };
-    let found = opened.index.events(3, window, &[], None, Some("customer:7")).unwrap();
+    let window = Window { from: Offset(0), to: Offset(9), room: room(9) };
+    let found =
+        opened.index.reading(|it| it.events(3, window, &[], None, Some("customer:7"))).unwrap().events;
     assert_eq!(found.iter().map(|event| event.offset.0).collect::<Vec<_>>(), [0, 2]);
-    assert_eq!(opened.index.count_of("customer:7", &keys).unwrap(), 2);
-    assert_eq!(opened.index.count_of("customer:8", &keys).unwrap(), 0);
+    let count =
+        |opened: &Opened, subject: &str| opened.index.reading(|it| it.count_of(subject, &keys)).unwrap();
+    assert_eq!(count(&opened, "customer:7"), 2);
+    assert_eq!(count(&opened, "customer:8"), 0);
     // Of a key that came later nothing is counted.
     opened.take(&[record(3, "u", 1, sealed("k3"))]);
-    assert_eq!(opened.index.count_of("customer:7", &keys).unwrap(), 2);
+    assert_eq!(count(&opened, "customer:7"), 2);
     opened.take(&[mark(4, "s", 2, 1, None)]);
-    assert_eq!(opened.index.count_of("customer:7", &keys).unwrap(), 1);
+    assert_eq!(count(&opened, "customer:7"), 1);
 }
 
 #[test]
@@ -371,7 +580,10 @@ fn no_condition_matches_what_the_store_writes_itself() {
     let any =
         crate::append::Condition { any_of: vec![Selector::default()], after: client::Position::default() };
     let append = crate::append::Append { conditions: vec![any], ..crate::append::Append::default() };
-    assert_eq!(opened.index.look(&append, PARTITION).unwrap().matches, [None]);
+    assert_eq!(opened.index.reading(|it| it.look(&append, PARTITION, None)).unwrap().0.matches, [None]);
     opened.take(&[plain(1, "t", 1)]);
-    assert_eq!(opened.index.look(&append, PARTITION).unwrap().matches, [Some(Offset(1))]);
+    assert_eq!(
+        opened.index.reading(|it| it.look(&append, PARTITION, None)).unwrap().0.matches,
+        [Some(Offset(1))]
+    );
 }

@@ -1,12 +1,14 @@
 //! The log goes into the index.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use model::{Offset, Timestamp};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::{Claim, GONE, Index, State, Writer, names};
+use super::connections::Writer;
+use super::{Claim, GONE, HAS_TO_FORGET, Index, State, names};
 use crate::event::Facts;
 use crate::record::Entry;
 use crate::truncation::{Mark, TRUNCATED};
@@ -34,49 +36,136 @@ impl Index {
         records: &[Applied],
         next: Offset,
     ) -> rusqlite::Result<(State, Option<Halt>)> {
-        let mut writer = self.writer.lock();
-        // If this fails nothing is known of them.
-        let streams = std::mem::take(&mut writer.streams);
-        let Writer { connection, streams: known } = &mut *writer;
-        let transaction = connection.transaction()?;
-        let mut state = state.clone();
-        let mut halt = None;
-        let streams = {
-            let mut insert = Insert::new(&transaction, state.base > Offset::ZERO, streams)?;
-            for record in records {
-                let why = match &record.entry {
-                    Entry::Foreign { why } => Some(format!("it was not written by an owner ({why})")),
-                    Entry::Claim { writer } => {
-                        state.claim = Some(Claim { writer: writer.clone(), offset: record.offset });
-                        None
-                    }
-                    Entry::Adopted { stream, version, id, facts, data } => {
-                        insert.adopted(record, stream, *version, id, facts, data)?
-                    }
-                    Entry::Event { stream, version, id, facts, data, boundary, .. } => {
-                        let stream = (stream.as_str(), boundary.as_deref());
-                        insert.event(record, stream, *version, id, facts, data)?
-                    }
-                };
-                if let Some(why) = why {
-                    halt = Some(Halt { offset: record.offset, why });
-                    break;
+        let applied = self.connections.writing(|writer| {
+            let (state, halt, is_forgetting) = apply(writer, state, records, next)?;
+            self.connections.has_to_forget.fetch_or(is_forgetting, Ordering::AcqRel);
+            Ok((state, halt))
+        });
+        self.noticed(applied)
+    }
+
+    /// Does a part of what truncations have left to do. Whether there is more. Blocks.
+    pub fn forget_some(&self) -> rusqlite::Result<bool> {
+        self.noticed(self.connections.writing(|writer| {
+            let is_more = forget_some(&mut writer.connection)?;
+            self.connections.has_to_forget.store(is_more, Ordering::Release);
+            Ok(is_more)
+        }))
+    }
+}
+
+/// Events of a truncated stream that are forgotten at once: readers and records that come wait for no more.
+const FORGOTTEN_MAX: u64 = 2_000;
+
+fn apply(
+    writer: &mut Writer,
+    state: &State,
+    records: &[Applied],
+    next: Offset,
+) -> rusqlite::Result<(State, Option<Halt>, bool)> {
+    // If this fails nothing is known of them.
+    let streams = std::mem::take(&mut writer.streams);
+    let Writer { connection, streams: known } = writer;
+    let transaction = connection.transaction()?;
+    let before = state.next;
+    let mut state = state.clone();
+    let mut halt = None;
+    let (streams, is_forgetting) = {
+        let mut insert = Insert::new(&transaction, state.base > Offset::ZERO, streams)?;
+        for record in records {
+            let why = match &record.entry {
+                Entry::Foreign { why } => Some(format!("it was not written by an owner ({why})")),
+                Entry::Claim { writer } => {
+                    state.claim = Some(Claim { writer: writer.clone(), offset: record.offset });
+                    None
+                }
+                Entry::Adopted { stream, version, id, facts, data } => {
+                    insert.adopted(record, stream, *version, id, facts, data)?
+                }
+                Entry::Event { stream, version, id, facts, data, boundary, .. } => {
+                    let stream = (stream.as_str(), boundary.as_deref());
+                    insert.event(record, stream, *version, id, facts, data)?
+                }
+            };
+            if let Some(why) = why {
+                halt = Some(Halt { offset: record.offset, why });
+                break;
+            }
+        }
+        (insert.streams, insert.is_forgetting)
+    };
+    state.next = halt.as_ref().map_or(next, |halt| halt.offset);
+    let (claimant, claimed) =
+        state.claim.as_ref().map_or(("", -1), |claim| (claim.writer.as_str(), claim.offset.0));
+    let is_its_next = transaction
+        .prepare_cached("UPDATE about SET next = ?1, writer = ?2, claimed = ?3 WHERE next = ?4")?
+        .execute(params![state.next.0, claimant, claimed, before.0])?;
+    if is_its_next == 0 {
+        // It is not where it was left: another file, or an older copy of it.
+        return Err(rusqlite::Error::QueryReturnedNoRows);
+    }
+    transaction.commit()?;
+    if streams.len() <= STREAMS_MAX {
+        *known = streams;
+    }
+    Ok((state, halt, is_forgetting))
+}
+
+/// Forgets some events of the first stream that has any to be forgotten.
+fn forget_some(connection: &mut Connection) -> rusqlite::Result<bool> {
+    let left: Option<(i64, u64, u64)> = connection
+        .prepare_cached("SELECT stream, since, before FROM forgetting LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((stream, since, before)) = left else { return Ok(false) };
+    let transaction = connection.transaction()?;
+    {
+        let mut names_of = BTreeMap::new();
+        let mut rows = transaction.prepare_cached(
+            "SELECT off, ver, facts FROM events WHERE stream = ?1 AND ver >= ?2 AND ver < ?3 AND gone = 0
+             ORDER BY ver DESC LIMIT ?4",
+        )?;
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let rows = rows.query_map(params![stream, since, before, FORGOTTEN_MAX], row)?;
+        let rows: Vec<(i64, u64, String)> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut unmark = transaction.prepare_cached("DELETE FROM marks WHERE name = ?1 AND off = ?2")?;
+        let mut forget = transaction
+            .prepare_cached("UPDATE events SET facts = ?2, data = x'', gone = 1 WHERE off = ?1")?;
+        for (offset, _, facts) in &rows {
+            let facts: Facts = serde_json::from_str(facts).unwrap_or_default();
+            for name in names(&facts) {
+                if let Some(name) = number(&transaction, &mut names_of, &name)? {
+                    unmark.execute([name, *offset])?;
                 }
             }
-            insert.streams
-        };
-        state.next = halt.as_ref().map_or(next, |halt| halt.offset);
-        let (claimant, claimed) =
-            state.claim.as_ref().map_or(("", -1), |claim| (claim.writer.as_str(), claim.offset.0));
-        transaction
-            .prepare_cached("UPDATE about SET next = ?1, writer = ?2, claimed = ?3")?
-            .execute(params![state.next.0, claimant, claimed])?;
-        transaction.commit()?;
-        if streams.len() <= STREAMS_MAX {
-            *known = streams;
+            forget.execute(params![offset, GONE])?;
         }
-        Ok((state, halt))
+        // From the newest down: what is below the last one is left.
+        match rows.last().filter(|_| rows.len() as u64 == FORGOTTEN_MAX) {
+            Some((_, version, _)) => transaction
+                .prepare_cached("UPDATE forgetting SET before = ?2 WHERE stream = ?1")?
+                .execute(params![stream, version])?,
+            None => {
+                transaction.prepare_cached("DELETE FROM forgetting WHERE stream = ?1")?.execute([stream])?
+            }
+        };
     }
+    transaction.commit()?;
+    connection.prepare_cached(HAS_TO_FORGET)?.query_row([], |row| row.get(0))
+}
+
+fn number(
+    connection: &Connection,
+    known: &mut BTreeMap<String, Option<i64>>,
+    name: &str,
+) -> rusqlite::Result<Option<i64>> {
+    if let Some(known) = known.get(name) {
+        return Ok(*known);
+    }
+    let mut statement = connection.prepare_cached("SELECT no FROM names WHERE name = ?1")?;
+    let found = statement.query_row([name], |row| row.get(0)).optional()?;
+    known.insert(name.to_owned(), found);
+    Ok(found)
 }
 
 /// Streams whose number and version the writer remembers: of more than so many it begins anew.
@@ -94,6 +183,8 @@ struct Insert<'a> {
     /// Names that were looked up in this transaction.
     names: BTreeMap<String, i64>,
     streams: Streams,
+    /// Truncations have left something to do.
+    is_forgetting: bool,
 }
 
 impl<'a> Insert<'a> {
@@ -105,6 +196,7 @@ impl<'a> Insert<'a> {
             mark: connection.prepare_cached("INSERT OR IGNORE INTO marks VALUES (?1, ?2)")?,
             names: BTreeMap::new(),
             streams,
+            is_forgetting: false,
         })
     }
 
@@ -204,29 +296,24 @@ impl<'a> Insert<'a> {
         Ok(())
     }
 
-    /// Of a stream's events below a version only the ids stay.
+    /// Of a stream's events below a version only the ids stay. They are not read from now on, and go in steps.
     fn forget(&mut self, stream: i64, before: u64) -> rusqlite::Result<()> {
-        self.read_from(stream, before)?;
-        let mut rows = self
+        let first: u64 = self
             .connection
-            .prepare_cached("SELECT off, facts FROM events WHERE stream = ?1 AND ver < ?2 AND gone = 0")?;
-        let rows = rows.query_map(params![stream, before], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
-        for (offset, facts) in rows {
-            let facts: Facts = serde_json::from_str(&facts).unwrap_or_default();
-            for name in names(&facts) {
-                let name = self.name(name)?;
-                self.connection
-                    .prepare_cached("DELETE FROM marks WHERE name = ?1 AND off = ?2")?
-                    .execute([name, offset])?;
-            }
+            .prepare_cached("SELECT first FROM streams WHERE no = ?1")?
+            .query_row([stream], |row| row.get(0))?;
+        if before <= first {
+            return Ok(());
         }
+        self.read_from(stream, before)?;
         self.connection
             .prepare_cached(
-                "UPDATE events SET facts = ?3, data = x'', gone = 1
-                 WHERE stream = ?1 AND ver < ?2 AND gone = 0",
+                "INSERT INTO forgetting VALUES (?1, ?2, ?3)
+                 ON CONFLICT (stream) DO UPDATE
+                 SET since = min(since, excluded.since), before = max(before, excluded.before)",
             )?
-            .execute(params![stream, before, GONE])?;
+            .execute(params![stream, first, before])?;
+        self.is_forgetting = true;
         Ok(())
     }
 

@@ -73,7 +73,12 @@ async fn reach(replica: &Replica, next: Offset) -> Result<(), End> {
         match replica.reached(next, Duration::from_secs(30)).await {
             Ok(()) => return Ok(()),
             Err(NotReached::Halted(why)) => return Err(End::Halted(why)),
-            Err(NotReached::Late { at }) if at > last => last = at,
+            Err(NotReached::Late { at } | NotReached::Rebuilding { at, .. }) if at > last => last = at,
+            Err(NotReached::Rebuilding { at, to }) => {
+                return Err(End::Failed(format!(
+                    "its index is made anew, and does not get beyond {at} of {to}"
+                )));
+            }
             Err(NotReached::Late { at }) => {
                 return Err(End::Failed(format!("its index does not get beyond offset {at}")));
             }

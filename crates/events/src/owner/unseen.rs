@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use fastbloom::BloomFilter;
+use model::Offset;
 use parking_lot::Mutex;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 use tracing::warn;
@@ -15,7 +16,7 @@ use tracing::warn;
 use crate::index::{Index, Name};
 
 /// Ids and streams that a filter is made for, at least; then for twice what there is.
-const ITEMS_MIN: usize = 1 << 16;
+const ITEMS_MIN: usize = 1 << 12;
 
 /// And at most: 20 MB. With more it is asked in vain more often, and no larger one is made.
 const ITEMS_MAX: usize = 1 << 24;
@@ -29,6 +30,8 @@ pub struct Unseen {
     filter: Option<Filter>,
     /// A larger one, and what was added since it was begun.
     next: Option<(oneshot::Receiver<rusqlite::Result<Filter>>, Vec<u64>)>,
+    /// The index could not be read through.
+    is_given_up: bool,
 }
 
 struct Filter {
@@ -44,12 +47,15 @@ impl Filter {
         Filter { bloom, items: 0, items_max }
     }
 
-    /// Of all that an index has. Blocks.
-    fn of(index: &Index) -> rusqlite::Result<Filter> {
+    /// Of all that an index has, which is everything before an offset. Blocks.
+    fn of(index: &Index, next: Offset) -> rusqlite::Result<Filter> {
         /// An instance that takes many partitions over is to serve meanwhile.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock();
-        index.names(Filter::new, |filter, name| filter.add(hash(name)))
+        index.reading(|it| {
+            it.has(next)?;
+            it.names(Filter::new, |filter, name| filter.add(hash(name)))
+        })
     }
 
     fn add(&mut self, hash: u64) {
@@ -69,22 +75,22 @@ fn hash(name: Name<'_>) -> u64 {
 }
 
 impl Unseen {
-    /// `index`: has all that is in the partition.
-    pub fn begin(index: Arc<Index>) -> Unseen {
-        let mut unseen = Unseen { index, filter: None, next: None };
-        unseen.make(Vec::new());
-        unseen
+    /// It is made when it is first renewed: many partitions are owned and not appended to.
+    pub fn of(index: Arc<Index>) -> Unseen {
+        Unseen { index, filter: None, next: None, is_given_up: false }
     }
 
-    /// `since`: what the index may not have yet.
-    fn make(&mut self, since: Vec<u64>) {
-        let (made, next) = oneshot::channel();
+    /// `since`: what is in the log, or will be, from the offset on.
+    fn make(&mut self, next: Offset, since: Vec<u64>) {
+        let (made, filter) = oneshot::channel();
         let index = self.index.clone();
         env::spawn(async move {
+            let making = index.clone();
             // Nobody may want it any more.
-            let _ = made.send(env::run_blocking(move || Filter::of(&index)).await);
+            let _ = made.send(env::run_blocking(move || Filter::of(&making, next)).await);
+            index.close_when_idle();
         });
-        self.next = Some((next, since));
+        self.next = Some((filter, since));
     }
 
     /// Whether the index certainly does not have it.
@@ -103,17 +109,17 @@ impl Unseen {
         }
     }
 
-    /// Takes a new filter where one was made, or has one made where it is time. `under_way`: what the index may not have
-    /// yet.
-    pub fn renew<'a>(&mut self, under_way: impl Iterator<Item = Name<'a>>) {
-        let Some((next, since)) = &mut self.next else {
+    /// Takes a new filter where one was made, or has one made where it is time. The index has everything before `next`;
+    /// `under_way`: what it may not have yet.
+    pub fn renew<'a>(&mut self, next: Offset, under_way: impl Iterator<Item = Name<'a>>) {
+        let Some((made, since)) = &mut self.next else {
             let is_full = |filter: &Filter| filter.items > filter.items_max && filter.items_max < ITEMS_MAX;
-            if self.filter.as_ref().is_some_and(is_full) {
-                self.make(under_way.map(hash).collect());
+            if self.filter.as_ref().map_or(!self.is_given_up, is_full) {
+                self.make(next, under_way.map(hash).collect());
             }
             return;
         };
-        match next.try_recv() {
+        match made.try_recv() {
             Ok(Ok(mut filter)) => {
                 since.drain(..).for_each(|hash| filter.add(hash));
                 self.filter = Some(filter);
@@ -122,6 +128,7 @@ impl Unseen {
             Ok(Err(error)) => {
                 warn!(%error, "an index cannot be read through: it is asked for every append");
                 self.next = None;
+                self.is_given_up = true;
             }
             Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Closed) => self.next = None,

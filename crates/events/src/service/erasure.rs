@@ -164,9 +164,9 @@ impl Handle {
             let mut count = 0;
             for partition in &category.partitions {
                 self.fresh(&category, partition, &freshness).await?;
-                let (replica, subject) = (partition.replica.clone(), subject.to_owned());
+                let (replica, subject) = (&partition.replica, subject.to_owned());
                 let keys: BTreeSet<String> = keys.iter().cloned().collect();
-                let counted = env::run_blocking(move || replica.index.count_of(&subject, &keys)).await;
+                let counted = replica.index.ask(replica.next(), move |it| it.count_of(&subject, &keys)).await;
                 count += counted.map_err(super::reading::broken)?;
             }
             if count > 0 {

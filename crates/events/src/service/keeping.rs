@@ -247,7 +247,7 @@ async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut s
                 reached = reached => reached,
             };
             match reached {
-                Err(NotReached::Late { .. }) => {}
+                Err(NotReached::Late { .. } | NotReached::Rebuilding { .. }) => {}
                 // Who owns it says why it takes nothing.
                 Ok(()) | Err(NotReached::Halted(_)) => break,
             }

@@ -1,6 +1,6 @@
 //! What is read, and how fresh it is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,12 @@ use model::{Offset, PartitionId, TopicId};
 use tokio::time::{Instant, sleep};
 
 use super::{CategoryInfo, Handle, OpenCategory, OpenPartition};
-use crate::append::OWN;
-use crate::append::{AppendError, Selector};
+use crate::append::{AppendError, OWN, Selector, check_selectors};
 use crate::category::Category;
 use crate::event::Recorded;
-use crate::index::{OfStream, Window};
+use crate::index::{OfStream, Part, Room, Window};
 use crate::machine::LIVES_ELSEWHERE;
-use crate::query::{Direction, EVENTS_MAX, Found, ReadError};
+use crate::query::{ANSWER_BYTES, Direction, EVENTS_MAX, Found, ReadError};
 use crate::replica::NotReached;
 
 /// How fresh a read must be.
@@ -37,6 +36,13 @@ pub struct Filter {
     pub correlation: Option<String>,
     /// Only events with the data of this subject.
     pub subject: Option<String>,
+}
+
+impl Filter {
+    /// Refuses what would be too much to search for.
+    pub(crate) fn check(&self) -> Result<(), ReadError> {
+        check_selectors(self.any_of.iter()).map_err(|why| ReadError::Invalid(format!("the read has {why}")))
+    }
 }
 
 impl Handle {
@@ -64,8 +70,10 @@ impl Handle {
             self.fresh(&open, partition, freshness).await?;
             let at = partition.replica.next();
             let (replica, name, number) = (partition.replica.clone(), stream.to_owned(), index as i32);
-            let looked = move || replica.index.stream(number, &name, from, direction, limit);
-            let found = env::run_blocking(looked).await.map_err(broken)?;
+            let asked = &replica.index;
+            let room = Room { events: limit, bytes: self.1.bytes_max };
+            let looked = asked.ask(at, move |it| it.stream(number, &name, from, direction, room));
+            let found = looked.await.map_err(broken)?;
             let Some(OfStream { mut events, version, first, .. }) = found else {
                 index = self.named_instead(&open, &mut tried, index, stream, freshness).await?;
                 continue;
@@ -81,12 +89,12 @@ impl Handle {
                 index = partition_of_key(&boundary, open.partitions.len());
                 continue;
             }
-            let is_end = events.len() < limit
-                || match direction {
-                    Direction::Forward => events.last().is_some_and(|last| last.version == version),
-                    Direction::Backward => events.last().is_some_and(|last| last.version == first),
-                };
-            self.show(&mut events).await?;
+            // Upcasters may make more of them than one answer has.
+            self.show_what_fits(&mut events).await?;
+            let is_end = events.last().is_none_or(|last| match direction {
+                Direction::Forward => last.version == version,
+                Direction::Backward => last.version == first,
+            });
             let position = Position::of(partition.id(), at);
             let incomplete = partition.halted(&open.category).into_iter().collect();
             return Ok(Found { events, version, first, position, is_end, incomplete });
@@ -103,19 +111,36 @@ impl Handle {
         limit: usize,
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
+        filter.check()?;
         let open = self.opened_within(category, freshness.wait).await?;
         self.tables_fresh(freshness).await?;
         let limit = limit.clamp(1, EVENTS_MAX);
         let mut found = Found { is_end: true, ..Found::default() };
+        let mut nexts = BTreeMap::new();
+        let mut bytes = 0;
         for partition in &open.partitions {
             self.fresh(&open, partition, freshness).await?;
             found.incomplete.extend(partition.halted(&open.category));
             let from = after.next(partition.id()).unwrap_or(Offset::ZERO);
-            let room = limit - found.events.len();
+            let known = found.events.len();
+            let room = Room {
+                // Of the next partition not even one event, where this answer is full already.
+                events: if bytes < self.1.bytes_max { limit - known } else { 0 },
+                bytes: self.1.bytes_max.saturating_sub(bytes),
+            };
             let next = self.read_partition(partition, from, filter, room, &mut found).await?;
-            found.position.merge(&Position::of(partition.id(), next));
+            bytes += found.events[known..].iter().map(Recorded::size).sum::<usize>();
+            nexts.insert(partition.id().index, (partition.id(), next));
         }
-        self.show(&mut found.events).await?;
+        for left in self.show_what_fits(&mut found.events).await?.into_iter().rev() {
+            if let Some((_, next)) = nexts.get_mut(&left.partition) {
+                *next = left.offset;
+            }
+            found.is_end = false;
+        }
+        for (partition, next) in nexts.into_values() {
+            found.position.merge(&Position::of(partition, next));
+        }
         Ok(found)
     }
 
@@ -125,28 +150,23 @@ impl Handle {
         partition: &OpenPartition,
         from: Offset,
         filter: &Filter,
-        room: usize,
+        room: Room,
         found: &mut Found,
     ) -> Result<Offset, ReadError> {
         let to = partition.replica.next();
-        if room == 0 {
+        if room.events == 0 {
             found.is_end &= from >= to;
             return Ok(from);
         }
         let (replica, filter) = (partition.replica.clone(), filter.clone());
-        let window = Window { from, to, limit: room };
+        let window = Window { from, to, room };
         let number = partition.id().index;
-        let events = env::run_blocking(move || {
+        let asked = replica.index.ask(to, move |it| {
             let (correlation, subject) = (filter.correlation.as_deref(), filter.subject.as_deref());
-            replica.index.events(number, window, &filter.any_of, correlation, subject)
+            it.events(number, window, &filter.any_of, correlation, subject)
         });
-        let events = events.await.map_err(broken)?;
-        let is_all = events.len() < room && crate::query::fits(&events);
-        let next = match events.last() {
-            Some(last) if !is_all => last.offset.plus(1),
-            _ => to.max(from),
-        };
-        found.is_end &= is_all || next >= to;
+        let Part { events, next } = asked.await.map_err(broken)?;
+        found.is_end &= next >= to;
         found.events.extend(events.into_iter().filter(|event| !event.facts.kind.starts_with(OWN)));
         Ok(next)
     }
@@ -166,7 +186,8 @@ impl Handle {
         let partition =
             partition.ok_or_else(|| ReadError::Invalid(format!("there is no partition {index}")))?;
         let mut found = Found { is_end: true, ..Found::default() };
-        let next = self.read_partition(partition, from, filter, limit, &mut found).await?;
+        let room = Room { events: limit, bytes: self.1.bytes_max };
+        let next = self.read_partition(partition, from, filter, room, &mut found).await?;
         Ok((found.events, next, found.is_end))
     }
 
@@ -256,9 +277,9 @@ impl Handle {
 
     /// Whether this process has seen events of a stream in a partition.
     pub(super) async fn is_there(&self, open: &OpenCategory, index: usize, stream: &str) -> bool {
-        let (replica, stream) = (open.partitions[index].replica.clone(), stream.to_owned());
+        let (index, stream) = (open.partitions[index].replica.index.clone(), stream.to_owned());
         let looked =
-            env::run_blocking(move || replica.index.stream(0, &stream, 1, Direction::Forward, 1)).await;
+            index.ask(Offset::ZERO, move |it| it.stream(0, &stream, 1, Direction::Forward, ONE)).await;
         looked.is_ok_and(|found| found.is_some())
     }
 
@@ -290,9 +311,9 @@ impl Handle {
     }
 
     async fn mark(&self, partition: &OpenPartition, stream: &str) -> Result<Option<bytes::Bytes>, ReadError> {
-        let (replica, stream) = (partition.replica.clone(), stream.to_owned());
-        let looked =
-            env::run_blocking(move || replica.index.stream(0, &stream, 1, Direction::Forward, 1)).await;
+        let (at, stream) = (partition.replica.next(), stream.to_owned());
+        let index = &partition.replica.index;
+        let looked = index.ask(at, move |it| it.stream(0, &stream, 1, Direction::Forward, ONE)).await;
         let first: Option<Recorded> =
             looked.map_err(broken)?.and_then(|found| found.events.into_iter().next());
         Ok(first.filter(|event| event.facts.kind == LIVES_ELSEWHERE).map(|event| event.data))
@@ -316,9 +337,9 @@ impl Handle {
                 index = partition_of_key(&boundary, open.partitions.len());
                 continue;
             }
-            let (replica, name) = (partition.replica.clone(), stream.to_owned());
-            let looked =
-                env::run_blocking(move || replica.index.stream(0, &name, 0, Direction::Backward, 0)).await;
+            let (at, name) = (partition.replica.next(), stream.to_owned());
+            let asked = &partition.replica.index;
+            let looked = asked.ask(at, move |it| it.stream(0, &name, 0, Direction::Backward, NONE)).await;
             let Some(found) = looked.map_err(broken)? else {
                 index = self.named_instead(&open, &mut tried, index, stream, freshness).await?;
                 continue;
@@ -348,6 +369,11 @@ impl Handle {
             Err(NotReached::Halted(_)) if partition.replica.next() >= asked => Ok(()),
             Err(NotReached::Halted(why)) => Err(ReadError::Unavailable(format!(
                 "partition {} of {} is not read any further: {why}",
+                partition.id().index,
+                open.category
+            ))),
+            Err(NotReached::Rebuilding { at, to }) => Err(ReadError::Unavailable(format!(
+                "the index of partition {} of {} was damaged, and is made anew from the log: it is at offset {at} of {to}",
                 partition.id().index,
                 open.category
             ))),
@@ -414,6 +440,10 @@ impl Handle {
         }
     }
 }
+
+/// Of an answer that is one event, or only what is known of a stream.
+const ONE: Room = Room { events: 1, bytes: ANSWER_BYTES };
+const NONE: Room = Room { events: 0, bytes: ANSWER_BYTES };
 
 /// Between two looks whether a category is open.
 const PAUSE: Duration = Duration::from_millis(20);

@@ -328,12 +328,16 @@ async fn here(
     deadline: Instant,
 ) -> Result<Appended, AppendError> {
     let (answer, answered) = oneshot::channel();
-    let job = Job { append, answer };
+    let (job, turn) = Job::new(append, answer);
     if partition.jobs.try_send(job).is_err() {
         return Err(AppendError::Unavailable("too many appends wait for this partition".to_owned()));
     }
     match timeout_at(deadline, answered).await {
         Ok(Ok(outcome)) => outcome,
+        // The owner has not begun with it, and will not.
+        _ if turn.take() => {
+            Err(AppendError::Unavailable("the partition's owner did not come to it in time".to_owned()))
+        }
         Ok(Err(_)) => Err(AppendError::InDoubt("the owner has ended".to_owned())),
         Err(_) => Err(AppendError::InDoubt("the log did not answer in time".to_owned())),
     }

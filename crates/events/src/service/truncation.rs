@@ -141,7 +141,7 @@ impl Handle {
         .map_err(lost)?;
         let position = Position::of(PartitionId { topic: topic.id, index: number }, end);
         let mut events: Vec<Recorded> = events.into_values().collect();
-        self.show(&mut events).await?;
+        is_end &= self.show_what_fits(&mut events).await?.is_empty();
         Ok(Found { events, version: known.version, first: 1, position, is_end, incomplete: Vec::new() })
     }
 
@@ -160,8 +160,8 @@ impl Handle {
         let mut needed = BTreeMap::new();
         for partition in &open.partitions {
             self.fresh(&open, partition, &strong).await?;
-            let replica = partition.replica.clone();
-            let from = env::run_blocking(move || replica.index.needed_from()).await;
+            let at = partition.replica.next();
+            let from = partition.replica.index.ask(at, move |it| it.needed_from()).await;
             let from = from.map_err(super::reading::broken)?;
             needed.insert(partition.id().index, from);
         }
@@ -190,8 +190,8 @@ impl Handle {
         stream: &str,
         before: u64,
     ) -> Result<u64, ReadError> {
-        let (replica, name) = (open.partitions[index].replica.clone(), stream.to_owned());
-        let offsets = env::run_blocking(move || replica.index.offsets_below(&name, before)).await;
+        let (replica, name) = (&open.partitions[index].replica, stream.to_owned());
+        let offsets = replica.index.ask(replica.next(), move |it| it.offsets_below(&name, before)).await;
         let offsets: BTreeSet<Offset> = offsets.map_err(super::reading::broken)?.into_iter().collect();
         let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(0) };
         let archive = self.archive_of(open).await?;

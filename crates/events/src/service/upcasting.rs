@@ -12,7 +12,7 @@ use super::snapshots::unavailable;
 use super::{Freshness, Handle, View};
 use crate::append::TYPE_MAX;
 use crate::event::Recorded;
-use crate::query::ReadError;
+use crate::query::{ANSWER_BYTES, ReadError};
 use crate::table::{At, Options, Table, TableError};
 use crate::upcast::{self, Upcaster, Upcasters};
 
@@ -95,7 +95,12 @@ pub struct Tried {
 impl Handle {
     /// The same store, whose events are read as they are recorded.
     pub fn raw(&self) -> Handle {
-        Handle(self.0.clone(), View::Recorded)
+        Handle(self.0.clone(), View { is_lifted: false, ..self.1 })
+    }
+
+    /// The same store, whose answers have about so many bytes at most: one event may have more.
+    pub fn in_pages(&self, bytes_max: usize) -> Handle {
+        Handle(self.0.clone(), View { bytes_max: bytes_max.min(ANSWER_BYTES), ..self.1 })
     }
 
     /// All of them, at least as fresh as it is asked for.
@@ -125,7 +130,9 @@ impl Handle {
         let tried = match example {
             None => None,
             Some(mut data) => {
-                upcaster.apply(&mut data).map_err(|why| invalid(format!("the example: {why}")))?;
+                upcaster
+                    .apply(&mut data, &mut { upcast::GROWTH_MAX })
+                    .map_err(|why| invalid(format!("the example: {why}")))?;
                 let kind = upcaster.kind.clone().unwrap_or_else(|| kind.to_owned());
                 Some(Tried { kind, schema_version: to, data })
             }
@@ -153,9 +160,32 @@ impl Handle {
     pub(crate) async fn show(&self, events: &mut [Recorded]) -> Result<(), ReadError> {
         self.unseal(events).await?;
         let upcasters = self.0.upcasters.all();
-        if self.1 == View::Lifted && !upcasters.is_empty() {
+        if self.1.is_lifted && !upcasters.is_empty() {
             events.iter_mut().for_each(|event| upcast::lift(&upcasters, event));
         }
         Ok(())
+    }
+
+    /// The same for an answer that has an end: gives back those that it has no room for, as they are recorded.
+    pub(crate) async fn show_what_fits(
+        &self,
+        events: &mut Vec<Recorded>,
+    ) -> Result<Vec<Recorded>, ReadError> {
+        self.unseal(events).await?;
+        let upcasters = self.0.upcasters.all();
+        if !self.1.is_lifted || upcasters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut bytes, mut fit) = (0, 0);
+        for event in events.iter_mut() {
+            upcast::lift(&upcasters, event);
+            bytes += event.size();
+            // The first one always does.
+            if fit > 0 && bytes > self.1.bytes_max.max(ANSWER_BYTES) {
+                break;
+            }
+            fit += 1;
+        }
+        Ok(events.split_off(fit))
     }
 }

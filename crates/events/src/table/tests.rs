@@ -66,3 +66,23 @@ fn a_copy_that_is_none_is_made_anew() {
     let (connection, _, at) = open(dir.path(), &path, 0).unwrap();
     assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+fn a_copy_that_cannot_be_opened_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.table.sqlite");
+    let (mut connection, ..) = open(dir.path(), &path, 0).unwrap();
+    write(&mut connection, batch(&[("a", Some("1"))], 0), Offset::ZERO, TopicId::ZERO, Timestamp(100))
+        .unwrap();
+    drop(connection);
+    // A folder is what nobody can open as a file.
+    let aside = path.with_extension("aside");
+    std::fs::rename(&path, &aside).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    assert!(open(dir.path(), &path, 0).is_err());
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::rename(&aside, &path).unwrap();
+    let (connection, ..) = open(dir.path(), &path, 0).unwrap();
+    assert_eq!(entries(&connection), [pair("a", "1")]);
+}

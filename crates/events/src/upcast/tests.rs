@@ -109,3 +109,34 @@ fn an_upcaster_is_read_as_it_was_written() {
     assert_eq!(read("T", b"{}"), None);
     assert_eq!(upcaster(json!({"defaults": [1]})).check(), Err("`defaults` is an object".to_owned()));
 }
+
+#[test]
+fn an_event_does_not_grow_without_an_end() {
+    let copies: Vec<Value> =
+        (0..23).map(|n| json!({"op": "copy", "from": "", "path": format!("/c{n}")})).collect();
+    let all = upcasters(vec![("T", 1, json!({ "patch": copies }))]);
+    let event = lifted(&all, event("T", None, r#"{"a":1}"#));
+    assert_eq!(event.data, r#"{"a":1}"#);
+    let why = event.seen.upcast_error.unwrap();
+    assert!(why.contains("grow by more than 262144 bytes") || why.contains("60 deep"), "{why}");
+    // The same in an array, which becomes no deeper.
+    let copies: Vec<Value> = (0..23).map(|_| json!({"op": "copy", "from": "/0", "path": "/0/-"})).collect();
+    let all = upcasters(vec![("T", 1, json!({ "patch": copies }))]);
+    let deep = lifted(&all, self::event("T", None, "[[]]"));
+    assert!(deep.seen.upcast_error.unwrap().contains("60 deep"));
+    let large = "x".repeat(100_000);
+    let copies: Vec<Value> =
+        (0..3).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/c{n}")})).collect();
+    let all = upcasters(vec![("T", 1, json!({ "patch": copies }))]);
+    let large = lifted(&all, self::event("T", None, &json!({ "a": large }).to_string()));
+    assert!(large.seen.upcast_error.unwrap().contains("grow by more than 262144 bytes"));
+}
+
+#[test]
+fn an_upcaster_has_a_size() {
+    let operation = json!({"op": "remove", "path": "/a"});
+    let many = upcaster(json!({"patch": vec![operation; 257]}));
+    assert_eq!(many.check().unwrap_err(), "`patch` has more than 256 operations");
+    let large = upcaster(json!({"defaults": {"a": "x".repeat(70_000)}}));
+    assert_eq!(large.check().unwrap_err(), "an upcaster is larger than 65536 bytes");
+}

@@ -10,8 +10,8 @@ use std::time::Duration;
 use client::Position;
 use events::event::Facts;
 use events::{
-    Append, AppendError, Category, Condition, Direction, Expected, Filter, Freshness, Handle, NewEvent,
-    ReadError, Recorded, Sealed, Selector, StreamAppend,
+    Append, AppendError, Category, Condition, Direction, Expected, Filter, Found, Freshness, Handle,
+    NewEvent, ReadError, Recorded, Sealed, Selector, StreamAppend,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -19,7 +19,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::read::viewed;
+use super::read::{STUCK_MAX, viewed};
+use crate::bounds::{Bounds, Held, PAGE_BYTES, Parts};
 use api::events_server::{Events, EventsServer};
 use api::stream_append;
 pub use services::{Grpc, GrpcAnswering};
@@ -32,8 +33,8 @@ pub(super) mod api {
 /// Events that are read at once.
 const PAGE: usize = 500;
 
-/// Answers that may wait to be sent.
-const ANSWERS_MAX: usize = 4;
+/// Answers that may wait to be sent, within the room of their page.
+const ANSWERS_MAX: usize = 1;
 
 /// How often a subscriber hears of its position when nothing happens.
 const CHECKPOINT: Duration = Duration::from_secs(15);
@@ -77,6 +78,7 @@ impl Events for Store {
         &self,
         request: Request<api::ReadStreamRequest>,
     ) -> Result<Response<Self::ReadStreamStream>, Status> {
+        let bounds = bounds(&request);
         let request = request.into_inner();
         let category = category(&request.category)?;
         let freshness = freshness(request.freshness)?;
@@ -87,18 +89,19 @@ impl Events for Store {
             (from, _) => from,
         };
         let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let (handle, stream) = (viewed(self.0.clone(), request.raw), request.stream);
+        let handle = viewed(self.0.clone(), request.raw).in_pages(PAGE_BYTES);
+        let stream = request.stream;
         let page = |left: u64| usize::try_from(left).unwrap_or(usize::MAX).min(PAGE);
         // What is wrong with the request is the answer, and not an event.
-        let first = handle.read_stream(&category, &stream, from, direction, page(left), &freshness).await;
-        let mut found = first.map_err(read_status)?;
-        let (answers, sent) = mpsc::channel(PAGE);
+        let read = || handle.read_stream(&category, &stream, from, direction, page(left), &freshness);
+        let (mut found, mut held) = bounds.page(read, Found::size).await.map_err(read_status)?;
+        let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             loop {
                 left -= found.events.len() as u64;
                 let last = found.events.last().map(|last| last.version);
                 for recorded in found.events {
-                    if answers.send(Ok(event(recorded))).await.is_err() {
+                    if !send(&answers, Ok(event(recorded)), &held).await {
                         return;
                     }
                 }
@@ -109,55 +112,56 @@ impl Events for Store {
                     },
                     _ => return,
                 };
-                let next =
-                    handle.read_stream(&category, &stream, from, direction, page(left), &freshness).await;
-                found = match next {
-                    Ok(found) => found,
-                    Err(error) => return drop(answers.send(Err(read_status(error))).await),
+                drop(held);
+                let read = || handle.read_stream(&category, &stream, from, direction, page(left), &freshness);
+                (found, held) = match paged(&answers, bounds.page(read, Found::size)).await {
+                    Some(paged) => paged,
+                    None => return,
                 };
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+        Ok(Response::new(Box::pin(Parts::of(ReceiverStream::new(sent)))))
     }
 
     async fn read_category(
         &self,
         request: Request<api::ReadCategoryRequest>,
     ) -> Result<Response<Self::ReadCategoryStream>, Status> {
+        let bounds = bounds(&request);
         let request = request.into_inner();
         let category = category(&request.category)?;
         let freshness = freshness(request.freshness)?;
         let filter = filter(request.any_of, request.correlation_id);
         let mut after = position(&request.after)?;
         let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-        let handle = viewed(self.0.clone(), request.raw);
+        let handle = viewed(self.0.clone(), request.raw).in_pages(PAGE_BYTES);
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             while left > 0 {
                 let page = usize::try_from(left).unwrap_or(usize::MAX).min(PAGE);
-                let found = handle.read_category(&category, &after, &filter, page, &freshness).await;
-                let found = match found {
-                    Ok(found) => found,
-                    Err(error) => return drop(answers.send(Err(read_status(error))).await),
+                let read = || handle.read_category(&category, &after, &filter, page, &freshness);
+                let Some((found, held)) = paged(&answers, bounds.page(read, Found::size)).await else {
+                    return;
                 };
                 left -= found.events.len() as u64;
                 let answer = api::ReadCategoryResponse {
                     events: found.events.into_iter().map(event).collect(),
                     position: found.position.to_string(),
                 };
-                if answers.send(Ok(answer)).await.is_err() || found.is_end {
+                if !send(&answers, Ok(answer), &held).await || found.is_end {
                     return;
                 }
                 after = found.position;
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+        Ok(Response::new(Box::pin(Parts::of(ReceiverStream::new(sent)))))
     }
 
     async fn subscribe(
         &self,
         request: Request<api::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let bounds = bounds(&request);
         let request = request.into_inner();
         let category = category(&request.category)?;
         let filter = filter(request.any_of, request.correlation_id);
@@ -165,24 +169,24 @@ impl Events for Store {
             "end" => self.0.end_of(&category).map_err(read_status)?,
             text => position(text)?,
         };
-        let handle = viewed(self.0.clone(), request.raw);
+        let handle = viewed(self.0.clone(), request.raw).in_pages(PAGE_BYTES);
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             loop {
-                let found =
-                    handle.read_category(&category, &after, &filter, PAGE, &Freshness::default()).await;
-                let found = match found {
-                    Ok(found) => found,
-                    Err(error) => return drop(answers.send(Err(read_status(error))).await),
+                let now = Freshness::default();
+                let read = || handle.read_category(&category, &after, &filter, PAGE, &now);
+                let Some((found, held)) = paged(&answers, bounds.page(read, Found::size)).await else {
+                    return;
                 };
                 let answer = api::SubscribeResponse {
                     events: found.events.into_iter().map(event).collect(),
                     position: found.position.to_string(),
                     caught_up: found.is_end,
                 };
-                if answers.send(Ok(answer)).await.is_err() {
+                if !send(&answers, Ok(answer), &held).await {
                     return;
                 }
+                drop(held);
                 after = found.position;
                 if !found.is_end {
                     continue;
@@ -191,12 +195,13 @@ impl Events for Store {
                     biased;
                     () = answers.closed() => return,
                     added = timeout(CHECKPOINT, handle.added(&category, &after)) => if let Ok(Err(error)) = added {
-                        return drop(answers.send(Err(read_status(error))).await);
+                        send(&answers, Err(read_status(error)), &Held::default()).await;
+                        return;
                     },
                 }
             }
         });
-        Ok(Response::new(Box::pin(ReceiverStream::new(sent))))
+        Ok(Response::new(Box::pin(Parts::of(ReceiverStream::new(sent)))))
     }
 
     async fn pull(&self, request: Request<api::PullRequest>) -> Result<Response<api::PullResponse>, Status> {
@@ -210,6 +215,37 @@ impl Events for Store {
     async fn nack(&self, request: Request<api::NackRequest>) -> Result<Response<api::NackResponse>, Status> {
         consumers::nack(&self.0, request).await
     }
+}
+
+type Sender<T> = mpsc::Sender<(Result<T, Status>, Held)>;
+
+/// Whether it was taken: whoever takes nothing for long holds the room of others.
+async fn send<T>(answers: &Sender<T>, answer: Result<T, Status>, held: &Held) -> bool {
+    timeout(STUCK_MAX, answers.send((answer, held.clone()))).await.is_ok_and(|sent| sent.is_ok())
+}
+
+/// A page, unless nobody waits for it, or it cannot be read, which is told.
+async fn paged<T>(
+    answers: &Sender<T>,
+    page: impl Future<Output = Result<(Found, Held), ReadError>>,
+) -> Option<(Found, Held)> {
+    let paged = tokio::select! {
+        biased;
+        () = answers.closed() => return None,
+        paged = page => paged,
+    };
+    match paged {
+        Ok(paged) => Some(paged),
+        Err(error) => {
+            send(answers, Err(read_status(error)), &Held::default()).await;
+            None
+        }
+    }
+}
+
+/// What this request's door has.
+fn bounds<T>(request: &Request<T>) -> Bounds {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 impl Store {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, RawQuery, State};
+use axum::extract::{Extension, Path, Query, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use client::Position;
 use events::{Category, Direction, Filter, Found, Freshness, Handle, Loaded, Selector};
 use serde::Deserialize;
+use tokio::time::timeout;
 use tokio_stream::Stream;
 use utoipa::IntoParams;
 
@@ -20,6 +21,7 @@ use super::append::unreadable;
 use super::category;
 use super::shapes::{CategoryBody, FoundBody, QueryBody, RecordedBody, SelectorBody, etag, position};
 use super::snapshots::SnapshotBody;
+use crate::bounds::{Bounds, Held, PAGE_BYTES, Parts};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -172,6 +174,7 @@ pub async fn read_category(
     State(handle): State<Handle>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
+    bounds: Option<Extension<Bounds>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
@@ -191,7 +194,8 @@ pub async fn read_category(
             .is_some_and(|it| it.contains(kind))
     };
     if accepts("text/event-stream") {
-        let live = live(handle, category, after, parameters.filter, freshness);
+        let Extension(bounds) = bounds.unwrap_or_default();
+        let live = live(handle, bounds, category, after, parameters.filter, freshness);
         return Ok(Sse::new(live).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
     let limit = limit(parameters.limit)?;
@@ -304,23 +308,31 @@ fn form(query: &str) -> Result<Vec<(String, String)>, Problem> {
 /// Events as they come. Ends when the category cannot be read any more; whoever reads comes again with the last id.
 fn live(
     handle: Handle,
+    bounds: Bounds,
     category: Category,
     after: Position,
     filter: Filter,
     freshness: Freshness,
 ) -> impl Stream<Item = Result<Event, Infallible>> + Send {
-    let (events, stream) = tokio::sync::mpsc::channel(LIVE_EVENTS_MAX);
+    let (events, stream) = tokio::sync::mpsc::channel(1);
+    let handle = handle.in_pages(PAGE_BYTES);
     env::spawn(async move {
         let mut after = after;
         let mut freshness = freshness;
         loop {
-            let found = handle.read_category(&category, &after, &filter, LIVE_EVENTS_MAX, &freshness).await;
-            let found = match found {
-                Ok(found) => found,
+            let read = || handle.read_category(&category, &after, &filter, PAGE_EVENTS, &freshness);
+            let paged = tokio::select! {
+                biased;
+                () = events.closed() => return,
+                paged = bounds.page(read, Found::size) => paged,
+            };
+            let (found, held) = match paged {
+                Ok(paged) => paged,
                 Err(error) => {
                     let problem = Problem::from(error);
                     let data = serde_json::to_string(problem.details()).unwrap_or_default();
-                    let _ = events.send(Ok(Event::default().event("problem").data(data))).await;
+                    let problem = Event::default().event("problem").data(data);
+                    let _ = events.send((Ok(problem), Held::default())).await;
                     return;
                 }
             };
@@ -333,10 +345,13 @@ fn live(
                 }
                 let event = Event::default().event("event").id(seen.to_string());
                 let data = serde_json::to_string(&RecordedBody::of(recorded)).unwrap_or_default();
-                if events.send(Ok(event.data(data))).await.is_err() {
+                // Whoever takes nothing holds the room of others.
+                let sending = events.send((Ok(event.data(data)), held.clone()));
+                if !timeout(STUCK_MAX, sending).await.is_ok_and(|sent| sent.is_ok()) {
                     return;
                 }
             }
+            drop(held);
             after = found.position;
             if !found.is_end {
                 continue;
@@ -348,11 +363,14 @@ fn live(
             }
         }
     });
-    tokio_stream::wrappers::ReceiverStream::new(stream)
+    Parts::of(tokio_stream::wrappers::ReceiverStream::new(stream))
 }
 
-/// Events that are read at once for a stream of events, and that may wait to be sent.
-const LIVE_EVENTS_MAX: usize = 256;
+/// Events that are read at once for a stream of events.
+const PAGE_EVENTS: usize = 256;
+
+/// How long whoever reads a stream of events may take none of those that are there.
+pub const STUCK_MAX: Duration = Duration::from_secs(60);
 
 fn partition_of(position: &Position, index: i32) -> Option<model::PartitionId> {
     position.iter().map(|(partition, _)| partition).find(|partition| partition.index == index)

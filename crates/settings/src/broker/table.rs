@@ -83,6 +83,11 @@ broker_options! {
     /// `/openapi.json`, to be tried in `/docs`). Empty switches it off, and the event store with it.
     http_listen: String = "levada.http.listen", Kind::Text, "127.0.0.1:8080", ReadOnly;
 
+    /// Bytes that the requests and answers of the HTTP doors (HTTP, streams of events, gRPC) may take together: what comes
+    /// as it comes, and what is answered until it is sent. Whoever has no room is answered 503 with `retry-after`
+    /// (`RESOURCE_EXHAUSTED` over gRPC), or waits for the next page of a stream. A quarter is kept for small ones.
+    http_memory_bytes: u64 = "levada.http.memory.bytes", long(16 * MIB), "268435456", ReadOnly;
+
     /// The URL at which other instances of Levada reach this one's HTTP door, such as `http://10.0.0.7:8080`. Empty: the
     /// address that it listens on. No two instances may have the same.
     http_advertised: String = "levada.http.advertised.url", Kind::Text, "", ReadOnly;

@@ -28,10 +28,17 @@ fn index(dir: &std::path::Path, events: i64) -> Arc<Index> {
     Arc::new(index)
 }
 
+/// Of an index with three events.
+fn begun(dir: &std::path::Path) -> Unseen {
+    let mut unseen = Unseen::of(index(dir, 3));
+    unseen.renew(Offset(3), std::iter::empty());
+    unseen
+}
+
 /// Until the filter that is being made is taken.
 async fn made(unseen: &mut Unseen) {
     while unseen.next.is_some() {
-        unseen.renew(std::iter::empty());
+        unseen.renew(Offset::ZERO, std::iter::empty());
         tokio::task::yield_now().await;
     }
 }
@@ -39,7 +46,7 @@ async fn made(unseen: &mut Unseen) {
 #[tokio::test]
 async fn what_the_index_has_or_will_have_is_never_unseen() {
     let dir = tempfile::tempdir().unwrap();
-    let mut unseen = Unseen::begin(index(dir.path(), 3));
+    let mut unseen = begun(dir.path());
     assert!(!unseen.is(Name::Id("new")), "nothing is known before it is made");
     unseen.add(Name::Id("under-way"));
     unseen.add(Name::Stream("t"));
@@ -57,12 +64,12 @@ async fn what_the_index_has_or_will_have_is_never_unseen() {
 #[tokio::test]
 async fn a_filter_that_is_full_is_replaced_by_a_larger_one() {
     let dir = tempfile::tempdir().unwrap();
-    let mut unseen = Unseen::begin(index(dir.path(), 3));
+    let mut unseen = begun(dir.path());
     made(&mut unseen).await;
     for number in 0..ITEMS_MIN {
         unseen.add(Name::Id(&format!("more-{number}")));
     }
-    unseen.renew([Name::Id("under-way")].into_iter());
+    unseen.renew(Offset::ZERO, [Name::Id("under-way")].into_iter());
     assert!(unseen.next.is_some(), "a larger one is made");
     unseen.add(Name::Id("meanwhile"));
     made(&mut unseen).await;
@@ -72,4 +79,13 @@ async fn a_filter_that_is_full_is_replaced_by_a_larger_one() {
     // It was made from the index, which has none of these.
     let unseen_now = (0..1000).filter(|number| unseen.is(Name::Id(&format!("more-{number}")))).count();
     assert!(unseen_now > 900, "{unseen_now}");
+}
+
+#[tokio::test]
+async fn an_index_that_is_made_anew_is_not_taken_for_all_that_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut unseen = Unseen::of(index(dir.path(), 3));
+    unseen.renew(Offset(4), std::iter::empty());
+    made(&mut unseen).await;
+    assert!(!unseen.is(Name::Id("id-3")), "it is in the log, and not in the index yet");
 }

@@ -1,4 +1,4 @@
-//! Budgets of memory, over all connections.
+//! Budgets of memory, over all connections of a door.
 
 use std::sync::Arc;
 

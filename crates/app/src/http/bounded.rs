@@ -1,0 +1,217 @@
+//! One request within the bounds of its door: a place, room for its body as it comes, and for its answer while it is sent.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use gateway::bounds::{Bounds, Full, Room};
+use gateway::events::full;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
+
+use super::door::Seat;
+
+/// How often a body is held while it is answered: as it came, as it was read, and as what it leads to.
+const BODY_COPIES: usize = 3;
+
+/// Answers one request. Whoever asks after the process's health needs no place.
+pub async fn answer<S>(
+    mut service: S,
+    bounds: Bounds,
+    seat: Arc<Seat>,
+    request: hyper::Request<Incoming>,
+) -> Result<hyper::Response<Leaving>, Infallible>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    let (mut parts, body) = request.into_parts();
+    let place = match parts.uri.path() {
+        "/healthz" | "/readyz" | "/metrics" => Ok(None),
+        path => bounds.place(stays(path, &parts.headers)).map(Some),
+    };
+    let under_way = Arc::new(UnderWay::new(seat));
+    let place = match place {
+        Ok(place) => place,
+        Err(why) => return Ok(Leaving::of(full(&parts.headers, why), None, Room::default(), under_way)),
+    };
+    parts.extensions.insert(bounds.clone());
+    let is_grpc = is_grpc(&parts.headers);
+    let arrived = match body.is_end_stream() {
+        true => {
+            under_way.is_whole();
+            None
+        }
+        false => Some(Arc::new(Arrived::default())),
+    };
+    let body = match &arrived {
+        None => Body::empty(),
+        Some(arrived) => Body::new(Arriving {
+            body,
+            arrived: arrived.clone(),
+            bounds: bounds.clone(),
+            under_way: under_way.clone(),
+        }),
+    };
+    let Ok(mut response) = service.call(Request::from_parts(parts, body)).await;
+    under_way.is_whole();
+    let was_refused = arrived.as_ref().is_some_and(|arrived| arrived.was_refused.load(Ordering::Acquire));
+    // What the request took is free again.
+    drop(arrived);
+    let headers = grpc_or_not(is_grpc);
+    if was_refused {
+        response = full(&headers, Full::Memory);
+    }
+    let bytes = response.body().size_hint().exact().unwrap_or(0);
+    let room = match bounds.room(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+        Ok(room) => room,
+        Err(why) => {
+            response = full(&headers, why);
+            Room::default()
+        }
+    };
+    Ok(Leaving::of(response, place, room, under_way))
+}
+
+/// Whether an answer may take as long as it likes.
+fn stays(path: &str, headers: &HeaderMap) -> bool {
+    let of_grpc = path.strip_prefix("/levada.events.v1.Events/");
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    matches!(of_grpc, Some("Subscribe" | "ReadStream" | "ReadCategory" | "Pull"))
+        || path.starts_with("/v1/subscriptions/") && (path.ends_with("/pull") || path.ends_with("/events"))
+        || accepts.is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn grpc_or_not(is_grpc: bool) -> HeaderMap {
+    let grpc = axum::http::HeaderValue::from_static("application/grpc");
+    is_grpc.then_some((header::CONTENT_TYPE, grpc)).into_iter().collect()
+}
+
+/// A request keeps its connection's place from when all of it is there until it is answered.
+struct UnderWay {
+    seat: Arc<Seat>,
+    is_whole: AtomicBool,
+}
+
+impl UnderWay {
+    fn new(seat: Arc<Seat>) -> UnderWay {
+        UnderWay { seat, is_whole: AtomicBool::new(false) }
+    }
+
+    fn is_whole(&self) {
+        if !self.is_whole.swap(true, Ordering::AcqRel) {
+            self.seat.is_busy();
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if *self.is_whole.get_mut() {
+            self.seat.is_done();
+        }
+    }
+}
+
+/// What of a body is there.
+#[derive(Default)]
+struct Arrived {
+    room: Mutex<Room>,
+    was_refused: AtomicBool,
+}
+
+/// A body as it comes.
+struct Arriving {
+    body: Incoming,
+    arrived: Arc<Arrived>,
+    bounds: Bounds,
+    under_way: Arc<UnderWay>,
+}
+
+/// There is no room for the rest of a body.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no room for more of it")]
+struct NoRoom;
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            if self.arrived.room.lock().grow(&self.bounds, BODY_COPIES * bytes).is_err() {
+                self.arrived.was_refused.store(true, Ordering::Release);
+                return Poll::Ready(Some(Err(axum::Error::new(NoRoom))));
+            }
+        }
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.under_way.is_whole();
+        }
+        polled.map(|next| next.map(|frame| frame.map_err(axum::Error::new)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer while it is sent, with what it has taken.
+pub struct Leaving {
+    body: Body,
+    _place: Option<OwnedSemaphorePermit>,
+    _room: Room,
+    _under_way: Arc<UnderWay>,
+}
+
+impl Leaving {
+    fn of(
+        response: Response,
+        place: Option<OwnedSemaphorePermit>,
+        room: Room,
+        under_way: Arc<UnderWay>,
+    ) -> hyper::Response<Leaving> {
+        response.map(|body| Leaving { body, _place: place, _room: room, _under_way: under_way })
+    }
+}
+
+impl HttpBody for Leaving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
