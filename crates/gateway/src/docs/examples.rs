@@ -71,7 +71,8 @@ fn of_body(method: &str, path: &str) -> Option<Value> {
 /// Puts them into the document.
 pub fn fill(document: &mut Value) {
     for (path, method, operation) in operations(document) {
-        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap_or_default().to_owned();
             if parameter["in"] == "path"
                 && let Some(example) = of_path(&name)
@@ -108,11 +109,20 @@ mod tests {
     }
 
     #[test]
+    fn an_operation_without_parameters_has_none() {
+        let mut document = document();
+        for (path, method, operation) in operations(&mut document) {
+            let is_list = operation.get("parameters").is_none_or(Value::is_array);
+            assert!(is_list, "{method} {path}");
+        }
+    }
+
+    #[test]
     fn what_is_not_in_a_path_is_not_described_as_if_it_were() {
         let mut document = document();
         let mut count = 0;
         for (path, method, operation) in operations(&mut document) {
-            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            for parameter in operation.get("parameters").and_then(Value::as_array).into_iter().flatten() {
                 let name = parameter["name"].as_str().unwrap();
                 let is_in_path = path.contains(&format!("{{{name}}}"));
                 assert_eq!(is_in_path, parameter["in"] == "path", "{method} {path}: {name}");
@@ -126,7 +136,7 @@ mod tests {
     fn everything_that_must_be_filled_in_is() {
         let mut document = document();
         for (path, method, operation) in operations(&mut document) {
-            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            for parameter in operation.get("parameters").and_then(Value::as_array).into_iter().flatten() {
                 let is_filled = parameter["in"] != "path" || parameter["example"].is_string();
                 assert!(is_filled, "{method} {path}: {}", parameter["name"]);
             }

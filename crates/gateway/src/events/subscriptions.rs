@@ -138,22 +138,19 @@ pub struct SubscriptionBody {
     pub retry_delay: String,
     pub max_in_flight: usize,
     pub ordered: bool,
-    #[serde(flatten)]
-    #[schema(inline)]
-    pub status: Option<StatusBody>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StatusBody {
-    /// Everything before it is settled or parked.
-    pub position: String,
+    /// Everything before it is settled or parked. This and what follows is told only of one that is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
     /// Whoever hosts it next goes on there. It is written once a second.
-    pub written: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written: Option<bool>,
     /// Records of the log after that, whether they are for this subscription or not.
-    pub behind: u64,
-    pub in_flight: usize,
-    pub parked: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parked: Option<usize>,
 }
 
 impl SubscriptionBody {
@@ -173,7 +170,11 @@ impl SubscriptionBody {
             retry_delay: duration::write(rules.retry_delay),
             max_in_flight: rules.in_flight_max,
             ordered: rules.is_ordered,
-            status: None,
+            position: None,
+            written: None,
+            behind: None,
+            in_flight: None,
+            parked: None,
         }
     }
 }
@@ -352,13 +353,11 @@ pub async fn show(
     let host = handle.host(&category(&name_of_category)?, &name).await?;
     let status = host.status()?;
     let mut body = SubscriptionBody::of(handle.subscription(&category(&name_of_category)?, &name).await?);
-    body.status = Some(StatusBody {
-        position: status.position.to_string(),
-        written: status.is_written,
-        behind: status.behind,
-        in_flight: status.counts.in_flight,
-        parked: status.counts.parked,
-    });
+    body.position = Some(status.position.to_string());
+    body.written = Some(status.is_written);
+    body.behind = Some(status.behind);
+    body.in_flight = Some(status.counts.in_flight);
+    body.parked = Some(status.counts.parked);
     Ok(Json(body))
 }
 
