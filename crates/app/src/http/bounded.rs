@@ -23,6 +23,9 @@ use super::door::Seat;
 /// How often a body is held while it is answered: as it came, as it was read, and as what it leads to.
 const BODY_COPIES: usize = 3;
 
+/// Of an answer, so much is handed on at once.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// Answers one request. Whoever asks after the process's health needs no place.
 pub async fn answer<S>(
     mut service: S,
@@ -133,6 +136,20 @@ struct Arrived {
     was_refused: AtomicBool,
 }
 
+impl Arrived {
+    /// Whether there is room for so much more of it. What was refused once gives back what it has.
+    fn takes(&self, bounds: &Bounds, bytes: usize) -> bool {
+        let mut room = self.room.lock();
+        let is_taken = !self.was_refused.load(Ordering::Acquire)
+            && room.grow(bounds, BODY_COPIES.saturating_mul(bytes)).is_ok();
+        if !is_taken {
+            *room = Room::default();
+            self.was_refused.store(true, Ordering::Release);
+        }
+        is_taken
+    }
+}
+
 /// A body as it comes.
 struct Arriving {
     body: Incoming,
@@ -154,13 +171,18 @@ impl HttpBody for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
+        let mut polled = Pin::new(&mut self.body).poll_frame(context);
+        while let Poll::Ready(Some(Ok(frame))) = &polled {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
-            if self.arrived.room.lock().grow(&self.bounds, BODY_COPIES * bytes).is_err() {
-                self.arrived.was_refused.store(true, Ordering::Release);
-                return Poll::Ready(Some(Err(axum::Error::new(NoRoom))));
+            if !self.arrived.takes(&self.bounds, bytes) {
+                // The rest is read and forgotten: a connection that is closed before would take the answer with it.
+                polled = Pin::new(&mut self.body).poll_frame(context);
+                continue;
             }
+            break;
+        }
+        if self.arrived.was_refused.load(Ordering::Acquire) && matches!(polled, Poll::Ready(None)) {
+            return Poll::Ready(Some(Err(axum::Error::new(NoRoom))));
         }
         if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
             self.under_way.is_whole();
@@ -177,9 +199,12 @@ impl HttpBody for Arriving {
     }
 }
 
-/// An answer while it is sent, with what it has taken.
+/// An answer while it is sent, with what it has taken: in small pieces, since whoever sends it lets go of it with the
+/// last one.
 pub struct Leaving {
     body: Body,
+    /// Of the last frame.
+    rest: Bytes,
     _place: Option<OwnedSemaphorePermit>,
     _room: Room,
     _under_way: Arc<UnderWay>,
@@ -192,7 +217,13 @@ impl Leaving {
         room: Room,
         under_way: Arc<UnderWay>,
     ) -> hyper::Response<Leaving> {
-        response.map(|body| Leaving { body, _place: place, _room: room, _under_way: under_way })
+        response.map(|body| Leaving {
+            body,
+            rest: Bytes::new(),
+            _place: place,
+            _room: room,
+            _under_way: under_way,
+        })
     }
 }
 
@@ -204,14 +235,29 @@ impl HttpBody for Leaving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => return other,
+            }
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }

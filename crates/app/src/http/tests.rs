@@ -4,24 +4,37 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use gateway::bounds::{Bounds, STAYING_MAX};
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 
+/// A door on a free port.
 #[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
+async fn serve(limits: Limits, bounds: Bounds, router: Router) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(Door::new(listener, limits, bounds).serve(router));
+    address
+}
+
+/// Sends, and reads to the end of the connection.
+async fn exchange(address: std::net::SocketAddr, request: &str) -> String {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(60), socket.read_to_string(&mut answer)).await;
+    read.expect("answered in time").unwrap();
+    answer
+}
+
 async fn ask(path: &str, readiness: Readiness) -> String {
     let parts = Parts {
         metrics: Arc::new(|| Box::pin(async { "levada_requests_total 7\n# EOF\n".to_owned() })),
         readiness: Arc::new(move || readiness.clone()),
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(async move { axum::serve(Door::new(listener), router(parts)).await });
-    let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    server.abort();
-    answer
+    let address = serve(Limits::default(), Bounds::default(), router(parts)).await;
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n")).await
 }
 
 #[tokio::test]
@@ -52,12 +65,13 @@ fn parts() -> Parts {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the test itself is the outside")]
 async fn half_a_request_ends_and_a_quiet_connection_stays() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let door = Door::with(listener, Duration::from_millis(300), Duration::from_secs(60));
-    let server = tokio::spawn(async move { axum::serve(door, router(parts())).await });
+    let limits = Limits {
+        request_max: Duration::from_millis(300),
+        idle_max: Duration::from_secs(60),
+        ..Limits::default()
+    };
+    let address = serve(limits, Bounds::default(), router(parts())).await;
     let mut quiet = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut bytes = [0; 1000];
     quiet.write_all(b"GET /healthz HTTP/1.1\r\nHost: levada\r\n\r\n").await.unwrap();
@@ -69,7 +83,6 @@ async fn half_a_request_ends_and_a_quiet_connection_stays() {
     // A scraper comes back on the same connection.
     quiet.write_all(b"GET /healthz HTTP/1.1\r\nHost: levada\r\n\r\n").await.unwrap();
     assert!(quiet.read(&mut bytes).await.unwrap() > 0);
-    server.abort();
 }
 
 #[tokio::test]
@@ -77,9 +90,97 @@ async fn half_a_request_ends_and_a_quiet_connection_stays() {
 async fn an_answer_in_parts_is_sent_at_once() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut door = Door::new(listener);
-    let (client, accepted) =
-        tokio::join!(tokio::net::TcpStream::connect(address), axum::serve::Listener::accept(&mut door));
-    let (connection, _) = accepted;
+    let mut door = Door::new(listener, Limits::default(), Bounds::default());
+    let (client, connection) = tokio::join!(tokio::net::TcpStream::connect(address), door.accept());
     assert!(client.is_ok() && connection.stream.nodelay().unwrap());
+}
+
+#[tokio::test]
+async fn connections_without_a_whole_request_keep_nobody_out() {
+    let limits = Limits { connections_max: 4, ..Limits::default() };
+    let router = router(parts()).route("/never", get(std::future::pending::<()>));
+    let address = serve(limits, Bounds::default(), router).await;
+    let mut held = Vec::new();
+    for begun in ["", "GET /healthz HTTP/1.1\r\n", "POST /metrics HTTP/1.1\r\nContent-Length: 9\r\n\r\n1"] {
+        let mut one = TcpStream::connect(address).await.unwrap();
+        one.write_all(begun.as_bytes()).await.unwrap();
+        held.push(one);
+    }
+    // This one is being answered, and stays.
+    let mut asked = TcpStream::connect(address).await.unwrap();
+    asked.write_all(b"GET /never HTTP/1.1\r\nHost: levada\r\n\r\n").await.unwrap();
+    for _ in 0..8 {
+        let answer =
+            exchange(address, "GET /healthz HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let mut bytes = [0; 10];
+    let waited = tokio::time::timeout(Duration::from_millis(50), asked.read(&mut bytes)).await;
+    assert!(waited.is_err(), "it waits for its answer still");
+}
+
+#[tokio::test]
+async fn streams_leave_places_for_short_requests() {
+    let bounds = Bounds::default();
+    let address = serve(Limits::default(), bounds.clone(), router(parts())).await;
+    let _streams: Vec<_> = (0..STAYING_MAX).map(|_| bounds.place(true).unwrap()).collect();
+    let stream =
+        "GET /v1/categories/c/events HTTP/1.1\r\nAccept: text/event-stream\r\nConnection: close\r\n\r\n";
+    let refused = exchange(address, stream).await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("retry-after: 1"), "{refused}");
+    assert!(refused.contains("urn:levada:problem:full"), "{refused}");
+    let short = "GET /v1/categories HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n";
+    // Nobody answers that here.
+    assert!(exchange(address, short).await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_body_that_has_no_room_is_refused_and_what_is_small_goes_on() {
+    let bounds = Bounds::new(4 << 20);
+    let length = |body: axum::body::Bytes| async move { body.len().to_string() };
+    let router = router(parts())
+        .route("/length", axum::routing::post(length))
+        .layer(axum::extract::DefaultBodyLimit::disable());
+    let address = serve(Limits::default(), bounds.clone(), router).await;
+    let post = |bytes: usize| {
+        let body = "x".repeat(bytes);
+        format!(
+            "POST /length HTTP/1.1\r\nHost: levada\r\nConnection: close\r\nContent-Length: {bytes}\r\n\r\n{body}"
+        )
+    };
+    assert!(exchange(address, &post(900_000)).await.ends_with("900000"));
+    // Half of one is held by who does not go on.
+    let mut held = TcpStream::connect(address).await.unwrap();
+    let large = post(1_000_000);
+    held.write_all(&large.as_bytes()[..900_000]).await.unwrap();
+    while bounds.taken_bytes() < 2_600_000 {
+        tokio::task::yield_now().await;
+    }
+    let refused = exchange(address, &post(900_000)).await;
+    assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("levada.http.memory.bytes"), "{refused}");
+    assert!(exchange(address, &post(1000)).await.ends_with("1000"));
+    drop(held);
+    while bounds.taken_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_its_room_until_it_is_sent() {
+    let bounds = Bounds::new(64 << 20);
+    let large = || async { "x".repeat(40 << 20) };
+    let address = serve(Limits::default(), bounds.clone(), router(parts()).route("/large", get(large))).await;
+    let request = "GET /large HTTP/1.1\r\nHost: levada\r\nConnection: close\r\n\r\n";
+    let mut slow = TcpStream::connect(address).await.unwrap();
+    slow.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 15];
+    slow.read_exact(&mut first).await.unwrap();
+    assert!(bounds.taken_bytes() >= 40 << 20);
+    let refused = exchange(address, request).await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{}", &refused[..100]);
+    let mut rest = Vec::new();
+    slow.read_to_end(&mut rest).await.unwrap();
+    while bounds.taken_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
 }

@@ -193,7 +193,7 @@ impl Connections {
     }
 
     /// Closes what is open, unless somebody uses it. Whether it is closed.
-    fn close(&self) -> bool {
+    pub fn close(&self) -> bool {
         let Some(mut writer) = self.writer.try_lock() else { return false };
         let mut readers = self.readers.lock();
         if readers.free.len() < readers.open {

@@ -146,7 +146,7 @@ fn a_group_waits_for_more_only_where_many_append_and_a_batch_takes_its_time() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_during_the_pause_is_in_the_group() {
     let (sender, mut jobs) = mpsc::channel(8);
-    let job = || Job { append: Append::default(), answer: oneshot::channel().0 };
+    let job = || Job::new(Append::default(), oneshot::channel().0).0;
     sender.send(job()).await.unwrap();
     let coming = async {
         tokio::time::sleep(Duration::from_millis(3)).await;

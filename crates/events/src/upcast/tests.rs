@@ -119,11 +119,17 @@ fn an_event_does_not_grow_without_an_end() {
     assert_eq!(event.data, r#"{"a":1}"#);
     let why = event.seen.upcast_error.unwrap();
     assert!(why.contains("grow by more than 262144 bytes") || why.contains("60 deep"), "{why}");
-    // The same in an array, which becomes no deeper.
+    // The same in an array.
     let copies: Vec<Value> = (0..23).map(|_| json!({"op": "copy", "from": "/0", "path": "/0/-"})).collect();
     let all = upcasters(vec![("T", 1, json!({ "patch": copies }))]);
     let deep = lifted(&all, self::event("T", None, "[[]]"));
-    assert!(deep.seen.upcast_error.unwrap().contains("60 deep"));
+    assert!(deep.seen.upcast_error.unwrap().contains("grow by more than 262144 bytes"));
+    let nested: Vec<Value> = (0..30)
+        .map(|n| json!({"op": "add", "path": "/a".repeat(2 * n + 1), "value": {"a": {"a": null}}}))
+        .collect();
+    let all = upcasters(vec![("T", 1, json!({ "patch": nested }))]);
+    let deep = lifted(&all, self::event("T", None, "{}"));
+    assert!(deep.seen.upcast_error.unwrap().contains("more than 60 deep"));
     let large = "x".repeat(100_000);
     let copies: Vec<Value> =
         (0..3).map(|n| json!({"op": "copy", "from": "/a", "path": format!("/c{n}")})).collect();
