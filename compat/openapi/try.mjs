@@ -13,7 +13,7 @@ const first = [
 ]
 // Goes on for ever.
 const endless = ['GET /v1/subscriptions/{category}/{name}/events']
-// There is nothing to repair, and no snapshot that was kept for a subject's erasure.
+// There is nothing to repair.
 const refused = { 'POST /v1/categories/{category}/repair': 409 }
 
 const browser = await puppeteer.launch({
