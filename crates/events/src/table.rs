@@ -18,7 +18,7 @@ use env::Clock;
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::{Compression, Offset, Timestamp, TopicId};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -90,6 +90,9 @@ pub enum TableError {
     Copy { topic: String, why: String },
     #[error("{0} could not be read in time")]
     Late(String),
+    /// Only of the catalog.
+    #[error("category {0} is being deleted: ask again when it is gone")]
+    Going(String),
 }
 
 impl Table {
@@ -219,8 +222,7 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
         rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", dir.display()).into())
     })?;
     let existing = (|| {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = crate::index::open_database(path)?;
         tune(&connection)?;
         let (topic, next) = connection.query_row(
             "SELECT topic, next FROM about WHERE format = ?1 AND at >= ?2",
@@ -231,7 +233,7 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
     })();
     existing.or_else(|_: rusqlite::Error| {
         crate::index::remove_files(path);
-        let connection = Connection::open(path)?;
+        let connection = crate::index::create_database(path)?;
         tune(&connection)?;
         connection.execute_batch(&format!("BEGIN; {TABLES}"))?;
         connection.execute("INSERT INTO about VALUES (0, ?1, '', 0, 0)", [FORMAT])?;
