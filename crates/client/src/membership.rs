@@ -32,7 +32,7 @@ use crate::{AskError, Cluster, Connection, check};
 use assign::{Candidate, assign};
 
 /// Kafka's protocol type, so that its tools show who has what.
-const PROTOCOL_TYPE: &str = "consumer";
+pub(crate) const PROTOCOL_TYPE: &str = "consumer";
 
 /// How parts are shared out and what travels with them; another number when either changes.
 const PROTOCOL: &str = "levada-owners-1";
@@ -106,6 +106,11 @@ impl Membership {
             known.extend(topics);
             known.len() > before
         });
+    }
+
+    /// This topic's partitions are not to be shared out any more, as far as this member is concerned.
+    pub fn remove_topic(&self, topic: &str) {
+        self.topics.send_if_modified(|known| known.remove(topic));
     }
 
     /// Gives its partitions to the others at once.

@@ -49,10 +49,14 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
     let mut told: BTreeMap<Category, String> = BTreeMap::new();
     loop {
         let all = known.borrow_and_update().clone();
+        let mut is_done = handle.let_go(&all).await;
         let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
-        let (mut is_done, mut new) = (true, Vec::new());
-        for (category, info) in all.iter().filter(|(category, _)| !opened.contains(category)) {
-            match open(&handle, category, info, &stop, &mut owners).await {
+        let mut new = Vec::new();
+        let is_new = |(category, info): &(&Category, &CategoryInfo)| {
+            !opened.contains(*category) && info.deleting.is_none()
+        };
+        for (category, info) in all.iter().filter(is_new) {
+            match open(&handle, category, info, &mut owners).await {
                 Ok(opened) => new.push(opened),
                 Err(Unopened::Later(why)) => {
                     is_done = false;
@@ -82,6 +86,9 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
             () = sleep(PAUSE), if !is_done => {}
         }
     }
+    for open in handle.0.open.lock().values() {
+        open.over.send_replace(true);
+    }
     while owners.join_next().await.is_some() {}
 }
 
@@ -100,7 +107,6 @@ async fn open(
     handle: &Handle,
     category: &Category,
     info: &CategoryInfo,
-    stop: &watch::Receiver<bool>,
     owners: &mut JoinSet<()>,
 ) -> Result<Arc<OpenCategory>, Unopened> {
     let shared = &handle.0;
@@ -121,6 +127,7 @@ async fn open(
     let indexes: Vec<i32> = (0..info.partitions).collect();
     let ends = shared.cluster.offsets(&topic, &indexes, -1, 0).await?;
     let mut partitions = Vec::new();
+    let (over, stop) = watch::channel(false);
     let dir = shared.options.index_dir.clone();
     let replicas =
         replica::start(&shared.cluster, &shared.trimmed, &name, topic.id, info.partitions, dir).await;
@@ -141,7 +148,7 @@ async fn open(
         let floor = ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset);
         partitions.push(OpenPartition { replica, jobs, floor, standing });
     }
-    let opened = Arc::new(OpenCategory { category: category.clone(), partitions });
+    let opened = Arc::new(OpenCategory { category: category.clone(), partitions, over });
     shared.open.lock().insert(category.clone(), opened.clone());
     shared.openings.send_modify(|count| *count += 1);
     Ok(opened)
@@ -150,12 +157,23 @@ async fn open(
 /// Takes part in the group when it has read what is in the categories: an owner that has yet to build its index takes no
 /// appends for as long as that takes, and another process may have it already.
 async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut stop: watch::Receiver<bool>) {
-    for partition in categories.iter().flat_map(|category| &category.partitions) {
-        loop {
+    for category in &categories {
+        if !all_read(category, &mut stop).await {
+            return;
+        }
+    }
+    let there = categories.iter().filter(|category| !*category.over.borrow());
+    handle.0.membership.add_topics(there.map(|category| category.category.topic()));
+}
+
+/// Waits until all that was in a category is read, or it is over. False: the process stops.
+async fn all_read(category: &OpenCategory, stop: &mut watch::Receiver<bool>) -> bool {
+    for partition in &category.partitions {
+        while !*category.over.borrow() {
             let reached = partition.replica.reached(partition.floor, READ_PATIENCE);
             let reached = tokio::select! {
                 biased;
-                () = is_set(&mut stop) => return,
+                () = is_set(stop) => return false,
                 reached = reached => reached,
             };
             match reached {
@@ -165,7 +183,7 @@ async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut s
             }
         }
     }
-    handle.0.membership.add_topics(categories.iter().map(|category| category.category.topic()));
+    true
 }
 
 pub(super) async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {
