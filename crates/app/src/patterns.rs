@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use client::{AskError, Bootstrap, Cluster, Inside, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
@@ -26,9 +27,7 @@ use tracing::{info, warn};
 
 use crate::client::read_properties;
 use crate::http::{Metrics, Readiness};
-
-/// The last line of OpenMetrics text.
-const METRICS_END: &str = "# EOF\n";
+use crate::metrics::{self, Own};
 
 /// Between two tries to start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -46,6 +45,7 @@ struct Open {
 /// The patterns of this process: they start in the background, and start again where Kafka cannot be reached yet.
 pub struct Patterns {
     api: Arc<OnceLock<Open>>,
+    own: Arc<Own>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
     denied: oneshot::Receiver<AskError>,
@@ -61,6 +61,7 @@ impl Patterns {
     ) -> anyhow::Result<Patterns> {
         let dir = PathBuf::from(&options.data_dir).join("patterns").join("events");
         let lock = lock(&dir)?;
+        let is_beside_broker = broker.is_some();
         let (cluster, inside) = match broker {
             Some((address, inside)) => {
                 let bootstrap = Bootstrap(vec![address.to_string()]);
@@ -96,28 +97,30 @@ impl Patterns {
         let (stop, stopped) = watch::channel(false);
         let (deny, denied) = oneshot::channel();
         let running = env::spawn(run(cluster, events, api.clone(), stopped, deny));
-        Ok(Patterns { api, stop, running, denied, _lock: lock })
+        let own = Own::new(PathBuf::from(&options.data_dir), is_beside_broker);
+        Ok(Patterns { api, own, stop, running, denied, _lock: lock })
     }
 
     /// Adds the patterns' answers to a process's own routes, also while they cannot answer yet.
     pub fn front(&self, own: Router) -> Front {
         let routes = Router::new().fallback(answer).with_state(self.api.clone());
-        Front { api: self.api.clone(), routes: own.merge(routes) }
+        Front { api: self.api.clone(), own: self.own.clone(), routes: own.merge(routes) }
     }
 
-    /// Adds what the patterns show to a broker's metrics, or to none.
+    /// Adds what the patterns and the process show to a broker's metrics, or to none.
     pub fn metrics(&self, broker: Option<Metrics>) -> Metrics {
-        let api = self.api.clone();
+        let (api, own) = (self.api.clone(), self.own.clone());
         Arc::new(move || {
-            let (api, broker) = (api.clone(), broker.clone());
+            let (api, own, broker) = (api.clone(), own.clone(), broker.clone());
             Box::pin(async move {
                 let text = match broker {
                     Some(broker) => broker().await,
-                    None => METRICS_END.to_owned(),
+                    None => String::new(),
                 };
-                let own = api.get().map(|open| open.events.metrics()).unwrap_or_default();
-                let before = text.strip_suffix(METRICS_END).unwrap_or(&text);
-                format!("{before}{own}{METRICS_END}")
+                let process = own.text().await;
+                let events = api.get().map(|open| open.events.metrics()).unwrap_or_default();
+                let before = text.strip_suffix(metrics::END).unwrap_or(&text);
+                format!("{before}{process}{events}{}", metrics::END)
             })
         })
     }
@@ -150,13 +153,20 @@ impl Patterns {
 #[derive(Clone)]
 pub struct Front {
     api: Arc<OnceLock<Open>>,
+    own: Arc<Own>,
     routes: Router,
 }
 
-/// The answer to come.
-pub enum Answering {
-    Grpc(GrpcAnswering),
-    Route(Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>),
+/// The answer to come, which is counted.
+pub struct Answering {
+    kind: AnsweringKind,
+    own: Arc<Own>,
+    began: Instant,
+}
+
+enum AnsweringKind {
+    Grpc { path: Uri, answering: GrpcAnswering },
+    Route { method: Method, answering: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> },
 }
 
 impl Service<Request> for Front {
@@ -170,10 +180,17 @@ impl Service<Request> for Front {
     }
 
     fn call(&mut self, request: Request) -> Answering {
-        match self.api.get() {
-            Some(open) if Grpc::takes(&request) => Answering::Grpc(open.grpc.answer(request)),
-            _ => Answering::Route(Box::pin(self.routes.clone().oneshot(request))),
-        }
+        let began = Instant::now();
+        let kind = match self.api.get() {
+            Some(open) if Grpc::takes(&request) => {
+                AnsweringKind::Grpc { path: request.uri().clone(), answering: open.grpc.answer(request) }
+            }
+            _ => AnsweringKind::Route {
+                method: request.method().clone(),
+                answering: Box::pin(self.routes.clone().oneshot(request)),
+            },
+        };
+        Answering { kind, own: self.own.clone(), began }
     }
 }
 
@@ -181,9 +198,17 @@ impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Answering::Grpc(answering) => Pin::new(answering).poll(context).map(Ok),
-            Answering::Route(answering) => answering.as_mut().poll(context),
+        let Answering { kind, own, began } = self.get_mut();
+        match kind {
+            AnsweringKind::Grpc { path, answering } => {
+                let response = ready!(Pin::new(answering).poll(context));
+                Poll::Ready(Ok(own.called(path.path(), response, began.elapsed())))
+            }
+            AnsweringKind::Route { method, answering } => {
+                let Ok(response) = ready!(answering.as_mut().poll(context));
+                own.answered(method, &response, began.elapsed());
+                Poll::Ready(Ok(response))
+            }
         }
     }
 }
