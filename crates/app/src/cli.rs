@@ -79,6 +79,8 @@ pub enum Command {
     /// Print manual pages
     #[command(subcommand)]
     Docs(DocsCommand),
+    /// Print which version of Levada this is
+    Version,
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
   levada completions bash >~/.local/share/bash-completion/completions/levada
@@ -190,15 +192,18 @@ pub enum TopicCommand {
         #[command(flatten)]
         broker: BrokerArgs,
     },
-    /// List topics and their numbers of partitions
+    /// List topics: their partitions, how much they take on the disk, and what is kept
     #[command(
         visible_alias = "ls",
         after_help = "Examples:
   levada topic list
-  levada topic list --internal --format json"
+  levada topic list --internal --format json
+
+The size is that of the logs on the disk, of one copy; - where the cluster does not tell. Internal are topics whose names \
+begin with two underscores, which brokers keep for themselves, or with lv., which are the event store's."
     )]
     List {
-        /// Also those that brokers keep for themselves
+        /// Also those that brokers and the event store keep for themselves
         #[arg(long)]
         internal: bool,
         /// Form of the output
@@ -227,9 +232,9 @@ pub enum TopicCommand {
     /// Delete topics and all of their records
     #[command(after_help = "Examples:
   levada topic delete orders
-  levada topic delete orders payments --if-exists
+  levada topic delete orders payments --if-exists --yes
 
-Those that can be deleted are, also where another one cannot; the status is 1 then.")]
+It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one cannot; the status is 1 then.")]
     Delete {
         /// Names of the topics
         #[arg(required = true, value_name = "TOPIC")]
@@ -237,6 +242,9 @@ Those that can be deleted are, also where another one cannot; the status is 1 th
         /// Be content with a topic that is not there
         #[arg(long)]
         if_exists: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -298,13 +306,15 @@ pub enum GroupType {
 
 #[derive(Debug, Subcommand)]
 pub enum GroupCommand {
-    /// List groups, their types, states and protocols
+    /// List groups, their types, states and protocols, and how far behind they are
     #[command(
         visible_alias = "ls",
         after_help = "Examples:
   levada group list
   levada group list --state empty --type classic
-  levada group list --format json"
+  levada group list --format json
+
+Lag is the sum over all partitions of which the group has committed something; - where that is none."
     )]
     List {
         /// Only groups in this state, such as stable or empty; may be repeated
@@ -343,6 +353,7 @@ Lag is the number of offsets between what the group has committed and the end of
   levada group reset billing --all-topics --to 1h
   levada group reset billing --topic orders --shift -100      over the last hundred again
   levada group reset billing --topic orders --shift 1         past a record that cannot be read
+  levada group reset nightly --topic orders --to end --create before its first member comes
 
 A place outside of the partition becomes its beginning or its end. Members would go on where they are, so a group that \
 has any is left alone: stop them first.")]
@@ -366,6 +377,9 @@ has any is left alone: stop them first.")]
         /// So many offsets forward, or back (-N), from what is committed
         #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, conflicts_with = "to")]
         shift: Option<i64>,
+        /// Also where there is no such group: its offsets are committed before anybody is in it
+        #[arg(long)]
+        create: bool,
         /// Show what would be done, and do nothing
         #[arg(long)]
         dry_run: bool,
@@ -579,7 +593,7 @@ pub struct VerifyArgs {
     pub command: Option<events::VerifyCommand>,
     #[command(flatten)]
     pub data: DataArgs,
-    /// Show empty partitions too
+    /// Show what is whole, too: every write-ahead log and every partition
     #[arg(long)]
     pub all: bool,
 }
@@ -595,12 +609,23 @@ pub struct RepairArgs {
     pub accept_loss: bool,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[command(after_help = "Examples:
+  levada docs events | less
+  levada docs configuration | grep -A 5 retention")]
 pub enum DocsCommand {
-    /// Print docs/configuration.md: every setting
-    #[command(after_help = "Examples:
-  levada docs configuration | less")]
+    /// docs/configuration.md: every setting
     Configuration,
+    /// docs/events.md: the event store
+    Events,
+    /// docs/operations.md: as a service, backup, upgrade, capacity, alerts
+    Operations,
+    /// docs/damage.md: when the disk damages data
+    Damage,
+    /// docs/kafka-behaviour.md: what clients may rely on
+    Kafka,
+    /// docs/glossary.md: what words mean
+    Glossary,
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

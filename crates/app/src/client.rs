@@ -35,7 +35,8 @@ pub fn run<T>(
     runtime.block_on(async { command(Cluster::connect(options).await?).await })
 }
 
-fn options(arguments: &BrokerArgs) -> anyhow::Result<client::Options> {
+/// How brokers are reached, as a command's arguments say.
+pub fn options(arguments: &BrokerArgs) -> anyhow::Result<client::Options> {
     let properties = match &arguments.command_config {
         Some(path) => read_properties(path).map_err(|why| anyhow::anyhow!("--command-config: {why}"))?,
         None => Properties::default(),

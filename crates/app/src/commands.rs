@@ -2,6 +2,7 @@
 
 mod cluster;
 mod config;
+mod confirm;
 pub mod consume;
 mod docs;
 mod events;
@@ -23,7 +24,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Serve(arguments)) => serve::run(&arguments),
         Some(Command::Verify(arguments)) => verify::run(&arguments),
         Some(Command::Repair(arguments)) => repair::run(&arguments),
-        Some(Command::Docs(command)) => docs::run(&command),
+        Some(Command::Docs(command)) => docs::run(command),
+        Some(Command::Version) => crate::output::line(Cli::command().render_version().trim_end()),
         Some(Command::Cluster(command)) => cluster::run(&command),
         Some(Command::Config(command)) => config::run(&command),
         Some(Command::Completions { shell }) => {

@@ -6,8 +6,10 @@
 mod cli;
 mod client;
 mod commands;
+mod data_directory;
 mod http;
 mod logging;
+mod metrics;
 mod output;
 mod patterns;
 mod wiring;

@@ -25,6 +25,45 @@ pub fn error_line(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// A path as it is to be typed in a shell.
+pub fn shell_word(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_./@%+=:,-".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+/// A size for people: `813 B`, `1.2 MiB`.
+pub fn bytes(size: i64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if size < 1024 {
+        return format!("{size} B");
+    }
+    let mut scaled = size as f64 / 1024.0;
+    let mut units = UNITS.into_iter();
+    let mut unit = units.next().expect("there are units");
+    for larger in units {
+        // What would be shown as 1024.0 is one of the next.
+        if scaled < 1023.95 {
+            break;
+        }
+        (scaled, unit) = (scaled / 1024.0, larger);
+    }
+    format!("{scaled:.1} {unit}")
+}
+
+/// A time in milliseconds for people, exactly: `7 days`, `90 minutes`, `1500 ms`.
+pub fn time(ms: i64) -> String {
+    let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1000, "second")];
+    match units.into_iter().find(|(unit, _)| ms > 0 && ms % unit == 0) {
+        Some((unit, name)) if ms == unit => format!("1 {name}"),
+        Some((unit, name)) => format!("{} {name}s", ms / unit),
+        None => format!("{ms} ms"),
+    }
+}
+
 /// Why a command failed, with its causes, on standard error.
 pub fn complain(error: &anyhow::Error) {
     note(&told(error));

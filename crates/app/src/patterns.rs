@@ -6,13 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use client::{AskError, Bootstrap, Cluster, Inside, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
@@ -28,9 +29,7 @@ use tracing::{info, warn};
 
 use crate::client::read_properties;
 use crate::http::{Metrics, Readiness};
-
-/// The last line of OpenMetrics text.
-const METRICS_END: &str = "# EOF\n";
+use crate::metrics::{self, Own};
 
 /// Between two tries to start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -52,6 +51,7 @@ struct Open {
 pub struct Patterns {
     api: Arc<OnceLock<Open>>,
     callers: Arc<Callers>,
+    own: Arc<Own>,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<()>,
     denied: oneshot::Receiver<AskError>,
@@ -67,6 +67,7 @@ impl Patterns {
     ) -> anyhow::Result<Patterns> {
         let dir = PathBuf::from(&options.data_dir).join("patterns").join("events");
         let lock = lock(&dir)?;
+        let is_beside_broker = broker.is_some();
         let (cluster, inside) = match broker {
             Some((address, inside)) => {
                 let bootstrap = Bootstrap(vec![address.to_string()]);
@@ -107,28 +108,35 @@ impl Patterns {
         let (stop, stopped) = watch::channel(false);
         let (deny, denied) = oneshot::channel();
         let running = env::spawn(run(cluster, events, api.clone(), stopped, deny));
-        Ok(Patterns { api, callers, stop, running, denied, _lock: lock })
+        let own = Own::new(PathBuf::from(&options.data_dir), is_beside_broker);
+        Ok(Patterns { api, callers, own, stop, running, denied, _lock: lock })
     }
 
     /// Adds the patterns' answers to a process's own routes, also while they cannot answer yet.
     pub fn front(&self, own: Router) -> Front {
         let routes = Router::new().fallback(answer).with_state(self.api.clone());
-        Front { api: self.api.clone(), callers: self.callers.clone(), routes: own.merge(routes) }
+        Front {
+            api: self.api.clone(),
+            callers: self.callers.clone(),
+            own: self.own.clone(),
+            routes: own.merge(routes),
+        }
     }
 
-    /// Adds what the patterns show to a broker's metrics, or to none.
+    /// Adds what the patterns and the process show to a broker's metrics, or to none.
     pub fn metrics(&self, broker: Option<Metrics>) -> Metrics {
-        let api = self.api.clone();
+        let (api, own) = (self.api.clone(), self.own.clone());
         Arc::new(move || {
-            let (api, broker) = (api.clone(), broker.clone());
+            let (api, own, broker) = (api.clone(), own.clone(), broker.clone());
             Box::pin(async move {
                 let text = match broker {
                     Some(broker) => broker().await,
-                    None => METRICS_END.to_owned(),
+                    None => String::new(),
                 };
-                let own = api.get().map(|open| open.events.metrics()).unwrap_or_default();
-                let before = text.strip_suffix(METRICS_END).unwrap_or(&text);
-                format!("{before}{own}{METRICS_END}")
+                let process = own.text().await;
+                let events = api.get().map(|open| open.events.metrics()).unwrap_or_default();
+                let before = text.strip_suffix(metrics::END).unwrap_or(&text);
+                format!("{before}{process}{events}{}", metrics::END)
             })
         })
     }
@@ -186,13 +194,20 @@ impl Patterns {
 pub struct Front {
     api: Arc<OnceLock<Open>>,
     callers: Arc<Callers>,
+    own: Arc<Own>,
     routes: Router,
 }
 
-/// The answer to come.
-pub enum Answering {
-    Grpc(GrpcAnswering),
-    Route(Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>),
+/// The answer to come, which is counted.
+pub struct Answering {
+    kind: AnsweringKind,
+    own: Arc<Own>,
+    began: Instant,
+}
+
+enum AnsweringKind {
+    Grpc { path: Uri, answering: GrpcAnswering },
+    Route { method: Method, answering: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>> },
 }
 
 impl Service<Request> for Front {
@@ -206,23 +221,26 @@ impl Service<Request> for Front {
     }
 
     fn call(&mut self, request: Request) -> Answering {
-        let verdict = match self.callers.judge(request.method(), request.uri(), request.headers()) {
-            Ok(verdict) => verdict,
-            Err(refused) => return Answering::Route(Box::pin(ready(Ok(refused.into_response())))),
+        let began = Instant::now();
+        let method = request.method().clone();
+        let verdict = self.callers.judge(&method, request.uri(), request.headers());
+        let refused = match &verdict {
+            Ok(verdict) => verdict.preflight(&method, request.headers()),
+            Err(refused) => Some(refused.clone().into_response()),
         };
-        if let Some(answer) = verdict.preflight(request.method(), request.headers()) {
-            return Answering::Route(Box::pin(ready(Ok(answer))));
-        }
-        match (self.api.get(), verdict) {
-            (Some(open), Verdict::Program) if Grpc::takes(&request) => {
-                Answering::Grpc(open.grpc.answer(request))
+        let kind = match (refused, verdict, self.api.get()) {
+            (Some(answer), ..) => AnsweringKind::Route { method, answering: Box::pin(ready(Ok(answer))) },
+            (None, Ok(Verdict::Program), Some(open)) if Grpc::takes(&request) => {
+                AnsweringKind::Grpc { path: request.uri().clone(), answering: open.grpc.answer(request) }
             }
-            (_, Verdict::Program) => Answering::Route(Box::pin(self.routes.clone().oneshot(request))),
-            (_, verdict) => {
+            (None, Ok(Verdict::Page(origin)), _) => {
                 let answering = self.routes.clone().oneshot(request);
-                Answering::Route(Box::pin(async move { Ok(verdict.mark(answering.await?)) }))
+                let answering = async move { Ok(Verdict::Page(origin).mark(answering.await?)) };
+                AnsweringKind::Route { method, answering: Box::pin(answering) }
             }
-        }
+            _ => AnsweringKind::Route { method, answering: Box::pin(self.routes.clone().oneshot(request)) },
+        };
+        Answering { kind, own: self.own.clone(), began }
     }
 }
 
@@ -230,9 +248,17 @@ impl Future for Answering {
     type Output = Result<Response, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Answering::Grpc(answering) => Pin::new(answering).poll(context).map(Ok),
-            Answering::Route(answering) => answering.as_mut().poll(context),
+        let Answering { kind, own, began } = self.get_mut();
+        match kind {
+            AnsweringKind::Grpc { path, answering } => {
+                let response = ready!(Pin::new(answering).poll(context));
+                Poll::Ready(Ok(own.called(path.path(), response, began.elapsed())))
+            }
+            AnsweringKind::Route { method, answering } => {
+                let Ok(response) = ready!(answering.as_mut().poll(context));
+                own.answered(method, &response, began.elapsed());
+                Poll::Ready(Ok(response))
+            }
         }
     }
 }

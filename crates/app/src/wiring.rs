@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::http::{Metrics, Readiness};
+use crate::output::shell_word;
 
 /// A broker that serves.
 pub struct Broker {
@@ -191,6 +192,7 @@ fn explain(error: &broker::LoadError, storage: &Storage, data_dir: &str) -> anyh
 }
 
 fn refuse(what: &str, data_dir: &str) -> anyhow::Error {
+    let data_dir = shell_word(data_dir.as_ref());
     anyhow!(
         "cannot start: {what}. See all that is damaged with `levada verify --data-dir {data_dir}`. Restore a copy of \
          {data_dir}; or keep a copy of it as it is, and give the lost records up with `levada repair --data-dir \
@@ -201,14 +203,29 @@ fn refuse(what: &str, data_dir: &str) -> anyhow::Error {
 
 /// Adds what to do, where something can be done.
 pub fn advise(error: OpenError, data_dir: &std::path::Path) -> anyhow::Error {
-    let how = match error {
+    let how = match &error {
         OpenError::Checkpoint { .. } => "It can be made anew from segments and write-ahead log",
         OpenError::Identity { .. } => {
             "Restore it from a copy if you can. A new one gives the cluster another id"
         }
-        error => return error.into(),
+        OpenError::Locked(_) => {
+            return anyhow!(
+                "{error}: stop it first, if it is a broker that is to be looked after; or name another folder with \
+                 --data-dir"
+            );
+        }
+        OpenError::Unreadable { path, reason } if reason == "not a storage directory" => {
+            return anyhow!(
+                "{path} is not a storage directory, or is not there: name the one that the broker tells as data=… in its \
+                 log when it is ready, with --data-dir"
+            );
+        }
+        OpenError::Newer { .. } => {
+            return anyhow!("{error}: take that version of Levada, or a copy of the data from before it");
+        }
+        _ => return error.into(),
     };
-    let data_dir = data_dir.display();
+    let data_dir = shell_word(data_dir);
     anyhow!(
         "{error}. {how}: keep a copy of {data_dir}, then say `levada repair --data-dir {data_dir} --accept-loss`"
     )

@@ -1,6 +1,7 @@
 //! What the broker counts, as OpenMetrics text.
 
 mod groups;
+mod logs;
 mod topics;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 use wire::{ApiKey, ErrorCode};
 
 use self::groups::GroupGauges;
+use self::logs::LogGauges;
 use self::topics::TopicTraffic;
 pub(crate) use self::topics::Traffic;
 use crate::Parts;
@@ -45,6 +47,7 @@ pub struct Metrics {
     waits: Latency,
     topic_traffic: TopicTraffic,
     groups: Mutex<GroupGauges>,
+    logs: Mutex<LogGauges>,
     received: Counter,
     sent: Counter,
     transactions_asked: Counter,
@@ -121,6 +124,7 @@ impl Metrics {
             waits: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
             topic_traffic: TopicTraffic::default(),
             groups: Mutex::default(),
+            logs: Mutex::default(),
             latency: Family::new_with_constructor(latency_buckets as fn() -> Histogram),
             received: Counter::default(),
             sent: Counter::default(),
@@ -156,6 +160,7 @@ impl Metrics {
         registry.register_with_unit("request_wait", help, Unit::Seconds, self.waits.clone());
         self.topic_traffic.register(registry);
         self.groups.lock().register(registry);
+        self.logs.lock().register(registry);
         registry.register_with_unit("received", "Bytes of requests", Unit::Bytes, self.received.clone());
         registry.register_with_unit("sent", "Bytes of responses", Unit::Bytes, self.sent.clone());
         let help = "Requests that belong to transactions, which are not served yet: they are refused, or lead nowhere";
@@ -245,6 +250,8 @@ impl Metrics {
         // Until the text is written: another one may be under way, and clears the gauges.
         let mut groups = self.groups.lock();
         groups.set(seen);
+        let logs = self.logs.lock();
+        logs.set(&topics);
         let mut out = String::new();
         text::encode(&mut out, &self.registry.lock()).expect("a string takes everything");
         out

@@ -8,10 +8,16 @@ use model::Offset;
 use tokio::time::{Duration, Instant, sleep};
 use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use wire::delete_records::{DeleteRecordsPartition, DeleteRecordsTopic};
+use wire::delete_topics::{DeletableTopicResult, DeleteTopicState};
 use wire::produce::{PartitionProduceData, TopicProduceData};
-use wire::{CreateTopicsRequest, DeleteRecordsRequest, ErrorCode, ProduceRequest};
+use wire::{
+    ApiKey, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, ErrorCode, ProduceRequest,
+};
 
 use crate::{AskError, Cluster, Topic, by_leader, check};
+
+/// From here on DeleteTopics takes topics by their ids.
+const DELETED_BY_ID: i16 = 6;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -67,6 +73,54 @@ impl Cluster {
                     Err(refused) => return Err(AskError::from(refused).about(name)),
                 }
             }
+        }
+    }
+
+    /// Deletes topics, given by id and name, and waits until they are gone. What is not there any more, or is another
+    /// topic by now, is left alone.
+    pub async fn delete_topics(&self, topics: &BTreeMap<String, String>) -> Result<(), AskError> {
+        let by_id = self.seed().await?.version(ApiKey::DeleteTopics)? >= DELETED_BY_ID;
+        let deadline = Instant::now() + self.patience();
+        loop {
+            let there = self.topics().await?.into_iter();
+            let there: Vec<Topic> =
+                there.filter(|topic| topics.contains_key(&topic.id.to_string())).collect();
+            if there.is_empty() {
+                return Ok(());
+            }
+            let names = there.iter().map(|topic| topic.name.as_str().into());
+            let states =
+                there.iter().map(|topic| DeleteTopicState { topic_id: topic.id, ..Default::default() });
+            let request = DeleteTopicsRequest {
+                topics: if by_id { states.collect() } else { Vec::new() },
+                topic_names: if by_id { Vec::new() } else { names.collect() },
+                timeout_ms: i32::try_from(self.patience().as_millis()).unwrap_or(i32::MAX),
+                ..DeleteTopicsRequest::default()
+            };
+            let name_of = |result: &DeletableTopicResult| match &result.name {
+                Some(name) => name.to_string(),
+                None => topics.get(&result.topic_id.to_string()).cloned().unwrap_or_default(),
+            };
+            let answer = match self.ask(&request).await {
+                Err(error) if error.is_lost() && Instant::now() < deadline => {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                answer => answer?,
+            };
+            for result in &answer.responses {
+                match check(result.error_code, result.error_message.as_deref()) {
+                    Err(refused) if refused.is(ErrorCode::UnknownTopicId) => {}
+                    Err(refused) if refused.is(ErrorCode::UnknownTopicOrPartition) => {}
+                    Err(refused) if refused.is_passing() && Instant::now() < deadline => {}
+                    checked => checked.map_err(|refused| AskError::from(refused).about(name_of(result)))?,
+                }
+            }
+            if Instant::now() >= deadline {
+                let names: Vec<&str> = there.iter().map(|topic| topic.name.as_str()).collect();
+                return Err(AskError::Lost(format!("{} are still there", names.join(", "))));
+            }
+            sleep(PAUSE).await;
         }
     }
 

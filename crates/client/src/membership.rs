@@ -32,7 +32,7 @@ use crate::{AskError, Cluster, Connection, check};
 use assign::{Candidate, assign};
 
 /// Kafka's protocol type, so that its tools show who has what.
-const PROTOCOL_TYPE: &str = "consumer";
+pub(crate) const PROTOCOL_TYPE: &str = "consumer";
 
 /// How parts are shared out and what travels with them; another number when either changes.
 const PROTOCOL: &str = "levada-owners-1";
@@ -108,15 +108,9 @@ impl Membership {
         });
     }
 
-    /// These topics' partitions are to be shared out no more, as far as this member is concerned.
-    pub fn remove_topics(&self, topics: impl IntoIterator<Item = String>) {
-        self.topics.send_if_modified(|known| {
-            let before = known.len();
-            for topic in topics {
-                known.remove(&topic);
-            }
-            known.len() < before
-        });
+    /// This topic's partitions are not to be shared out any more, as far as this member is concerned.
+    pub fn remove_topic(&self, topic: &str) {
+        self.topics.send_if_modified(|known| known.remove(topic));
     }
 
     /// Gives its partitions to the others at once.

@@ -1,8 +1,8 @@
-//! How many files the process may have open.
+//! Files beside the disk's: how many there may be open, and who may read them.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -47,6 +47,31 @@ pub fn read_secret(path: &Path, fresh: Option<&[u8]>) -> io::Result<Secret> {
             Ok(Secret { bytes: fresh.to_vec(), is_new: true })
         }
         (Err(error), _) => Err(error),
+    }
+}
+
+/// What others may not do with data: as with every file of the log, only the user writes, and only the group reads.
+const DATA_MODE: u32 = 0o640;
+
+/// Makes an empty file for somebody who opens it by its path (SQLite), as little readable as other data.
+pub fn create_narrow(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(DATA_MODE).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => narrow(path),
+        created => created.map(drop),
+    }
+}
+
+/// Takes from a file what its mode allows too much, if it is there. It is not opened: closing it would release every lock
+/// that this process has on it.
+pub fn narrow(path: &Path) -> io::Result<()> {
+    let mode = match fs::metadata(path) {
+        Ok(found) => found.permissions().mode() & 0o777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match mode & !DATA_MODE {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, Permissions::from_mode(mode & DATA_MODE)),
     }
 }
 

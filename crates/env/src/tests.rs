@@ -243,3 +243,21 @@ fn seeded_chance_repeats_itself() {
     assert!((0..10).all(|number| numbers.contains(&number)));
     assert_eq!(a.below(0), 0);
 }
+
+#[test]
+fn a_process_knows_what_it_takes() {
+    let before = process_usage();
+    let file = tempfile::tempfile().unwrap();
+    let mut worked = 0_u64;
+    while process_usage().cpu_seconds <= before.cpu_seconds {
+        worked = worked.wrapping_add(1);
+    }
+    let now = process_usage();
+    assert!(now.resident_bytes.unwrap() > 100_000 && now.virtual_bytes >= now.resident_bytes, "{now:?}");
+    assert!(
+        now.open_files.unwrap() > 3 && now.open_files <= now.open_files_max.or(Some(u64::MAX)),
+        "{now:?}"
+    );
+    assert!(now.threads.unwrap() >= 1);
+    drop(file);
+}

@@ -12,7 +12,7 @@ mod host;
 pub mod machine;
 mod record;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -255,6 +255,42 @@ impl Handle {
         Ok(self.consumers().table.put_all(&entries).await?)
     }
 
+    /// Forgets all subscriptions to a category that is deleted; their names.
+    pub(crate) async fn forget_subscriptions(
+        &self,
+        category: &Category,
+    ) -> Result<Vec<String>, ConsumerError> {
+        self.consumers().table.catch_up().await?;
+        let all = self.consumers().all().await?;
+        let mut names = Vec::new();
+        for subscription in all.into_iter().filter(|subscription| subscription.category == *category) {
+            self.delete_subscription(category, &subscription.name).await?;
+            names.push(subscription.name);
+        }
+        Ok(names)
+    }
+
+    /// What a host writes down when it is stopped, after its subscription was deleted.
+    async fn forget_run(&self, id: &str) {
+        let forgetting = async {
+            let table = &self.consumers().table;
+            let mut there = Vec::new();
+            for key in self.keys_of(id).await? {
+                if table.get(&key).await?.is_some() {
+                    there.push(key);
+                }
+            }
+            let entries: Vec<(&str, Option<&[u8]>)> = there.iter().map(|key| (key.as_str(), None)).collect();
+            if !entries.is_empty() {
+                table.put_all(&entries).await?;
+            }
+            Ok::<(), ConsumerError>(())
+        };
+        if let Err(error) = forgetting.await {
+            warn!(id, %error, "what is left of a subscription that was deleted stays");
+        }
+    }
+
     async fn keys_of(&self, id: &str) -> Result<Vec<String>, ConsumerError> {
         let parked = self.consumers().table.scan(&record::parked_prefix(id)).await?;
         Ok(parked.into_iter().map(|(key, _)| key).chain([record::checkpoint_key(id)]).collect())
@@ -384,6 +420,7 @@ async fn arrange(handle: &Handle, all: Vec<Subscription>) -> bool {
         let part = (subscription.category.topic(), home(&subscription.category, &subscription.name, count));
         handle.ownership().borrow().mine.contains(&part)
     };
+    let runs: BTreeSet<String> = all.iter().map(|subscription| subscription.id.clone()).collect();
     let wanted: BTreeMap<_, _> =
         all.into_iter().filter(is_ours).map(|it| ((it.category.clone(), it.name.clone()), it)).collect();
     let mut over = Vec::new();
@@ -396,6 +433,10 @@ async fn arrange(handle: &Handle, all: Vec<Subscription>) -> bool {
     });
     for running in over {
         running.stop().await;
+        let id = &running.host.subscription().id;
+        if !runs.contains(id) {
+            handle.forget_run(id).await;
+        }
     }
     let mut is_done = true;
     for (key, subscription) in wanted {

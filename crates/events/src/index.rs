@@ -21,7 +21,7 @@ mod read;
 mod search;
 mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -281,11 +281,35 @@ pub fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Removes a database.
 pub fn remove_files(path: &Path) {
-    for suffix in ["", "-wal", "-shm"] {
+    files(path).iter().for_each(|file| remove(file));
+}
+
+/// Opens a database that there is, and nobody but who may read the log may read it.
+pub fn open_database(path: &Path) -> rusqlite::Result<Connection> {
+    for file in files(path) {
+        env::narrow(&file).map_err(|error| not_narrowed(&file, &error))?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+}
+
+/// Makes a database. Its log and shared memory have the mode of its file, as SQLite makes them.
+pub fn create_database(path: &Path) -> rusqlite::Result<Connection> {
+    env::create_narrow(path).map_err(|error| not_narrowed(path, &error))?;
+    Connection::open(path)
+}
+
+fn not_narrowed(path: &Path, error: &std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", path.display()).into())
+}
+
+/// A database and what SQLite puts beside it.
+fn files(path: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| {
         let mut name = path.to_owned().into_os_string();
         name.push(suffix);
-        remove(Path::new(&name));
-    }
+        PathBuf::from(name)
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "SQLite writes these files, and no other disk knows them")]
@@ -307,7 +331,7 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn create(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, State)> {
-    let connection = Connection::open(path)?;
+    let connection = create_database(path)?;
     tune(&connection)?;
     connection.execute_batch(&format!("BEGIN; {TABLES}"))?;
     let state = begin(&connection, partition, Offset::ZERO)?;
@@ -324,8 +348,7 @@ fn begin(connection: &Connection, partition: PartitionId, base: Offset) -> rusql
 }
 
 fn open(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, State)> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = open_database(path)?;
     tune(&connection)?;
     // An empty file, where it was being made when the process ended.
     connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'about'", [], |_| Ok(()))?;

@@ -45,8 +45,8 @@ pub use query::{Direction, Found, ReadError};
 pub use record::rfc3339;
 pub use sealing::Sealed;
 pub use service::{
-    CategoryInfo, Certificate, EraseError, Events, Filter, Freshness, Handle, Peer, RepairAction,
-    RepairError, Tried, TrimmedPartition, Trouble, TruncateError, Truncated,
+    CategoryInfo, Certificate, DeletedCategory, EraseError, Events, Filter, Freshness, Handle, Peer,
+    RepairAction, RepairError, Tried, TrimmedPartition, Trouble, TruncateError, Truncated,
 };
 pub use snapshot::{Loaded, NewSnapshot, Snapshot, SnapshotError};
 pub use table::TableError;

@@ -1,6 +1,7 @@
 //! All categories of one process: replicas of every partition, owners of those that the group gives it.
 
 mod catalog;
+mod deletion;
 mod erasure;
 mod keeping;
 mod metrics;
@@ -39,6 +40,7 @@ use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
+pub use deletion::DeletedCategory;
 pub(crate) use erasure::is_certificate;
 pub use erasure::{Certificate, EraseError};
 pub use reading::{Filter, Freshness};
@@ -109,8 +111,8 @@ struct Shared {
 struct OpenCategory {
     category: Category,
     partitions: Vec<OpenPartition>,
-    /// Set when this process lets go of it: its owners end.
-    closing: watch::Sender<bool>,
+    /// Nothing of it is owned any more: it is deleted, or the process stops.
+    over: watch::Sender<bool>,
 }
 
 struct OpenPartition {
@@ -239,6 +241,9 @@ impl Events {
         });
         let handle = Handle(shared, View { is_lifted: true, bytes_max: ANSWER_BYTES });
         let (stop, stopped) = watch::channel(false);
+        let (dir, all) = (handle.0.options.index_dir.clone(), handle.0.catalog.known().borrow().clone());
+        env::run_blocking(move || deletion::sweep(&dir, &all)).await;
+        env::spawn(handle.clone().finish_overdue(stopped.clone()));
         let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));
         Ok(Events { handle, membership, keeping, hosting, stop })

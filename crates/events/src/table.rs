@@ -18,7 +18,7 @@ use env::Clock;
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::{Compression, Offset, PartitionId, Timestamp, TopicId};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
@@ -100,6 +100,9 @@ pub enum TableError {
     Copy { topic: String, why: String },
     #[error("{0} could not be read in time")]
     Late(String),
+    /// Only of the catalog.
+    #[error("category {0} is being deleted: ask again when it is gone")]
+    Going(String),
 }
 
 impl Table {
@@ -267,8 +270,7 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
         rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", dir.display()).into())
     })?;
     let existing = (|| {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        let connection = crate::index::open_database(path)?;
         tune(&connection)?;
         // An empty file, where it was being made when the process ended.
         connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'about'", [], |_| Ok(()))?;
@@ -291,7 +293,7 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
             warn!(path = %path.display(), %error, "a table's copy is damaged: it is made anew from its topic");
         }
         crate::index::remove_files(path);
-        let connection = Connection::open(path)?;
+        let connection = crate::index::create_database(path)?;
         tune(&connection)?;
         connection.execute_batch(&format!("BEGIN; {TABLES}"))?;
         connection.execute("INSERT INTO about VALUES (0, ?1, '', 0, 0)", [FORMAT])?;

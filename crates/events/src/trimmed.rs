@@ -41,6 +41,22 @@ impl Trimmed {
         self.0.put(&key(partition), Some(start.0.to_string().as_bytes())).await.map(drop)
     }
 
+    /// Forgets partitions that are gone.
+    pub async fn forget(&self, partitions: impl Iterator<Item = PartitionId>) -> Result<(), TableError> {
+        self.0.catch_up().await?;
+        let mut known = Vec::new();
+        for key in partitions.map(key) {
+            if self.0.get(&key).await?.is_some() {
+                known.push(key);
+            }
+        }
+        if known.is_empty() {
+            return Ok(());
+        }
+        let entries: Vec<(&str, Option<&[u8]>)> = known.iter().map(|key| (key.as_str(), None)).collect();
+        self.0.put_all(&entries).await.map(drop)
+    }
+
     /// As of now.
     pub async fn up_to(&self, partition: PartitionId) -> Result<Offset, TableError> {
         self.0.catch_up().await?;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/categories                              all of them
-//! PUT  /v1/categories/{category}                   creates one
+//! PUT  /v1/categories/{category}                   creates one; DELETE
 //! POST /v1/streams/{category}/{stream}/events      appends to one stream; If-Match, If-None-Match
 //! GET  /v1/streams/{category}/{stream}/events      from a version, forward or backward
 //! PUT  /v1/streams/{category}/{stream}/snapshot    keeps a snapshot; GET, DELETE
@@ -19,6 +19,7 @@
 //! POST /v1/categories/{category}/repair            what is done about it
 //! POST /v1/peer-key/rotate                         a new key for what instances ask each other
 //! POST /v1/erasure/{subject}                       destroys a subject's keys; GET: the certificates
+//! GET  /v1/erasures                                the certificates of all
 //! ```
 //!
 //! The same over gRPC ([`Grpc`]), on the same port: `proto/levada/events/v1/`.
@@ -62,6 +63,7 @@ pub fn router(handle: Handle) -> Router {
     let (router, document) = store().with_state(handle.clone()).merge(hosted(handle)).split_for_parts();
     router
         .merge(docs::routes(&document))
+        .layer(from_fn(crate::tell_route))
         .fallback(|uri: Uri| async move { Problem::not_found(format!("there is nothing at {}", uri.path())) })
         .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
             let detail = format!("{method} is not for {}: see /openapi.json", uri.path());
@@ -81,7 +83,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 fn store() -> OpenApiRouter<Handle> {
     OpenApiRouter::with_openapi(docs::empty())
         .routes(routes!(read::categories))
-        .routes(routes!(append::create_category))
+        .routes(routes!(append::create_category, append::delete_category))
         .routes(routes!(append::append_to_stream, read::read_stream))
         .routes(routes!(append::append))
         .routes(routes!(snapshots::put_snapshot, snapshots::get_snapshot, snapshots::delete_snapshot))
@@ -89,6 +91,7 @@ fn store() -> OpenApiRouter<Handle> {
         .routes(routes!(truncation::read_archive))
         .routes(routes!(truncation::trim))
         .routes(routes!(erasure::erase, erasure::certificates))
+        .routes(routes!(erasure::all_certificates))
         .routes(routes!(upcasters::upcasters))
         .routes(routes!(upcasters::put_upcaster, upcasters::delete_upcaster))
         .routes(routes!(read::read_category))

@@ -16,6 +16,8 @@ mod duration;
 pub mod events;
 mod freshness;
 mod problem;
+mod route;
 
 pub use events::HttpPeer;
 pub use problem::Problem;
+pub use route::tell_route;

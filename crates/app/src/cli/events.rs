@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, Subcommand};
 
 use super::{BrokerArgs, Format};
 
 /// How commands reach an instance of the event store.
 #[derive(Debug, Clone, Args)]
 pub struct StoreArgs {
-    /// The HTTP door of any instance
-    #[arg(long, value_name = "URL", env = settings::load::URL_VARIABLE, default_value = "http://127.0.0.1:8080")]
-    pub url: String,
-    /// How long an answer may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
+    /// The HTTP door of any instance. Without it, an instance is found from --bootstrap: its address stands in its
+    /// group's memberships, or it answers at the broker's host on port 8080 [default, with neither: http://127.0.0.1:8080]
+    #[arg(long, value_name = "URL", env = settings::load::URL_VARIABLE)]
+    pub url: Option<String>,
+    #[command(flatten)]
+    pub broker: BrokerArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -124,6 +124,26 @@ It takes the place of those before at once. Rotate it when somebody could read t
         #[command(flatten)]
         store: StoreArgs,
     },
+    /// Delete a category
+    Category {
+        #[command(subcommand)]
+        command: CategoryCommand,
+    },
+    /// Keep, read and remove snapshots of streams
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
+    /// Say how events of older schema versions are read
+    Upcaster {
+        #[command(subcommand)]
+        command: UpcasterCommand,
+    },
+    /// Erase a subject's personal data, and show what was erased
+    Erasure {
+        #[command(subcommand)]
+        command: ErasureCommand,
+    },
     /// Look after competing consumers
     Subscription {
         #[command(subcommand)]
@@ -165,6 +185,162 @@ pub struct RepairArgs {
     pub reason: Option<String>,
     #[command(flatten)]
     pub store: StoreArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CategoryCommand {
+    /// Delete a category: its events, snapshots, archive, subscriptions and indexes
+    #[command(after_help = "Examples:
+  levada events category delete orders
+  levada events category delete orders --yes
+
+It asks first, and without a terminal to ask on it needs --yes. Who appends to a category that is not there makes a new \
+one: stop its writers first. Certificates of erasure and subjects' keys stay.")]
+    Delete {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SnapshotCommand {
+    /// Print the snapshot of a stream, as one JSON object
+    #[command(after_help = "Examples:
+  levada events snapshot get orders order-1
+  levada events snapshot get orders order-1 --schema-version 2")]
+    Get {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        /// Only one of this schema version
+        #[arg(long, value_name = "N")]
+        schema_version: Option<u32>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Keep a snapshot of a stream, in place of the one that there is
+    #[command(after_help = "Examples:
+  levada events snapshot put orders order-1 --version 2 --data '{\"total\": 12.5}'
+  make-snapshot | levada events snapshot put orders order-1 --version 2 --schema-version 3")]
+    Put {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        /// Of the last event that it rests on
+        #[arg(long, value_name = "VERSION")]
+        version: u64,
+        /// Of the code that made it [default: 1]
+        #[arg(long, value_name = "N")]
+        schema_version: Option<u32>,
+        /// JSON [default: standard input]
+        #[arg(long, value_name = "JSON")]
+        data: Option<String>,
+        /// Whose data it has: they are encrypted, and can be erased
+        #[arg(long, value_name = "SUBJECT")]
+        subject: Option<String>,
+        /// A JSON pointer to what is personal in the data; may be repeated [default: all]
+        #[arg(long, value_name = "POINTER", requires = "subject")]
+        personal: Vec<String>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Remove the snapshot of a stream
+    Delete {
+        #[arg(value_name = "CATEGORY")]
+        category: String,
+        #[arg(value_name = "STREAM")]
+        stream: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum UpcasterCommand {
+    /// List upcasters
+    List {
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Lift events of a type and schema version to the next one, whenever they are read
+    #[command(after_help = "Examples:
+  levada events upcaster put OrderPlaced 1 --patch '[{\"op\":\"move\",\"from\":\"/sum\",\"path\":\"/total\"}]' \
+      --defaults '{\"currency\":\"EUR\"}' --example '{\"sum\":12.5}'
+  levada events upcaster put Placed 2 --new-type OrderPlaced
+
+The log is not rewritten. What it makes of --example is printed; where it cannot be applied to it nothing is set.")]
+    Put {
+        #[arg(value_name = "TYPE")]
+        kind: String,
+        /// The schema version that it lifts
+        #[arg(value_name = "VERSION")]
+        from: u32,
+        /// JSON Patch (RFC 6902)
+        #[arg(long, value_name = "JSON", required_unless_present_any = ["defaults", "new_type"])]
+        patch: Option<String>,
+        /// An object whose members are added where they are absent
+        #[arg(long, value_name = "JSON")]
+        defaults: Option<String>,
+        /// The type that the event has afterwards
+        #[arg(long, value_name = "TYPE")]
+        new_type: Option<String>,
+        /// Data of an event to try it on
+        #[arg(long, value_name = "JSON")]
+        example: Option<String>,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Remove an upcaster
+    Delete {
+        #[arg(value_name = "TYPE")]
+        kind: String,
+        #[arg(value_name = "VERSION")]
+        from: u32,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ErasureCommand {
+    /// List the certificates of all erasures, one JSON object a line
+    List {
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Print the certificates of a subject's erasures, one JSON object a line
+    Show {
+        #[arg(value_name = "SUBJECT")]
+        subject: String,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
+    /// Destroy a subject's keys: what was encrypted with them is read as null from then on
+    #[command(after_help = "Examples:
+  levada events erasure create customer:7 --reason 'request 4711'
+
+It asks first, and without a terminal to ask on it needs --yes. The reason is kept for ever: let it name nobody.")]
+    Create {
+        #[arg(value_name = "SUBJECT")]
+        subject: String,
+        /// Why, for the certificate
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        #[command(flatten)]
+        store: StoreArgs,
+    },
 }
 
 /// A subscription.
@@ -340,6 +516,9 @@ running process may use, events in the index are compared with the log.")]
         /// Compare these indexes, too
         #[arg(long, value_name = "DIR")]
         index_dir: Option<PathBuf>,
+        /// Show partitions that are sound, too
+        #[arg(long)]
+        all: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },

@@ -1,6 +1,6 @@
 //! `levada config`: settings of a running broker, and of consumer groups.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 use settings::Operation;
 use wire::describe_configs::{DescribeConfigsResource, DescribeConfigsResourceResult, DescribeConfigsResult};
@@ -60,7 +60,7 @@ async fn get(
     format: Format,
 ) -> anyhow::Result<()> {
     let settings = configs(cluster, kind, resource).await?;
-    check_known(names.iter().map(String::as_str), &settings)?;
+    check_known(names.iter().map(String::as_str), &settings).map_err(|error| hinted(error, kind, names))?;
     let is_shown = |setting: &&DescribeConfigsResourceResult| match names.is_empty() {
         true => all || setting.config_source != DEFAULT,
         false => names.iter().any(|name| **name == *setting.name),
@@ -99,15 +99,69 @@ async fn alter(
     resource_name: &str,
     configs: Vec<AlterableConfig>,
 ) -> anyhow::Result<()> {
+    let names: Vec<String> = configs.iter().map(|config| config.name.to_string()).collect();
     let answer = ask_to_alter(cluster, kind, resource_name, configs).await?;
     for result in answer.responses {
-        check(result.error_code, result.error_message.as_deref()).context("cannot change the settings")?;
+        let checked = check(result.error_code, result.error_message.as_deref());
+        checked.context("cannot change the settings").map_err(|error| hinted(error, kind, &names))?;
     }
     output::line(&match resource_name {
         group if kind == GROUP_RESOURCE => format!("changed the settings of group {group}"),
         ALL_BROKERS => "changed the settings of all brokers".to_owned(),
         id => format!("changed the settings of broker {id}"),
     })
+}
+
+/// The same failure, and where the right place is for a setting that was looked for in the wrong one.
+pub fn hinted(error: anyhow::Error, kind: i8, names: &[String]) -> anyhow::Error {
+    let hints: Vec<String> = names.iter().filter_map(|name| hint(kind, name)).collect();
+    match hints.is_empty() {
+        true => error,
+        false => anyhow!("{error:#}. {}", hints.join(". ")),
+    }
+}
+
+fn hint(kind: i8, name: &str) -> Option<String> {
+    use settings::{Update, broker, group, topic};
+    let of_topic = topic::find(name);
+    let of_group = group::table().iter().find(|own| own.setting.name == name);
+    let of_broker = broker::find(name);
+    let group_hint = || format!("{name} is a setting of groups: add --group GROUP");
+    match kind {
+        BROKER_RESOURCE => match (of_broker, of_topic, of_group) {
+            (Some(found), ..) if found.update == Update::ReadOnly => Some(format!(
+                "{name} counts from a start on: set it in the broker's levada.toml, its variables or its flags, and \
+                 restart it"
+            )),
+            (None, Some(own), _) => {
+                let behind = own
+                    .synonym
+                    .map(|behind| format!("; {behind} is what counts for topics that set nothing"));
+                Some(format!(
+                    "{name} is a setting of topics: `levada topic describe TOPIC --all` shows it, `levada topic alter \
+                     TOPIC --set {name}=VALUE` changes it{}",
+                    behind.unwrap_or_default()
+                ))
+            }
+            (None, None, Some(_)) => Some(group_hint()),
+            _ => None,
+        },
+        GROUP_RESOURCE => match (of_group, of_broker) {
+            (None, Some(_)) => Some(format!("{name} is a setting of the broker: leave --group out")),
+            _ => None,
+        },
+        // A topic.
+        _ => match (of_topic, topic::table().iter().find(|own| own.synonym == Some(name)), of_group) {
+            (None, Some(own), _) => Some(format!(
+                "{name} is a setting of the broker, for topics that set nothing (`levada config set`): a topic's own is {}",
+                own.setting.name
+            )),
+            (None, None, Some(_)) => {
+                Some(format!("{name} is a setting of groups: `levada config set --group GROUP {name}=VALUE`"))
+            }
+            _ => None,
+        },
+    }
 }
 
 /// Asks the broker to change settings of a resource.
@@ -178,3 +232,6 @@ pub fn change(name: &str, operation: Operation, value: Option<&String>) -> Alter
         ..AlterableConfig::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! `levada events`: the event store's HTTP API for people.
 
+mod instance;
+mod lifecycle;
 mod repair;
 mod store;
 mod subscription;
@@ -34,6 +36,10 @@ pub fn run(command: &EventsCommand) -> anyhow::Result<()> {
         }
         EventsCommand::Tail(arguments) => with(&arguments.store, async |store| tail(store, arguments).await),
         EventsCommand::Subscription { command } => subscription::run(command),
+        EventsCommand::Category { command } => lifecycle::category(command),
+        EventsCommand::Snapshot { command } => lifecycle::snapshot(command),
+        EventsCommand::Upcaster { command } => lifecycle::upcaster(command),
+        EventsCommand::Erasure { command } => lifecycle::erasure(command),
         EventsCommand::Truncate { category, stream, before, archive, store } => {
             let body = json!({ "before": before, "archive": archive });
             with(store, async |store| truncate(store, category, stream, &body).await)
@@ -55,7 +61,7 @@ fn with(
     command: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async { command(&Store::new(arguments)?).await })
+    runtime.block_on(async { command(&instance::find(arguments).await?).await })
 }
 
 async fn list(store: &Store, format: Format) -> anyhow::Result<()> {
@@ -80,17 +86,21 @@ async fn create(store: &Store, category: &str, partitions: Option<i32>) -> anyho
     line(&format!("{category}: topic {} with {} partitions", created["topic"], created["partitions"]))
 }
 
-async fn append(store: &Store, arguments: &AppendArgs) -> anyhow::Result<()> {
-    let text = match &arguments.data {
-        Some(data) => data.clone(),
+/// What an option says, or else standard input; byte for byte.
+fn data(option: Option<&str>) -> anyhow::Result<Box<RawValue>> {
+    let text = match option {
+        Some(text) => text.to_owned(),
         None => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("standard input is no text")?;
             text
         }
     };
-    let data: Box<RawValue> =
-        serde_json::from_str(&text).context("the data are no JSON (a text needs quotes)")?;
+    serde_json::from_str(&text).context("the data are no JSON (a text needs quotes)")
+}
+
+async fn append(store: &Store, arguments: &AppendArgs) -> anyhow::Result<()> {
+    let data = data(arguments.data.as_deref())?;
     let mut event = Map::new();
     event.insert("type".to_owned(), arguments.kind.clone().into());
     event.insert("tags".to_owned(), arguments.tag.clone().into());

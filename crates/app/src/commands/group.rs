@@ -34,7 +34,17 @@ pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
             }
             failures.end()
         }),
-        GroupCommand::Reset { group, topic, all_topics: _, partition, to, shift, dry_run, broker } => {
+        GroupCommand::Reset {
+            group,
+            topic,
+            all_topics: _,
+            partition,
+            to,
+            shift,
+            create,
+            dry_run,
+            broker,
+        } => {
             ensure!(
                 partition.is_empty() || topic.len() == 1,
                 "--partition goes with one --topic: partitions of which of them are meant?"
@@ -49,7 +59,8 @@ pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
                 false => Partitions::Of { topics: topic.clone(), indexes: partition.clone() },
             };
             client::run(broker, async |cluster| {
-                reset::reset(&cluster, group, &partitions, place, *dry_run).await
+                let how = reset::How { create: *create, dry_run: *dry_run };
+                reset::reset(&cluster, group, &partitions, place, how).await
             })
         }
         GroupCommand::Delete { groups, broker } => {
@@ -75,24 +86,67 @@ async fn list(
         (states.is_empty() || states.iter().any(|state| named(state, &group.group_state)))
             && (types.is_empty() || types.iter().any(|wanted| named(type_name(wanted), &group.group_type)))
     });
-    let width = groups.keys().map(String::len).max().unwrap_or(0);
+    let lags = lags(cluster, groups.keys()).await?;
+    let width = groups.keys().map(String::len).max().unwrap_or(0).max("group".len());
+    if format == Format::Text && !groups.is_empty() {
+        line(&format!("{:width$}  {:8}  {:19}  {:8}  {:>11}", "group", "type", "state", "protocol", "lag"))?;
+    }
     for (name, group) in groups {
         let or_nothing = |text: &str| if text.is_empty() { NOTHING.to_owned() } else { text.to_owned() };
+        let lag = lags.get(&name);
         line(&match format {
             Format::Text => format!(
-                "{name:width$}  {:8}  {:19}  {}",
+                "{name:width$}  {:8}  {:19}  {:8}  {:>11}",
                 or_nothing(&group.group_type).to_lowercase(),
                 or_nothing(&group.group_state),
-                or_nothing(&group.protocol_type)
+                or_nothing(&group.protocol_type),
+                lag.map_or(NOTHING.to_owned(), i64::to_string)
             ),
             Format::Json => json!({
                 "group": name, "type": group.group_type.to_lowercase(), "state": &*group.group_state,
-                "protocol": &*group.protocol_type,
+                "protocol": &*group.protocol_type, "lag": lag,
             })
             .to_string(),
         })?;
     }
     Ok(())
+}
+
+/// How far groups are behind in all that they have committed. Without those that have committed nothing that is there.
+async fn lags(
+    cluster: &Cluster,
+    groups: impl Iterator<Item = &String>,
+) -> anyhow::Result<BTreeMap<String, i64>> {
+    let mut committed = BTreeMap::new();
+    for group in groups {
+        match description::committed(cluster, group).await {
+            Ok(offsets) => drop(committed.insert(group.clone(), offsets)),
+            // Deleted meanwhile, or not for this user: the others are told all the same.
+            Err(error) if client::refused(&error).is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut wanted: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+    for (topic, index) in committed.values().flat_map(|offsets| offsets.keys()) {
+        wanted.entry(topic.clone()).or_default().insert(*index);
+    }
+    let mut ends = BTreeMap::new();
+    for (name, indexes) in wanted {
+        let topic = match cluster.topic(&name, false).await {
+            Err(error) if error.refused().is_some() => continue,
+            topic => topic?,
+        };
+        let is_there = |index: &i32| topic.partitions.iter().any(|partition| partition.index == *index);
+        let indexes: Vec<i32> = indexes.into_iter().filter(is_there).collect();
+        let of_topic = cluster.offsets(&topic, &indexes, -1, 0).await?;
+        ends.extend(of_topic.into_iter().filter_map(|(index, end)| Some(((name.clone(), index), end?))));
+    }
+    let lag = |offsets: BTreeMap<(String, i32), i64>| {
+        let each =
+            offsets.iter().filter_map(|(partition, offset)| Some((ends.get(partition)? - offset).max(0)));
+        each.reduce(|sum, lag| sum.saturating_add(lag))
+    };
+    Ok(committed.into_iter().filter_map(|(group, offsets)| Some((group, lag(offsets)?))).collect())
 }
 
 /// The groups of every broker: each knows those that it coordinates.

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use super::serve::data_dir;
 use super::verify::{self, Names};
 use crate::cli::RepairArgs;
-use crate::output::line;
+use crate::output::{line, shell_word};
 use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
@@ -29,7 +29,7 @@ fn explain(data_dir: &Path) -> anyhow::Result<()> {
         "nothing was changed. What is called DAMAGED above would be given up for ever: readers step over it, and the \
          partitions take records again. If you can, restore a copy of {0} instead; if not, keep a copy of it as it is, \
          then say `levada repair --data-dir {0} --accept-loss`",
-        data_dir.display()
+        shell_word(data_dir)
     )
 }
 

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::cli::{DataArgs, ServeArgs};
 use crate::patterns::Patterns;
-use crate::{http, logging, wiring};
+use crate::{data_directory, http, logging, wiring};
 
 /// Read if it is there and no other file is named.
 const DEFAULT_FILE: &str = "levada.toml";
@@ -28,8 +28,9 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         warn!(variable, "no setting has this name: the variable is not used");
     }
     check_listen(&options)?;
+    let found = data_directory::look(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
-    let served = runtime.block_on(serve(settings, options, file));
+    let served = runtime.block_on(serve(settings, options, file, found));
     // Whoever was told to stop while it recovers does not wait for that.
     runtime.shutdown_background();
     served
@@ -39,6 +40,7 @@ async fn serve(
     settings: BrokerSettings,
     options: BrokerOptions,
     file: Option<PathBuf>,
+    found: data_directory::Found,
 ) -> anyhow::Result<()> {
     let mut stop = Stop::listen()?;
     let http = listen_http(&options).await?;
@@ -62,6 +64,7 @@ async fn serve(
     if let (Some(listener), Some(patterns)) = (http, &patterns) {
         open_http(listener, &options, parts(broker.as_ref(), patterns), patterns);
     }
+    data_directory::tell(found, &options);
     info!(
         kafka = kafka.map(tracing::field::display),
         cluster_of = Some(&options.kafka_bootstrap).filter(|text| !text.is_empty()),
@@ -96,7 +99,11 @@ async fn serve(
     };
     tokio::select! {
         biased;
-        stopped = stopping => outcome.and(stopped),
+        stopped = stopping => {
+            outcome.and(stopped)?;
+            info!("stopped in order");
+            Ok(())
+        }
         () = stop.told_again() => bail!("told to stop a second time: stopped without waiting"),
     }
 }

@@ -1,5 +1,7 @@
 //! `levada topic`: create, list, describe, delete, delete records, alter.
 
+mod list;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
@@ -14,7 +16,8 @@ use wire::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, ErrorCode,
 };
 
-use super::config::{ask_to_alter, change, check_known, configs};
+use super::config::{ask_to_alter, change, check_known, configs, hinted};
+use super::confirm::confirm;
 use super::failures::Failures;
 use crate::cli::{Format, TopicCommand};
 use crate::client::{self, Cluster, Refused, Topic, check};
@@ -45,7 +48,7 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
             })
         }
         TopicCommand::List { internal, format, broker } => {
-            client::run(broker, async |cluster| list(&cluster, *internal, *format).await)
+            client::run(broker, async |cluster| list::list(&cluster, *internal, *format).await)
         }
         TopicCommand::Describe { topics, all, format, broker } => client::run(broker, async |cluster| {
             let mut failures = Failures::default();
@@ -54,7 +57,15 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
             }
             failures.end()
         }),
-        TopicCommand::Delete { topics, if_exists, broker } => {
+        TopicCommand::Delete { topics, if_exists, yes, broker } => {
+            confirm(
+                &format!(
+                    "delete {} and all of {} records",
+                    named(topics),
+                    if topics.len() == 1 { "its" } else { "their" }
+                ),
+                *yes,
+            )?;
             client::run(broker, async |cluster| delete(&cluster, topics, *if_exists).await)
         }
         TopicCommand::DeleteRecords { topic, before, all: _, broker } => {
@@ -105,25 +116,6 @@ async fn create(
         }
     }
     failures.end()
-}
-
-async fn list(cluster: &Cluster, internal: bool, format: Format) -> anyhow::Result<()> {
-    let topics = cluster.topics().await?;
-    let shown: Vec<&Topic> = topics.iter().filter(|topic| internal || !topic.internal).collect();
-    let width = shown.iter().map(|topic| topic.name.len()).max().unwrap_or(0);
-    for topic in shown {
-        output::line(&match format {
-            Format::Text => {
-                format!("{:width$}  {}", topic.name, counted(topic.partitions.len() as i32, "partition"))
-            }
-            Format::Json => json!({
-                "name": topic.name, "id": topic.id.to_string(), "partitions": topic.partitions.len(),
-                "internal": topic.internal,
-            })
-            .to_string(),
-        })?;
-    }
-    Ok(())
 }
 
 async fn describe(cluster: &Cluster, name: &str, all: bool, format: Format) -> anyhow::Result<()> {
@@ -269,11 +261,13 @@ async fn alter(
 ) -> anyhow::Result<()> {
     if !configs.is_empty() {
         check_unset(cluster, name, &configs).await?;
+        let settings: Vec<String> = configs.iter().map(|config| config.name.to_string()).collect();
         let answer = ask_to_alter(cluster, TOPIC_RESOURCE, name, configs).await?;
         for result in answer.responses {
             check(result.error_code, result.error_message.as_deref())
                 .map_err(not_said)
-                .with_context(|| format!("cannot change the settings of {name}"))?;
+                .with_context(|| format!("cannot change the settings of {name}"))
+                .map_err(|error| hinted(error, TOPIC_RESOURCE, &settings))?;
         }
         output::line(&format!("changed the settings of {name}"))?;
     }
@@ -327,6 +321,14 @@ fn creatable_config((name, value): &(String, String)) -> CreatableTopicConfig {
 
 fn timeout_ms(cluster: &Cluster) -> i32 {
     i32::try_from(cluster.patience().as_millis()).unwrap_or(i32::MAX)
+}
+
+/// `a, b and c`
+fn named(names: &[String]) -> String {
+    match names {
+        [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        names => names.concat(),
+    }
 }
 
 pub fn counted(count: i32, noun: &str) -> String {

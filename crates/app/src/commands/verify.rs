@@ -12,12 +12,12 @@ use storage::{PartitionReport, Report};
 use super::serve::data_dir;
 use crate::cli::VerifyArgs;
 use crate::cli::events::VerifyCommand;
-use crate::output::line;
+use crate::output::{bytes, line, shell_word};
 use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
-    if let Some(VerifyCommand::Events { categories, index_dir, broker }) = &arguments.command {
-        return events::run(categories, index_dir.as_deref(), broker);
+    if let Some(VerifyCommand::Events { categories, index_dir, all, broker }) = &arguments.command {
+        return events::run(categories, index_dir.as_deref(), *all, broker);
     }
     let data_dir = &data_dir(&arguments.data)?;
     let report = look(data_dir)?;
@@ -74,7 +74,7 @@ impl Names {
 
 const METADATA: &str = "__cluster_metadata";
 
-/// What was found, a line each; of partitions that are empty only with `all`.
+/// What was found: what needs attention, or everything with `all`, and the sum of it.
 pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyhow::Result<()> {
     line(&format!("data directory {}", std::path::absolute(data_dir)?.display()))?;
     line(&format!("cluster {}", report.cluster_id))?;
@@ -83,7 +83,9 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
     }
     for shard in &report.shards {
         let closed = if shard.was_closed_cleanly { "closed in order" } else { "not closed in order" };
-        line(&format!("write-ahead log {}: {closed}, {} groups to replay", shard.shard, shard.groups))?;
+        if all || !shard.was_closed_cleanly || shard.has_torn_end || !shard.damaged_groups.is_empty() {
+            line(&format!("write-ahead log {}: {closed}, {} groups to replay", shard.shard, shard.groups))?;
+        }
         if shard.has_torn_end {
             line("  its end is torn: never acknowledged, the next start cuts it")?;
         }
@@ -91,8 +93,13 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
             line(&format!("  DAMAGED: groups {from} to {to}"))?;
         }
     }
-    let is_shown = |partition: &&PartitionReport| all || partition.is_damaged() || !is_empty(partition);
-    for partition in report.partitions.iter().filter(is_shown) {
+    let mut hidden = 0;
+    for partition in &report.partitions {
+        let note = names.note(partition.id);
+        if !all && note.is_none() && !is_remarkable(partition) {
+            hidden += 1;
+            continue;
+        }
         line(&format!(
             "partition {}: {}, {} batches in {} segments, {} in the write-ahead log, {} bytes",
             names.of(partition.id),
@@ -102,7 +109,7 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
             partition.pending_batches,
             partition.bytes
         ))?;
-        if let Some(note) = names.note(partition.id) {
+        if let Some(note) = note {
             line(&format!("  {note}"))?;
         }
         damage(partition)?;
@@ -110,17 +117,28 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
     for leftover in &report.leftovers {
         line(&format!("leftover {leftover}: of a deleted partition, the next start removes it"))?;
     }
-    let hidden = report.partitions.iter().filter(|partition| !is_shown(partition)).count();
     if hidden > 0 {
-        line(&format!("{hidden} empty partitions are not shown here; --all shows them"))?;
+        let what = if hidden == 1 { "1 partition is" } else { &format!("{hidden} partitions are") };
+        line(&format!("{what} whole and not shown here; --all shows every one"))?;
     }
     line(&summary(report, names))
+}
+
+/// Whether there is more to say of a partition than how large it is.
+fn is_remarkable(partition: &PartitionReport) -> bool {
+    partition.is_damaged()
+        || partition.is_only_folder
+        || partition.is_tail_suspect
+        || !partition.accepted.is_empty()
+        || !partition.bad_indexes.is_empty()
 }
 
 /// Everything in one line.
 fn summary(report: &Report, names: &Names) -> String {
     let records: u64 = report.partitions.iter().map(|partition| partition.records).sum();
-    let counts = format!("{} partitions, {records} records", report.partitions.len());
+    let size: u64 = report.partitions.iter().map(|partition| partition.bytes).sum();
+    let size = bytes(i64::try_from(size).unwrap_or(i64::MAX));
+    let counts = format!("{} partitions, {size}, {records} records", report.partitions.len());
     if report.is_sound() {
         return format!("{counts}, no damage");
     }
@@ -194,6 +212,6 @@ fn consequences(report: &Report, data_dir: &Path) -> String {
     format!(
         "acknowledged records are damaged: {serves}. Restore a copy of {0}; or keep a copy of it as it is, and give \
          the lost records up with `levada repair --data-dir {0} --accept-loss`",
-        data_dir.display()
+        shell_word(data_dir)
     )
 }

@@ -96,7 +96,7 @@ fn a_reader_sees_partitions_that_are_added_and_says_when_its_topic_is_deleted() 
     must(&format!("topic alter t --partitions 2 -b {address}"), "");
     must(&format!("produce t -p 1 -b {address}"), "new\n");
     assert_eq!(reader.line(), "1:new");
-    must(&format!("topic delete t -b {address}"), "");
+    must(&format!("topic delete t --yes -b {address}"), "");
     assert!(!reader.child.wait().unwrap().success());
     let mut told = String::new();
     std::io::Read::read_to_string(&mut reader.child.stderr.take().unwrap(), &mut told).unwrap();
@@ -149,4 +149,85 @@ fn a_partition_that_is_not_there_is_told_at_once_and_not_after_the_timeout() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("t has 2 partitions, 0 to 1: there is no 99"), "{told}");
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+fn text(output: Output) -> (String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn topics_are_listed_with_their_size_and_what_is_kept_and_internal_ones_are_only_counted() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), &[]);
+    let address = &server.kafka;
+    let (told, hint) = text(run(&format!("topic list -b {address}"), ""));
+    assert_eq!(told, "");
+    assert!(hint.contains("levada topic create NAME"), "{hint}");
+    must(
+        &format!(
+            "topic create orders -p 3 --set retention.ms=5400000 --set retention.bytes=1048576 -b {address}"
+        ),
+        "",
+    );
+    must(&format!("topic create state -p 1 --set cleanup.policy=compact -b {address}"), "");
+    must(&format!("topic create kept -p 1 --set retention.ms=-1 -b {address}"), "");
+    must(&format!("topic create lv.categories -p 1 -b {address}"), "");
+    must(&format!("produce orders -p 0 -b {address}"), &"x".repeat(2000));
+    must(&format!("group reset g --topic orders --to end --create -b {address}"), "");
+    let (told, hint) = text(run(&format!("topic list -b {address}"), ""));
+    let words =
+        |line: &str| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    let lines: Vec<Vec<String>> = told.lines().map(words).collect();
+    assert_eq!(lines[0], ["topic", "partitions", "size", "retention", "policy"]);
+    assert_eq!(lines[1], ["kept", "1", "0 B", "for ever", "delete"]);
+    assert_eq!((&*lines[2][0], &*lines[2][1]), ("orders", "3"));
+    assert_eq!((&*lines[2][2], &*lines[2][3]), ("2.0 KiB", "90 minutes, 1.0 MiB each"));
+    assert_eq!(lines[3], ["state", "1", "0 B", "-", "compact"]);
+    assert_eq!(lines.len(), 4, "{told}");
+    assert_eq!(hint, "levada: 2 internal topics are not shown; --internal shows them\n");
+    let (told, hint) = text(run(&format!("topic list --internal --format json -b {address}"), ""));
+    let topics: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = topics.iter().map(|topic| topic["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["__consumer_offsets", "kept", "lv.categories", "orders", "state"]);
+    assert_eq!(hint, "");
+    let orders = &topics[3];
+    assert_eq!((&orders["retention_ms"], &orders["retention_bytes"]), (&5_400_000.into(), &1_048_576.into()));
+    assert!(orders["bytes"].as_i64().unwrap() > 2000 && orders["internal"] == false, "{orders}");
+    assert_eq!(topics[2]["internal"], true);
+}
+
+#[test]
+fn without_a_terminal_a_topic_is_deleted_only_with_yes() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path(), &[]);
+    let address = &server.kafka;
+    must(&format!("topic create a b -p 1 -b {address}"), "");
+    let output = run(&format!("topic delete a b -b {address}"), "y\n");
+    assert!(!output.status.success());
+    let (told, complaint) = text(output);
+    assert_eq!(told, "");
+    assert!(complaint.contains("delete a and b") && complaint.contains("--yes"), "{complaint}");
+    must(&format!("topic describe a b -b {address}"), "");
+    let (told, _) = text(run(&format!("topic delete a b --yes -b {address}"), ""));
+    assert_eq!(told, "deleted a\ndeleted b\n");
+}
+
+#[test]
+fn it_says_its_version_and_carries_its_manual() {
+    let (told, _) = text(run("version", ""));
+    assert_eq!(told, format!("levada {}\n", env!("CARGO_PKG_VERSION")));
+    let docs = [
+        ("events", "# The event store"),
+        ("operations", "# Operations"),
+        ("damage", "# When the disk damages data"),
+        ("configuration", "# Configuration"),
+        ("kafka", "# "),
+        ("glossary", "# "),
+    ];
+    for (page, title) in docs {
+        let (told, _) = text(run(&format!("docs {page}"), ""));
+        assert!(told.starts_with(title), "{page}: {}", told.lines().next().unwrap());
+    }
 }

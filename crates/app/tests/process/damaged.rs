@@ -240,16 +240,23 @@ fn the_folder_is_found_as_the_broker_finds_it_and_a_report_fits_on_a_screen() {
 
     let (report, _) = run(&["verify"], &data);
     assert!(report.lines().count() < 10, "{report}");
-    assert!(report.contains("50 empty partitions are not shown"), "{report}");
+    assert!(report.contains("52 partitions are whole and not shown here; --all shows every one"), "{report}");
+    assert!(!report.contains("\npartition ") && !report.contains("write-ahead log"), "{report}");
     // Of the records of the metadata nothing else is said here.
     assert!(report.lines().last().unwrap().starts_with("52 partitions, "), "{report}");
     assert!(report.ends_with(" records, no damage\n"), "{report}");
     let (report, _) = run(&["verify", "--all"], &data);
     assert!(report.contains("partition empty-49: empty at offset 0"), "{report}");
+    assert!(
+        report.contains("write-ahead log 0: closed in order") && !report.contains("not shown"),
+        "{report}"
+    );
 
     flip(&data.join(format!("partitions/{id}-0")), "log", b"orders-4");
     let (report, is_sound) = run(&["verify"], &data);
     assert!(!is_sound && report.contains(" records, DAMAGED: orders-0\n"), "{report}");
+    assert_eq!(said_of(&report, "orders-0").len(), 1, "{report}");
+    assert_eq!(report.matches("\npartition ").count(), 1, "only what needs attention: {report}");
 
     let typo = elsewhere.path().join("typo");
     for command in [&["verify"][..], &["repair"], &["repair", "--accept-loss"]] {
@@ -322,7 +329,7 @@ fn with_damaged_metadata_it_says_what_to_do_and_a_repair_keeps_every_topics_reco
         assert_eq!(produce_error(&mut client, &recovered), 0);
         stop(server);
     }
-    let (report, is_sound) = run(&["verify"], data);
+    let (report, is_sound) = run(&["verify", "--all"], data);
     assert!(is_sound && report.contains(&format!("partition {recovered}-1:")));
 }
 

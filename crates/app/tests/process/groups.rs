@@ -86,13 +86,21 @@ fn groups_are_listed_by_state_and_type() {
     let names = |told: String| -> Vec<String> {
         told.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(groups.done(&["list"])), ["joined", "simple"]);
-    assert_eq!(names(groups.done(&["list", "--state", "EMPTY"])), ["simple"]);
+    assert_eq!(names(groups.done(&["list"])), ["group", "joined", "simple"]);
+    assert_eq!(names(groups.done(&["list", "--state", "EMPTY"])), ["group", "simple"]);
     assert_eq!(names(groups.done(&["list", "--type", "consumer"])), [""; 0]);
+    let told = groups.done(&["list"]);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = told.lines().map(words).collect();
+    assert_eq!(lines[0], ["group", "type", "state", "protocol", "lag"]);
+    assert_eq!(lines[1][4], "-", "it has committed nothing");
+    assert_eq!(lines[2][0], "simple");
+    assert_eq!(lines[2].last().unwrap(), "3", "of four records one is behind it");
     let told = groups.done(&["list", "--state", "empty", "--format", "json"]);
     let listed: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(listed["group"], "simple");
     assert_eq!(listed["type"], "classic");
+    assert_eq!(listed["lag"], 3);
 }
 
 #[test]
@@ -130,12 +138,17 @@ fn a_reset_moves_a_group_and_tells_from_where_and_says_what_it_clamped() {
     );
     assert_eq!(groups.done(&["reset", "g", "--all-topics", "--to", "beginning"]), "t partition 0: 4 -> 0\n");
     assert_eq!(committed(), 0);
-    assert_eq!(groups.done(&["reset", "new", "--topic", "t", "--to", "2"]), "t partition 0: nothing -> 2\n");
+    let complaint = groups.refused(&["reset", "nwe", "--topic", "t", "--to", "2"]);
+    assert!(complaint.contains("there is no group nwe") && complaint.contains("--create"), "{complaint}");
+    assert!(!groups.done(&["list"]).contains("nwe"), "a slip of the finger makes no group");
+    let create = ["reset", "new", "--topic", "t", "--to", "2", "--create"];
+    assert_eq!(groups.done(&create), "t partition 0: nothing -> 2\n");
+    assert_eq!(groups.described("new")["partitions"][0]["committed"], 2);
     let complaint = groups.refused(&["reset", "g", "--topic", "t", "-p", "7", "--to", "end"]);
     assert!(complaint.contains("there is no 7"), "{complaint}");
-    let complaint = groups.refused(&["reset", "other", "--topic", "t", "--shift", "1"]);
+    let complaint = groups.refused(&["reset", "other", "--topic", "t", "--shift", "1", "--create"]);
     assert!(complaint.contains("--shift has nothing to start from"), "{complaint}");
-    let complaint = groups.refused(&["reset", "other", "--all-topics", "--to", "end"]);
+    let complaint = groups.refused(&["reset", "other", "--all-topics", "--to", "end", "--create"]);
     assert!(complaint.contains("give --topic"), "{complaint}");
 }
 
@@ -183,7 +196,7 @@ fn a_group_of_the_newer_protocol_tells_its_members_and_what_they_read_without_a_
     let row = &described["partitions"][0];
     assert_eq!((&row["owner"], &row["end"]), (&"a-member".into(), &4.into()));
     assert!(row["committed"].is_null() && row["lag"].is_null());
-    assert!(groups.done(&["list", "--type", "consumer"]).starts_with("newer  consumer"));
+    assert!(groups.done(&["list", "--type", "consumer"]).contains("\nnewer  consumer"));
     let told = groups.done(&["describe", "newer"]);
     assert!(told.contains("instance an-instance  reads t:0"), "{told}");
     let complaint = groups.refused(&["reset", "newer", "--topic", "t", "--to", "end"]);

@@ -5,7 +5,9 @@
 mod client;
 mod commands;
 mod damaged;
+mod data_directory;
 mod groups;
 mod killed;
 mod many;
+mod operations;
 mod server;

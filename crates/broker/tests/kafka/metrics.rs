@@ -84,6 +84,49 @@ async fn metrics_are_openmetrics_and_tell_traffic_by_topic_errors_by_code_and_wh
 }
 
 #[tokio::test(start_paused = true)]
+async fn logs_tell_their_bytes_and_where_they_begin_and_end_and_a_topic_that_is_gone_nothing() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("orders", 2, &[]).await;
+    let (first, second) = (batch(&["a", "b", "c"]), batch(&["d"]));
+    let size = (first.len() + second.len()) as f64;
+    client.produce("orders", 1, first).await;
+    client.produce("orders", 1, second).await;
+    let row =
+        wire::delete_records::DeleteRecordsPartition { partition_index: 1, offset: 3, ..Default::default() };
+    let topic = wire::delete_records::DeleteRecordsTopic {
+        name: "orders".into(),
+        partitions: vec![row],
+        ..Default::default()
+    };
+    let request = wire::DeleteRecordsRequest { topics: vec![topic], timeout_ms: 1000, ..Default::default() };
+    assert_eq!(client.ask(2, &request).await.topics[0].partitions[0].error_code, 0);
+    let told = samples(&server.broker.metrics_text().await);
+    let of = |name: &str, partition: i32| {
+        told[&format!("levada_partition_{name}{{topic=\"orders\",partition=\"{partition}\"}}")]
+    };
+    assert_eq!((of("log_start_offset", 1), of("log_end_offset", 1)), (3.0, 4.0));
+    assert_eq!((of("log_start_offset", 0), of("log_end_offset", 0)), (0.0, 0.0));
+    assert!(of("log_bytes", 1) > 0.0 && of("log_bytes", 1) <= size, "{}", of("log_bytes", 1));
+    assert_eq!(told["levada_topic_log_bytes{topic=\"orders\"}"], of("log_bytes", 0) + of("log_bytes", 1));
+    assert_eq!(told["levada_partitions_untold"], 0.0);
+    let request = wire::DeleteTopicsRequest { topic_names: vec!["orders".into()], ..Default::default() };
+    assert_eq!(client.ask(5, &request).await.responses[0].error_code, 0);
+    assert!(!server.broker.metrics_text().await.contains("levada_partition_log_end_offset{topic=\"orders\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_partitions_the_first_two_thousand_tell_their_offsets_and_the_rest_is_counted() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("many", 2001, &[]).await;
+    let told = samples(&server.broker.metrics_text().await);
+    let ends = told.keys().filter(|sample| sample.starts_with("levada_partition_log_end_offset{"));
+    assert_eq!(ends.count(), 2000);
+    assert_eq!(told["levada_partitions_untold"], 1.0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_wait_for_records_is_no_latency() {
     let server = Server::start().await;
     let mut client = server.connect();

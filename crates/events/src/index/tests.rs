@@ -587,3 +587,31 @@ fn no_condition_matches_what_the_store_writes_itself() {
         [Some(Offset(1))]
     );
 }
+
+/// What is in a directory, and what more than a log's files it lets people do.
+fn excess(dir: &Path) -> Vec<(String, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let one = |entry: std::fs::DirEntry| {
+        let mode = entry.metadata().unwrap().permissions().mode();
+        (entry.file_name().into_string().unwrap(), mode & 0o777 & !0o640)
+    };
+    let mut found: Vec<_> = entries.map(one).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn an_index_is_as_little_readable_as_the_log_also_one_that_was_made_before() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut opened = opened();
+    opened.take(&[plain(0, "a", 1)]);
+    let dir = opened.dir.path().join(PARTITION.topic.to_string());
+    let files = ["3.sqlite", "3.sqlite-shm", "3.sqlite-wal"].map(|name| (name.to_owned(), 0));
+    assert_eq!(excess(&dir), files);
+    for (name, _) in &files {
+        std::fs::set_permissions(dir.join(name), std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let (_index, _) = Index::open(opened.dir.path(), PARTITION).unwrap();
+    assert_eq!(excess(&dir), files);
+}

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tracing::warn;
 use wire::ErrorCode;
 
+use super::deletion::Deleting;
 use crate::category::Category;
 use crate::table::{Options, Table, TableError};
 
@@ -31,6 +32,9 @@ pub struct CategoryInfo {
     /// The topic's id, as Kafka writes it.
     pub topic_id: String,
     pub partitions: i32,
+    /// It is to be deleted, with what goes with it: from then on it is not there for anybody who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleting: Option<Deleting>,
 }
 
 type Known = BTreeMap<Category, CategoryInfo>;
@@ -97,23 +101,74 @@ impl Catalog {
     }
 
     pub fn find(&self, category: &Category) -> Option<CategoryInfo> {
+        self.entry(category).filter(|info| info.deleting.is_none())
+    }
+
+    /// Also one that is to be deleted.
+    pub fn entry(&self, category: &Category) -> Option<CategoryInfo> {
         self.known.borrow().get(category).cloned()
     }
 
     pub fn all(&self) -> Known {
-        self.known.borrow().clone()
+        let known = self.known.borrow();
+        let there = known.iter().filter(|(_, info)| info.deleting.is_none());
+        there.map(|(category, info)| (category.clone(), info.clone())).collect()
+    }
+
+    /// Those that are to be deleted.
+    pub fn marked(&self) -> Known {
+        let known = self.known.borrow();
+        let marked = known.iter().filter(|(_, info)| info.deleting.is_some());
+        marked.map(|(category, info)| (category.clone(), info.clone())).collect()
+    }
+
+    /// Writes what a category is now.
+    pub async fn enter(&self, category: &Category, info: &CategoryInfo) -> Result<(), TableError> {
+        let value = serde_json::to_vec(info).expect("texts and numbers are JSON");
+        self.table.put(category.name(), Some(&value)).await?;
+        self.until(|known| known.get(category) == Some(info)).await
+    }
+
+    /// Forgets a category, unless it was made anew meanwhile.
+    pub async fn forget(&self, category: &Category, info: &CategoryInfo) -> Result<(), TableError> {
+        self.catch_up().await?;
+        if self.entry(category).is_none_or(|now| now.topic_id != info.topic_id) {
+            return Ok(());
+        }
+        self.table.put(category.name(), None).await?;
+        self.until(|known| known.get(category).is_none_or(|now| now.topic_id != info.topic_id)).await
+    }
+
+    async fn until(&self, is_so: impl Fn(&Known) -> bool) -> Result<(), TableError> {
+        let mut known = self.known.clone();
+        match timeout(self.cluster.patience(), known.wait_for(|known| is_so(known))).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(TableError::Late(TOPIC.to_owned())),
+        }
+    }
+
+    /// Nobody makes anew what is not gone yet.
+    fn refuse_marked(&self, category: &Category) -> Result<(), TableError> {
+        match self.entry(category).is_some_and(|info| info.deleting.is_some()) {
+            false => Ok(()),
+            true => Err(TableError::Going(category.to_string())),
+        }
     }
 
     /// Reads what was entered by now.
     pub async fn catch_up(&self) -> Result<(), TableError> {
         self.table.catch_up().await?;
-        let now = read(&self.table).await?.known;
         let mut known = self.known.clone();
-        let reading = known.wait_for(|all| *all == now);
-        match timeout(self.cluster.patience(), reading).await {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(TableError::Late(TOPIC.to_owned())),
-        }
+        let reading = async {
+            loop {
+                let seen = known.borrow_and_update().clone();
+                if seen == read(&self.table).await?.known || known.changed().await.is_err() {
+                    return Ok(());
+                }
+            }
+        };
+        let late = |_| TableError::Late(TOPIC.to_owned());
+        timeout(self.cluster.patience(), reading).await.map_err(late)?
     }
 
     /// Creates a category's topic and enters it. What another has created meanwhile is taken as it is.
@@ -121,6 +176,7 @@ impl Catalog {
         if let Some(known) = self.find(category) {
             return Ok(known);
         }
+        self.refuse_marked(category)?;
         let name = category.topic();
         let configs = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
         let topic = self.cluster.create_topic(&name, partitions, self.replication_factor, &configs).await?;
@@ -130,6 +186,7 @@ impl Catalog {
         if let Some(known) = self.find(category) {
             return Ok(known);
         }
+        self.refuse_marked(category)?;
         let ends = self.cluster.ends(&topic, &indexes).await?;
         if ends.values().any(|end| *end > Offset::ZERO) {
             let message = format!(
@@ -140,12 +197,6 @@ impl Catalog {
         }
         self.enter(category, &CategoryInfo::of(&topic)).await?;
         self.entered(category).await
-    }
-
-    /// Says what a category is, whatever was said before.
-    pub async fn enter(&self, category: &Category, info: &CategoryInfo) -> Result<(), TableError> {
-        let value = serde_json::to_vec(info).expect("texts and numbers are JSON");
-        self.table.put(category.name(), Some(&value)).await.map(drop)
     }
 
     /// Forgets a category, also one whose record cannot be read.
@@ -172,7 +223,7 @@ impl CategoryInfo {
     /// Of a topic as it is.
     pub(super) fn of(topic: &Topic) -> CategoryInfo {
         let (topic_id, partitions) = (topic.id.to_string(), topic.partitions.len() as i32);
-        CategoryInfo { format: FORMAT, topic_id, partitions }
+        CategoryInfo { format: FORMAT, topic_id, partitions, deleting: None }
     }
 }
 

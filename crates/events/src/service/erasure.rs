@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::snapshots::unavailable;
-use super::{Freshness, Handle};
-use crate::append::{Append, AppendError, Expected, StreamAppend};
+use super::{Filter, Freshness, Handle};
+use crate::append::{Append, AppendError, Expected, Selector, StreamAppend};
 use crate::category::Category;
 use crate::event::{Facts, NewEvent, Recorded};
 use crate::keys::{KeyError, LAG_MS, hashed};
@@ -20,7 +20,7 @@ use crate::sealing::{self, Place, Sealed};
 use crate::snapshot::{self, Snapshot};
 
 /// Where certificates are.
-const CERTIFICATES: &str = "levada-erasures";
+pub(super) const CERTIFICATES: &str = "levada-erasures";
 
 /// The type of a certificate.
 const ERASED: &str = "SubjectErased";
@@ -121,6 +121,24 @@ impl Handle {
         };
         let certificate = |event: &Recorded| serde_json::from_slice(&event.data).ok();
         Ok(found.events.iter().filter_map(certificate).collect())
+    }
+
+    /// The certificates of all subjects after a position; where they were read up to, and whether that is all.
+    pub async fn all_certificates(
+        &self,
+        after: &Position,
+        limit: usize,
+    ) -> Result<(Vec<Certificate>, Position, bool), ReadError> {
+        let selector = Selector { types: BTreeSet::from([ERASED.to_owned()]), ..Selector::default() };
+        let filter = Filter { any_of: vec![selector], ..Filter::default() };
+        let freshness = Freshness { is_strong: true, ..Freshness::default() };
+        let found = match self.read_category(&certificates(), after, &filter, limit, &freshness).await {
+            // Nothing was erased yet.
+            Err(ReadError::NoCategory(_)) => return Ok((Vec::new(), Position::default(), true)),
+            found => found?,
+        };
+        let certificate = |event: &Recorded| serde_json::from_slice(&event.data).ok();
+        Ok((found.events.iter().filter_map(certificate).collect(), found.position, found.is_end))
     }
 
     /// Counts what the destroyed keys have erased, and tells.

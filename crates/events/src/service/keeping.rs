@@ -1,6 +1,6 @@
 //! Opens categories as they come, and owns what the group gives this process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use model::Offset;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use wire::DescribeConfigsRequest;
 use wire::describe_configs::DescribeConfigsResource;
 
@@ -50,10 +50,14 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
     let mut owners = JoinSet::new();
     loop {
         let all = known.borrow_and_update().clone();
-        close_others(&handle, &all).await;
+        let mut is_done = handle.let_go(&all).await;
+        handle.0.unopened.lock().retain(|category, _| all.contains_key(category));
         let opened: BTreeSet<Category> = handle.0.open.lock().keys().cloned().collect();
-        let (mut is_done, mut new, mut pause) = (true, Vec::new(), MISSING_PAUSE);
-        for (category, info) in all.iter().filter(|(category, _)| !opened.contains(category)) {
+        let (mut new, mut pause) = (Vec::new(), MISSING_PAUSE);
+        let is_new = |(category, info): &(&Category, &CategoryInfo)| {
+            !opened.contains(*category) && info.deleting.is_none()
+        };
+        for (category, info) in all.iter().filter(is_new) {
             let why = match open(&handle, category, info, &mut owners).await {
                 Ok(opened) => {
                     handle.0.unopened.lock().remove(category);
@@ -87,8 +91,8 @@ pub(super) async fn keep(handle: Handle, mut stop: watch::Receiver<bool>) {
             () = sleep(pause), if !is_done => {}
         }
     }
-    for category in handle.0.open.lock().values() {
-        category.closing.send_replace(true);
+    for open in handle.0.open.lock().values() {
+        open.over.send_replace(true);
     }
     while owners.join_next().await.is_some() {}
 }
@@ -133,47 +137,6 @@ impl From<AskError> for Unopened {
     }
 }
 
-/// Lets go of categories that the catalog does not have any more, or has with another topic. Their indexes are of no use
-/// then.
-async fn close_others(handle: &Handle, all: &BTreeMap<Category, CategoryInfo>) {
-    handle.0.unopened.lock().retain(|category, _| all.contains_key(category));
-    let mut closed = Vec::new();
-    handle.0.open.lock().retain(|category, open| {
-        let is_same = |info: &CategoryInfo| {
-            open.partitions.first().is_none_or(|first| first.id().topic.to_string() == info.topic_id)
-        };
-        let stays = all.get(category).is_some_and(is_same);
-        if !stays {
-            closed.push(open.clone());
-        }
-        stays
-    });
-    for open in closed {
-        let (category, topic) = (&open.category, open.category.topic());
-        info!(%category, topic, "a category is closed: the catalog does not have it any more, or with another topic");
-        open.closing.send_replace(true);
-        handle.0.membership.remove_topics([topic]);
-        handle.0.snapshots.lock().remove(category);
-        handle.0.openings.send_modify(|count| *count += 1);
-        let dirs: BTreeSet<_> = open
-            .partitions
-            .iter()
-            .map(|partition| handle.0.options.index_dir.join(partition.id().topic.to_string()))
-            .collect();
-        drop(open);
-        env::run_blocking(move || dirs.iter().for_each(|dir| remove_dir(dir))).await;
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "SQLite writes these files, and no other disk knows them")]
-fn remove_dir(dir: &std::path::Path) {
-    if let Err(error) = std::fs::remove_dir_all(dir)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        warn!(path = %dir.display(), %error, "an index cannot be removed");
-    }
-}
-
 async fn open(
     handle: &Handle,
     category: &Category,
@@ -201,6 +164,7 @@ async fn open(
     let indexes: Vec<i32> = (0..info.partitions).collect();
     let ends = shared.cluster.offsets(&topic, &indexes, -1, 0).await?;
     let mut partitions = Vec::new();
+    let (over, stop) = watch::channel(false);
     let dir = shared.options.index_dir.clone();
     let replicas = replica::start(
         &shared.cluster,
@@ -212,7 +176,6 @@ async fn open(
     )
     .await;
     let replicas = replicas.map_err(|error| Unopened::Later(format!("the index of {name}: {error}")))?;
-    let (closing, closed) = watch::channel(false);
     for replica in replicas.into_iter().map(Arc::new) {
         let index = replica.partition.index;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
@@ -225,11 +188,11 @@ async fn open(
             batch_bytes_max,
             stray_writes_max: shared.options.session_timeout + shared.cluster.patience() * 2,
         };
-        owners.spawn(keep_owning(handle.clone(), parts, queue, told, closed.clone()));
+        owners.spawn(keep_owning(handle.clone(), parts, queue, told, stop.clone()));
         let floor = ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset);
         partitions.push(OpenPartition { replica, jobs, floor, standing });
     }
-    let opened = Arc::new(OpenCategory { category: category.clone(), partitions, closing });
+    let opened = Arc::new(OpenCategory { category: category.clone(), partitions, over });
     shared.open.lock().insert(category.clone(), opened.clone());
     shared.openings.send_modify(|count| *count += 1);
     Ok(opened)
@@ -238,12 +201,23 @@ async fn open(
 /// Takes part in the group when it has read what is in the categories: an owner that has yet to build its index takes no
 /// appends for as long as that takes, and another process may have it already.
 async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut stop: watch::Receiver<bool>) {
-    for partition in categories.iter().flat_map(|category| &category.partitions) {
-        loop {
+    for category in &categories {
+        if !all_read(category, &mut stop).await {
+            return;
+        }
+    }
+    let there = categories.iter().filter(|category| !*category.over.borrow());
+    handle.0.membership.add_topics(there.map(|category| category.category.topic()));
+}
+
+/// Waits until all that was in a category is read, or it is over. False: the process stops.
+async fn all_read(category: &OpenCategory, stop: &mut watch::Receiver<bool>) -> bool {
+    for partition in &category.partitions {
+        while !*category.over.borrow() {
             let reached = partition.replica.reached(partition.floor, READ_PATIENCE);
             let reached = tokio::select! {
                 biased;
-                () = is_set(&mut stop) => return,
+                () = is_set(stop) => return false,
                 reached = reached => reached,
             };
             match reached {
@@ -253,7 +227,7 @@ async fn own_when_read(handle: Handle, categories: Vec<Arc<OpenCategory>>, mut s
             }
         }
     }
-    handle.0.membership.add_topics(categories.iter().map(|category| category.category.topic()));
+    true
 }
 
 pub(super) async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {

@@ -125,9 +125,7 @@ impl Handle {
             }
             RepairAction::AcceptLoss { partition } => self.accept_loss(category, *partition).await?,
             RepairAction::TakeBack => self.take_back(category).await?,
-            RepairAction::GiveUp => {
-                self.0.catalog.remove(category).await?;
-            }
+            RepairAction::GiveUp => self.give_up(category).await?,
         }
         self.0.catalog.catch_up().await?;
         Ok(self.troubles().into_iter().filter(|trouble| trouble.category == category.name()).collect())
@@ -198,6 +196,23 @@ impl Handle {
             sleep(PAUSE).await;
         }
         Ok(())
+    }
+
+    /// Only what cannot be used: what can is deleted, with all that goes with it.
+    async fn give_up(&self, category: &Category) -> Result<(), RepairError> {
+        let is_usable = self.opened(category).is_some_and(|open| {
+            let mut partitions = open.partitions.iter();
+            !partitions.any(|it| it.replica.halted().is_some_and(|halted| halted.is_topic_gone))
+        });
+        if is_usable && self.unopened(category).is_none() {
+            return Err(RepairError::NotSo(format!(
+                "the topic of {category} is there: delete it with `levada events category delete {category}`"
+            )));
+        }
+        if self.0.catalog.entry(category).is_none() && self.unopened(category).is_none() {
+            return Err(RepairError::NoCategory(category.to_string()));
+        }
+        Ok(self.0.catalog.remove(category).await?)
     }
 
     /// Until it has gone on, or halts somewhere else or for something else.

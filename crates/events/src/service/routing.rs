@@ -349,7 +349,9 @@ fn refuse(error: &TableError) -> AppendError {
             Some(refused) if !refused.is_passing() => AppendError::Invalid(asked.to_string()),
             _ => AppendError::Unavailable(asked.to_string()),
         },
-        TableError::Copy { .. } | TableError::Late(_) => AppendError::Unavailable(error.to_string()),
+        TableError::Copy { .. } | TableError::Late(_) | TableError::Going(_) => {
+            AppendError::Unavailable(error.to_string())
+        }
     }
 }
 

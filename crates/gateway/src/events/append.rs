@@ -5,8 +5,8 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use events::{Append, Appended, Expected, Handle, StreamAppend};
-use serde::Deserialize;
+use events::{Append, Appended, DeletedCategory, Expected, Handle, StreamAppend};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::category;
@@ -55,6 +55,40 @@ pub async fn create_category(
     }
     let topic = category.topic();
     Ok(Json(CategoryBody { category: name, topic, partitions: info.partitions }).into_response())
+}
+
+/// What was deleted with a category.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedCategoryBody {
+    category: String,
+    /// Its topics, all of them.
+    topics: Vec<String>,
+    /// The subscriptions to it.
+    subscriptions: Vec<String>,
+}
+
+/// Delete a category
+///
+/// With its events, snapshots and archive, its subscriptions, and its indexes on every instance: it cannot be undone. What
+/// was begun is finished, also where this instance stops meanwhile. Who appends to a category that is not there makes a
+/// new one, so its writers are to be stopped first.
+#[utoipa::path(
+    delete, path = "/v1/categories/{category}", tag = "events",
+    params(("category" = String, Path)),
+    responses(
+        (status = 200, description = "It is gone", body = DeletedCategoryBody),
+        (status = 400, description = "It may not be deleted", body = ProblemDetails),
+        (status = 404, description = "No such category", body = ProblemDetails),
+        (status = 503, description = "Begun, and not known to be done: ask again", body = ProblemDetails),
+    ),
+)]
+pub async fn delete_category(
+    State(handle): State<Handle>,
+    Path(name): Path<String>,
+) -> Result<Json<DeletedCategoryBody>, Problem> {
+    let deleted = handle.delete_category(&category(&name)?).await?;
+    let DeletedCategory { topics, subscriptions } = deleted;
+    Ok(Json(DeletedCategoryBody { category: name, topics, subscriptions }))
 }
 
 /// Append to a stream

@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use client::Position;
 use events::{Certificate, EraseError, Handle};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::append::unreadable;
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
+
+/// Certificates that are shown at once where nobody says how many.
+const ERASURES_DEFAULT: usize = 100;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -95,6 +99,50 @@ pub async fn certificates(
         return Err(Problem::not_found("that subject was not erased"));
     }
     Ok(Json(found.into_iter().map(CertificateBody::of).collect()))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ErasuresParameters {
+    /// After this position, which an answer before has given
+    after: Option<String>,
+    /// At most so many [default: 100, at most 1,000]
+    limit: Option<usize>,
+}
+
+/// Certificates of all subjects.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErasuresBody {
+    certificates: Vec<CertificateBody>,
+    /// To go on from.
+    position: String,
+    /// There are no more.
+    end: bool,
+}
+
+/// Certificates of all erasures
+///
+/// Of each subject the oldest first; over subjects there is no order. Subjects are told by their SHA-256 only.
+#[utoipa::path(
+    get, path = "/v1/erasures", tag = "events",
+    params(ErasuresParameters),
+    responses(
+        (status = 200, description = "All, page by page", body = ErasuresBody),
+        (status = 400, description = "No position", body = ProblemDetails),
+    ),
+)]
+pub async fn all_certificates(
+    State(handle): State<Handle>,
+    parameters: Result<Query<ErasuresParameters>, QueryRejection>,
+) -> Result<Json<ErasuresBody>, Problem> {
+    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
+    let after = parameters.after.map(|text| text.parse::<Position>()).transpose();
+    let after = after.map_err(|error| Problem::invalid(format!("`after`: {error}")))?.unwrap_or_default();
+    let limit = parameters.limit.unwrap_or(ERASURES_DEFAULT);
+    let (certificates, position, end) = handle.all_certificates(&after, limit).await?;
+    let certificates = certificates.into_iter().map(CertificateBody::of).collect();
+    Ok(Json(ErasuresBody { certificates, position: position.to_string(), end }))
 }
 
 impl From<EraseError> for Problem {

@@ -71,6 +71,11 @@ broker_options! {
     /// The folder that holds everything Levada stores. One folder: Kafka's list of several is not available.
     data_dir: String = "log.dirs", Kind::List, "data", ReadOnly;
 
+    /// Whether Levada refuses to start where the data directory does not exist or holds no data of an earlier start, as
+    /// where its disk is not mounted: for production, after the first start. Without it, a directory whose parent exists
+    /// is created, which is said in the log.
+    data_dir_must_exist: bool = "levada.data.dir.must.exist", Kind::Boolean, "false", ReadOnly;
+
     /// Where the Kafka protocol is served, as `PLAINTEXT://host:port`. Port 0 takes a free one. An address that other
     /// machines can reach needs `levada.listen.insecure.allow`, as long as there is no authentication.
     listener: Listener = "listeners", Kind::List, "PLAINTEXT://127.0.0.1:9092", ReadOnly;

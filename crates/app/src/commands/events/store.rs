@@ -14,7 +14,6 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::cli::events::StoreArgs;
 use crate::output::{line, note};
 
 /// The largest answer that is read.
@@ -23,6 +22,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Before events are asked for again when their stream broke off.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long a place where an instance may be is given to answer.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+
 pub struct Store {
     url: String,
     patience: Duration,
@@ -30,17 +32,20 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(arguments: &StoreArgs) -> anyhow::Result<Store> {
-        let url = arguments.url.trim_end_matches('/');
-        anyhow::ensure!(
-            url.starts_with("http://"),
-            "`{url}` (--url, or LEVADA_URL) is no address of the event store: write http://HOST:PORT"
-        );
-        Ok(Store {
-            url: url.to_owned(),
-            patience: Duration::from_secs(arguments.timeout),
-            client: Client::builder(TokioExecutor::new()).build_http(),
-        })
+    pub fn at(url: &str, patience: Duration) -> Store {
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Store { url: url.to_owned(), patience, client }
+    }
+
+    /// Whether Levada answers there at all.
+    pub async fn is_levada(&self) -> bool {
+        let Ok(address) = self.address("/healthz", &[]) else { return false };
+        let Ok(request) = Request::get(address).body(Full::default()) else { return false };
+        let asking = async {
+            let response = self.client.request(request).await.ok()?;
+            whole(response.map(Body::new)).await.ok()
+        };
+        timeout(PROBE_MAX, asking).await.ok().flatten().is_some_and(|body| &body[..] == b"ok\n")
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<T> {
@@ -104,7 +109,11 @@ impl Store {
         let asking = timeout(self.patience, self.client.request(request)).await;
         let asked = asking.with_context(|| format!("{} did not answer (--timeout)", self.url))?;
         let response = asked.with_context(|| {
-            format!("cannot reach {}: is Levada running there? Name another with --url", self.url)
+            format!(
+                "cannot reach {}: is Levada running there, with its event store? Name another with --url, or its broker \
+                 with --bootstrap",
+                self.url
+            )
         })?;
         Ok(response.map(Body::new))
     }

@@ -33,14 +33,21 @@ pub enum Partitions {
     Of { topics: Vec<String>, indexes: Vec<i32> },
 }
 
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Also where there is no such group.
+    pub create: bool,
+    pub dry_run: bool,
+}
+
 pub async fn reset(
     cluster: &Cluster,
     group: &str,
     partitions: &Partitions,
     place: Place,
-    dry_run: bool,
+    How { create, dry_run }: How,
 ) -> anyhow::Result<()> {
-    refuse_members(cluster, group).await?;
+    refuse_members(cluster, group, create).await?;
     let committed = committed(cluster, group).await?;
     let moves = moves(cluster, group, partitions, place, &committed).await?;
     ensure!(!moves.is_empty(), "{group} has committed nothing: give --topic");
@@ -66,9 +73,14 @@ pub async fn reset(
 }
 
 /// Members go on where they are, and commit that.
-async fn refuse_members(cluster: &Cluster, group: &str) -> anyhow::Result<()> {
+async fn refuse_members(cluster: &Cluster, group: &str, create: bool) -> anyhow::Result<()> {
     let Some(found) = describe(cluster, group).await? else {
-        note(&format!("there is no group {group} yet"));
+        // A name that was mistyped would become a group that nobody is in, and the right one would go on where it is.
+        ensure!(
+            create,
+            "there is no group {group} (`levada group list` shows those that there are); to commit offsets for one that \
+             has yet to come, add --create"
+        );
         return Ok(());
     };
     if found.members.is_empty() {

@@ -4,13 +4,49 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 use events::Category;
-use events::verify::verify;
+use events::verify::{Audited, verify};
 
 use crate::cli::BrokerArgs;
 use crate::client;
 use crate::output::line;
 
-pub fn run(categories: &[String], index_dir: Option<&Path>, broker: &BrokerArgs) -> anyhow::Result<()> {
+/// Over all partitions.
+#[derive(Default)]
+struct Sum {
+    partitions: usize,
+    unsound: usize,
+    events: u64,
+    streams: u64,
+    findings: u64,
+}
+
+impl Sum {
+    fn add(&mut self, audited: &Audited) {
+        self.partitions += 1;
+        self.unsound += usize::from(audited.findings_count > 0);
+        self.events += audited.events as u64;
+        self.streams += audited.streams as u64;
+        self.findings += audited.findings_count as u64;
+    }
+
+    fn told(&self, categories: usize) -> String {
+        let verdict = match self.findings {
+            0 => "sound".to_owned(),
+            count => format!("{count} FINDINGS in {} partitions", self.unsound),
+        };
+        format!(
+            "{categories} categories, {} partitions, {} events in {} streams: {verdict}",
+            self.partitions, self.events, self.streams
+        )
+    }
+}
+
+pub fn run(
+    categories: &[String],
+    index_dir: Option<&Path>,
+    all: bool,
+    broker: &BrokerArgs,
+) -> anyhow::Result<()> {
     client::run(broker, async |cluster| {
         let categories: Vec<Category> = match categories {
             [] => {
@@ -22,15 +58,19 @@ pub fn run(categories: &[String], index_dir: Option<&Path>, broker: &BrokerArgs)
         if categories.is_empty() {
             bail!("there is no category: no topic is called <category>.events");
         }
-        let mut findings = 0;
+        let count = categories.len();
+        let mut sum = Sum::default();
         for category in categories {
             for (partition, audited) in verify(&cluster, &category, index_dir).await? {
-                findings += audited.findings_count;
+                sum.add(&audited);
                 for finding in &audited.findings {
                     line(&format!(
                         "{category} partition {partition} offset {}: {}",
                         finding.offset, finding.what
                     ))?;
+                }
+                if audited.findings_count == 0 && !all {
+                    continue;
                 }
                 let indexed =
                     audited.indexed.map_or_else(String::new, |next| format!(", index up to offset {next}"));
@@ -44,6 +84,13 @@ pub fn run(categories: &[String], index_dir: Option<&Path>, broker: &BrokerArgs)
                 ))?;
             }
         }
+        let sound = sum.partitions - sum.unsound;
+        if sound > 0 && !all {
+            let what = if sound == 1 { "1 partition is" } else { &format!("{sound} partitions are") };
+            line(&format!("{what} sound and not shown here; --all shows every one"))?;
+        }
+        line(&sum.told(count))?;
+        let findings = sum.findings;
         ensure!(
             findings == 0,
             "{findings} records are not what an owner leaves: keep the topics as they are, and look who else writes to \
