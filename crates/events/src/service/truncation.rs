@@ -7,6 +7,7 @@ use bytes::Bytes;
 use client::{AskError, Cluster, Position, Tail, Tailed, Topic};
 use model::batch::{BatchBuilder, NewRecord, Record, batches};
 use model::{Compression, Offset, PartitionId, Timestamp};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::keeping::batch_bytes_max;
@@ -120,7 +121,8 @@ impl Handle {
         let limit = limit.clamp(1, EVENTS_MAX);
         let (mut events, mut bytes) = (BTreeMap::new(), 0);
         let mut is_end = true;
-        through(cluster, &topic, number, start, end, |offset, at, record| {
+        let mut walk = Walk::begin(cluster, &topic, number, start, end);
+        let mut take = |offset: Offset, at: Timestamp, record: &Record<'_>| {
             if record.key != Some(stream.as_bytes()) {
                 return;
             }
@@ -136,9 +138,8 @@ impl Handle {
                 bytes -= last.data.len();
                 is_end = false;
             }
-        })
-        .await
-        .map_err(lost)?;
+        };
+        while walk.step(&mut take).await.map_err(lost)? {}
         let position = Position::of(PartitionId { topic: topic.id, index: number }, end);
         let mut events: Vec<Recorded> = events.into_values().collect();
         is_end &= self.show_what_fits(&mut events).await?.is_empty();
@@ -199,25 +200,41 @@ impl Handle {
         let cluster = &self.0.cluster;
         let topic = cluster.topic(&open.category.topic(), false).await.map_err(lost)?;
         let mut batch = BatchBuilder::new(Compression::None);
-        let mut full = Vec::new();
         let mut copied = 0;
-        through(cluster, &topic, number, *first, last.plus(1), |offset, timestamp, record| {
-            if !offsets.contains(&offset) {
-                return;
-            }
-            if batch.record_count() > 0 && batch.section_bytes() + record.size_bytes > COPIED_BYTES {
+        let mut walk = Walk::begin(cluster, &topic, number, *first, last.plus(1));
+        // What one fetch brought is written before the next one comes.
+        loop {
+            let mut full = Vec::new();
+            let is_more = walk
+                .step(|offset, timestamp, record| {
+                    if !offsets.contains(&offset) {
+                        return;
+                    }
+                    if batch.record_count() > 0 && batch.section_bytes() + record.size_bytes > COPIED_BYTES {
+                        let batch = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
+                        full.push(batch.build().into_bytes());
+                    }
+                    let headers: Vec<(&[u8], Option<&[u8]>)> = record.headers.into_iter().collect();
+                    batch.push(NewRecord {
+                        timestamp,
+                        key: record.key,
+                        value: record.value,
+                        headers: &headers,
+                    });
+                    copied += 1;
+                })
+                .await
+                .map_err(lost)?;
+            if !is_more && batch.record_count() > 0 {
                 let batch = std::mem::replace(&mut batch, BatchBuilder::new(Compression::None));
                 full.push(batch.build().into_bytes());
             }
-            let headers: Vec<(&[u8], Option<&[u8]>)> = record.headers.into_iter().collect();
-            batch.push(NewRecord { timestamp, key: record.key, value: record.value, headers: &headers });
-            copied += 1;
-        })
-        .await
-        .map_err(lost)?;
-        full.push(batch.build().into_bytes());
-        for batch in full {
-            cluster.write_at_least_once(&archive, number, batch).await.map_err(lost)?;
+            for batch in full {
+                cluster.write_at_least_once(&archive, number, batch).await.map_err(lost)?;
+            }
+            if !is_more {
+                break;
+            }
         }
         Ok(copied)
     }
@@ -257,26 +274,37 @@ async fn bounds(cluster: &Cluster, topic: &Topic, index: i32) -> Result<(Offset,
     Ok((of(-2).await?, of(-1).await?))
 }
 
-/// Reads a part of a partition, record by record.
-async fn through(
-    cluster: &Cluster,
-    topic: &Topic,
+/// A part of a partition, read fetch by fetch.
+struct Walk {
+    name: String,
     index: i32,
-    from: Offset,
+    tail: mpsc::Receiver<Tailed>,
+    next: Offset,
     end: Offset,
-    mut each: impl FnMut(Offset, Timestamp, &Record<'_>),
-) -> Result<(), AskError> {
-    let mut tails = Tail::start(cluster.clone(), &topic.name, topic.id, [(index, from)]);
-    let mut tail = tails.remove(&index).expect("it was asked for");
-    let (name, mut next) = (&topic.name, from);
-    while next < end {
+}
+
+impl Walk {
+    fn begin(cluster: &Cluster, topic: &Topic, index: i32, from: Offset, end: Offset) -> Walk {
+        let mut tails = Tail::start(cluster.clone(), &topic.name, topic.id, [(index, from)]);
+        let tail = tails.remove(&index).expect("it was asked for");
+        Walk { name: topic.name.clone(), index, tail, next: from, end }
+    }
+
+    /// Shows the records of one more fetch. False: there are no more.
+    async fn step(&mut self, mut each: impl FnMut(Offset, Timestamp, &Record<'_>)) -> Result<bool, AskError> {
+        let Walk { name, index, end, .. } = &*self;
+        let (name, index, end, next) = (name.clone(), *index, *end, self.next);
+        if next >= end {
+            return Ok(false);
+        }
         let late = |_| AskError::Lost(format!("{name}-{index} cannot be read beyond offset {next}"));
-        let bytes: Bytes = match timeout(STILL_MAX, tail.recv()).await.map_err(late)? {
+        let bytes: Bytes = match timeout(STILL_MAX, self.tail.recv()).await.map_err(late)? {
             Some(Tailed::Records { bytes, .. }) => bytes,
             _ => return Err(AskError::Lost(format!("{name}-{index} does not have offset {next}"))),
         };
         for batch in batches(bytes) {
             let Ok(batch) = batch else { break };
+            let next = self.next;
             let foreign = |error: model::BatchError| {
                 AskError::Foreign(format!("{name}-{index}: a batch at {next} cannot be read: {error}"))
             };
@@ -288,10 +316,10 @@ async fn through(
                     each(offset, records.timestamp(&one), &one);
                 }
             }
-            next = next.max(batch.header().next_offset());
+            self.next = next.max(batch.header().next_offset());
         }
+        Ok(true)
     }
-    Ok(())
 }
 
 fn recorded(partition: i32, offset: Offset, time: Timestamp, record: &Record<'_>) -> Option<Recorded> {
