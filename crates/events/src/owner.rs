@@ -138,7 +138,8 @@ pub async fn own(
     let claimed = tokio::select! {
         biased;
         () = is_set(&mut stop) => return End::Stopped,
-        claimed = claim(parts) => claimed,
+        // What is rare takes its room only while it lasts: there are many owners, and most of them wait.
+        claimed = Box::pin(claim(parts)) => claimed,
     };
     let (writer, next) = match claimed {
         Ok(claimed) => claimed,
@@ -342,7 +343,7 @@ impl Owner<'_> {
             let mut group = self.searching.take_all(group);
             self.searching.add_found(&mut group, GROUP_MAX);
             self.gathered = group.len();
-            if let Err(why) = self.decide(group, place).await {
+            if let Err(why) = Box::pin(self.decide(group, place)).await {
                 return match end.await {
                     Ok(end) => end,
                     Err(_) => End::Failed(why),

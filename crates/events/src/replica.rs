@@ -222,11 +222,11 @@ impl Following {
                         "the log is shorter than its index: it is made anew"
                     );
                     self.told.send_modify(|seen| seen.rebuilding = None);
-                    self.begin_anew(start).await;
+                    Box::pin(self.begin_anew(start)).await;
                 }
                 End::Trimmed { start } => {
                     info!(topic = self.topic, partition = index, %start, "the log was trimmed: its index is made anew");
-                    self.begin_anew(start).await;
+                    Box::pin(self.begin_anew(start)).await;
                 }
                 End::Gone => {
                     let halt = Halt { offset: self.state.next, why: GONE.to_owned() };
@@ -242,7 +242,7 @@ impl Following {
                         why,
                         "an index is damaged: it is made anew from the log"
                     );
-                    self.rebuild().await;
+                    Box::pin(self.rebuild()).await;
                 }
                 End::Halted(halt) => match self.wait_for_repair(halt, false).await {
                     true => {}
@@ -355,7 +355,7 @@ impl Following {
                     why = found(&mut damage) => return End::Damaged(why),
                     next = tail.recv() => next,
                     () = std::future::ready(()), if self.index.has_to_forget() => {
-                        self.forget_some().await;
+                        Box::pin(self.forget_some()).await;
                         continue;
                     }
                 },
@@ -363,13 +363,13 @@ impl Following {
             let why = match next {
                 Some(Tailed::Records { from, bytes }) => {
                     let chunks = more(&mut tail, (from, bytes), &mut after);
-                    match self.take(chunks).await {
+                    match Box::pin(self.take(chunks)).await {
                         Some(end) => return end,
                         None => continue,
                     }
                 }
                 Some(Tailed::OutOfRange { from, start }) if from >= start => return End::Ahead { start },
-                Some(Tailed::OutOfRange { start, .. }) if self.was_trimmed(start).await => {
+                Some(Tailed::OutOfRange { start, .. }) if Box::pin(self.was_trimmed(start)).await => {
                     return End::Trimmed { start };
                 }
                 Some(Tailed::OutOfRange { from, start }) => format!(

@@ -13,6 +13,7 @@ use axum::response::Response;
 use gateway::bounds::{Bounds, Full, Room};
 use gateway::events::full;
 use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
@@ -58,7 +59,7 @@ where
     let body = match &arrived {
         None => Body::empty(),
         Some(arrived) => Body::new(Arriving {
-            body,
+            body: Some(body),
             arrived: arrived.clone(),
             bounds: bounds.clone(),
             under_way: under_way.clone(),
@@ -137,22 +138,18 @@ struct Arrived {
 }
 
 impl Arrived {
-    /// Whether there is room for so much more of it. What was refused once gives back what it has.
+    /// Whether there is room for so much more of it.
     fn takes(&self, bounds: &Bounds, bytes: usize) -> bool {
-        let mut room = self.room.lock();
-        let is_taken = !self.was_refused.load(Ordering::Acquire)
-            && room.grow(bounds, BODY_COPIES.saturating_mul(bytes)).is_ok();
-        if !is_taken {
-            *room = Room::default();
-            self.was_refused.store(true, Ordering::Release);
-        }
+        let is_taken = self.room.lock().grow(bounds, BODY_COPIES.saturating_mul(bytes)).is_ok();
+        self.was_refused.fetch_or(!is_taken, Ordering::AcqRel);
         is_taken
     }
 }
 
 /// A body as it comes.
 struct Arriving {
-    body: Incoming,
+    /// None: the rest of it is not wanted.
+    body: Option<Incoming>,
     arrived: Arc<Arrived>,
     bounds: Bounds,
     under_way: Arc<UnderWay>,
@@ -171,32 +168,37 @@ impl HttpBody for Arriving {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let mut polled = Pin::new(&mut self.body).poll_frame(context);
-        while let Poll::Ready(Some(Ok(frame))) = &polled {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *body).poll_frame(context);
+        let is_whole = matches!(polled, Poll::Ready(None)) || body.is_end_stream();
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
             let bytes = frame.data_ref().map_or(0, Bytes::len);
             if !self.arrived.takes(&self.bounds, bytes) {
-                // The rest is read and forgotten: a connection that is closed before would take the answer with it.
-                polled = Pin::new(&mut self.body).poll_frame(context);
-                continue;
+                // A connection that is closed before all of a body came would take the answer with it.
+                if let Some(rest) = self.body.take() {
+                    env::spawn(pass_over(rest));
+                }
+                return Poll::Ready(Some(Err(axum::Error::new(NoRoom))));
             }
-            break;
         }
-        if self.arrived.was_refused.load(Ordering::Acquire) && matches!(polled, Poll::Ready(None)) {
-            return Poll::Ready(Some(Err(axum::Error::new(NoRoom))));
-        }
-        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+        if is_whole {
             self.under_way.is_whole();
         }
         polled.map(|next| next.map(|frame| frame.map_err(axum::Error::new)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(HttpBody::size_hint).unwrap_or_default()
     }
+}
+
+/// Reads what comes and forgets it.
+async fn pass_over(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// An answer while it is sent, with what it has taken: in small pieces, since whoever sends it lets go of it with the

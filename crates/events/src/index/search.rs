@@ -20,7 +20,7 @@ use super::{kind, tag};
 use crate::append::{Condition, OWN, Selector};
 
 /// Looks for the conditions of one append, in all: with more it is refused.
-pub const CONDITION_LOOKS_MAX: u64 = 250_000;
+pub const CONDITION_LOOKS_MAX: u64 = 100_000;
 
 /// Looks for what came while the conditions were searched for, in front of the partition's owner.
 pub const CATCH_UP_LOOKS_MAX: u64 = 2_000;

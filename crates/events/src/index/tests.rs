@@ -284,7 +284,9 @@ fn truncated_events_count_no_more_and_go_in_steps() {
     assert!(opened.index.has_to_forget());
     let x = selector(&[], &["x"]);
     let window = Window { from: Offset(0), to: Offset(5001), room: room(1) };
-    let first = |opened: &Opened| opened.index.reading(|it| it.events(3, window, &[x.clone()], None, None));
+    let first = |opened: &Opened| {
+        opened.index.reading(|it| it.events(3, window, std::slice::from_ref(&x), None, None))
+    };
     assert_eq!(first(&opened).unwrap().events[0].version, 4001);
     let gone = |opened: &Opened| {
         let count = "SELECT count(*) FROM events WHERE gone = 1";

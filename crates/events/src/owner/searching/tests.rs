@@ -89,7 +89,7 @@ async fn what_would_take_too_much_is_refused_and_nothing_is_searched_again() {
     let too_much = Searched { matches: vec![None], upto: Offset(3), is_too_much: true };
     append.searched = Some(Ok(too_much.clone()));
     let (looked, _) = searching.complete(append, (Looked::default(), too_much), 3).unwrap();
-    assert!(looked.refused.unwrap().contains("more than 250000 looks"));
+    assert!(looked.refused.unwrap().contains("more than 100000 looks"));
 }
 
 #[tokio::test]
