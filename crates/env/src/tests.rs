@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::sim::{Fault, SimDisk, Survival};
 use crate::{
-    Clock, Disk, Random, RealDisk, SeededRandom, SystemClock, read_exact_at, read_file, replace_file,
+    Clock, Disk, Random, RealDisk, SeededRandom, SystemClock, process_usage, read_exact_at, read_file,
+    replace_file,
 };
 
 fn on_both(check: impl Fn(&dyn Disk, &Path)) {

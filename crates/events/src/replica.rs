@@ -122,7 +122,9 @@ pub async fn start(
             told,
             pace: pace.clone(),
         };
-        env::spawn(following.run(tails.remove(&number).expect("it was asked for")));
+        let f = following.run(tails.remove(&number).expect("it was asked for"));
+        tracing::warn!(size = std::mem::size_of_val(&f), "following future");
+        env::spawn(f);
         Replica { partition, index, seen, pace: pace.clone() }
     };
     Ok(opened.into_iter().map(start).collect())

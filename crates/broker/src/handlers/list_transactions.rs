@@ -34,7 +34,7 @@ pub async fn handle(
     // As in Kafka, what never began has been going on since 1970.
     let is_long = request.duration_filter < 0 || clock.now().0 > request.duration_filter;
     let wanted = |listed: &TransactionState| {
-        (request.state_filters.is_empty() || known.iter().any(|state| *state == listed.transaction_state))
+        (request.state_filters.is_empty() || known.contains(&listed.transaction_state))
             && (request.producer_id_filters.is_empty()
                 || request.producer_id_filters.contains(&listed.producer_id))
             && is_long

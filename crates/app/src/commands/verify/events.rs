@@ -24,9 +24,9 @@ impl Sum {
     fn add(&mut self, audited: &Audited) {
         self.partitions += 1;
         self.unsound += usize::from(audited.findings_count > 0);
-        self.events += audited.events as u64;
-        self.streams += audited.streams as u64;
-        self.findings += audited.findings_count as u64;
+        self.events += audited.events;
+        self.streams += audited.streams;
+        self.findings += audited.findings_count;
     }
 
     fn told(&self, categories: usize) -> String {
