@@ -122,9 +122,7 @@ pub async fn start(
             told,
             pace: pace.clone(),
         };
-        let f = following.run(tails.remove(&number).expect("it was asked for"));
-        tracing::warn!(size = std::mem::size_of_val(&f), "following future");
-        env::spawn(f);
+        env::spawn(following.run(tails.remove(&number).expect("it was asked for")));
         Replica { partition, index, seen, pace: pace.clone() }
     };
     Ok(opened.into_iter().map(start).collect())

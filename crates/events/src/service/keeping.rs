@@ -188,9 +188,7 @@ async fn open(
             batch_bytes_max,
             stray_writes_max: shared.options.session_timeout + shared.cluster.patience() * 2,
         };
-        let f = keep_owning(handle.clone(), parts, queue, told, stop.clone());
-        tracing::warn!(size = std::mem::size_of_val(&f), job = std::mem::size_of::<Job>(), "owner future");
-        owners.spawn(f);
+        owners.spawn(keep_owning(handle.clone(), parts, queue, told, stop.clone()));
         let floor = ends.get(&index).copied().flatten().map_or(Offset::ZERO, Offset);
         partitions.push(OpenPartition { replica, jobs, floor, standing });
     }
