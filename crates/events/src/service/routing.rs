@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Ownership, Position, TopicPartition, partition_of_key};
+use client::{Ownership, TopicPartition, partition_of_key};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -42,17 +42,12 @@ impl Handle {
         let deadline = Instant::now() + self.0.options.append_patience;
         let open = self.opened_by(category, deadline).await?;
         let mut append = append;
-        let mut marked = Position::default();
         loop {
             // What is rare is kept out of what every append carries along.
             if append.boundary.is_some() {
-                marked.merge(&Box::pin(self.give_homes(&open, &append, deadline)).await?);
+                Box::pin(self.give_homes(&open, &append, deadline)).await?;
             }
             match self.append_within(&open, &append, deadline, true).await {
-                Ok(mut appended) => {
-                    appended.position.merge(&marked);
-                    return Ok(appended);
-                }
                 // The stream is known to live in another boundary, and nobody said which one is meant.
                 Err(AppendError::Boundary { boundary, .. })
                     if append.boundary.is_none() && append.streams.len() == 1 =>
@@ -250,9 +245,8 @@ impl Handle {
         open: &OpenCategory,
         append: &Append,
         deadline: Instant,
-    ) -> Result<Position, AppendError> {
-        let mut position = Position::default();
-        let Some(boundary) = append.boundary.as_deref() else { return Ok(position) };
+    ) -> Result<(), AppendError> {
+        let Some(boundary) = append.boundary.as_deref() else { return Ok(()) };
         let place = |key: &str| partition_of_key(key.as_bytes(), open.partitions.len());
         let streams: BTreeSet<&str> = append.streams.iter().map(|part| part.stream.as_str()).collect();
         for stream in streams {
@@ -271,9 +265,9 @@ impl Handle {
             let part =
                 StreamAppend { stream: stream.to_owned(), expected: Expected::None, events: vec![mark] };
             let home = Append { boundary: None, streams: vec![part], conditions: Vec::new() };
-            position.merge(&self.append_mark(open, home, stream, boundary, deadline).await?);
+            self.append_mark(open, home, stream, boundary, deadline).await?;
         }
-        Ok(position)
+        Ok(())
     }
 
     async fn append_mark(
@@ -283,12 +277,12 @@ impl Handle {
         stream: &str,
         boundary: &str,
         deadline: Instant,
-    ) -> Result<Position, AppendError> {
+    ) -> Result<(), AppendError> {
         match self.append_within(open, &home, deadline, true).await {
-            Ok(appended) if !appended.is_repeated => Ok(appended.position),
+            Ok(appended) if !appended.is_repeated => Ok(()),
             // There is a mark: is it this one?
-            Ok(appended) => match self.boundary_of(open, stream, deadline).await? {
-                Some(known) if known == boundary => Ok(appended.position),
+            Ok(_) => match self.boundary_of(open, stream, deadline).await? {
+                Some(known) if known == boundary => Ok(()),
                 Some(known) => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: known }),
                 // An event that is no mark has its id: the stream lives alone.
                 None => Err(AppendError::Boundary { stream: stream.to_owned(), boundary: stream.to_owned() }),
