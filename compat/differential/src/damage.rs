@@ -74,7 +74,8 @@ fn batch() -> Batch {
 fn with_stream(codec: Compression, stream: &[u8]) -> Bytes {
     let header = batch().into_bytes().slice(..HEADER_BYTES);
     let mut bytes = [&header[..], stream].concat();
-    bytes[8..12].copy_from_slice(&((bytes.len() - 12) as i32).to_be_bytes());
+    let length = (bytes.len() - 12) as i32;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
     bytes[21..23].copy_from_slice(&(codec as i16).to_be_bytes());
     seal(&mut bytes).expect("it is one batch");
     bytes.into()

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context;
 use model::TopicId;
 use wire::create_topics::{CreatableTopic, CreatableTopicConfig};
 use wire::describe_configs::DescribeConfigsResource;
@@ -49,7 +48,6 @@ const VALUES: [&str; 34] = [
     "x",
 ];
 
-/// Settings of topics whose value the other broker knows and that are not compared, with the reason in `accepted.rs`.
 const NUMBERS: [i64; 9] = [i64::MIN, -7, -3, -2, -1, 0, 1, 5, i64::MAX];
 
 const SMALL_NUMBERS: [i32; 7] = [i32::MIN, -2, -1, 0, 1, 2, i32::MAX];
@@ -200,8 +198,6 @@ impl Edges<'_> {
     }
 
     fn names(&mut self) -> anyhow::Result<()> {
-        use wire::describe_groups::*;
-        let _ = DescribedGroup::default();
         for length in LENGTHS {
             let name = "n".repeat(length);
             let topic =

@@ -765,7 +765,7 @@ impl Script {
     fn produce(&self, random: &SeededRandom, version: i16) -> Option<Op> {
         use wire::produce::{PartitionProduceData, TopicProduceData};
         let by_id = version >= 13;
-        let mut topics = Vec::new();
+        let mut topics: Vec<(Str, TopicId, i32, Batch, Option<Batch>)> = Vec::new();
         for _ in 0..1 + pick(random, 2) {
             let (name, id) = self.topic(random);
             let index = one(random, &[0, 0, 0, 0, 1, 7, -1]);

@@ -24,6 +24,7 @@ pub async fn handle(
     let twice = super::duplicates(request.topics.iter().map(|topic| topic.name.as_ref()));
     let mut response = CreateTopicsResponse::default();
     let mut refused = HashSet::new();
+    let too_many = too_many(&request, cluster.settings().options().num_partitions);
     for topic in &request.topics {
         let named_twice = twice.contains(topic.name.as_ref() as &str);
         if named_twice && !refused.insert(&topic.name) {
@@ -31,6 +32,10 @@ pub async fn handle(
         }
         let created = match named_twice {
             true => Err(Refusal::new(ErrorCode::InvalidRequest, "Duplicate topic name.")),
+            false if too_many => Err(Refusal::new(
+                ErrorCode::PolicyViolation,
+                "Excessively large number of partitions per request: create it with fewer, then add some.",
+            )),
             false => create(topic, request.validate_only, caller, cluster).await,
         };
         response.topics.push(created.unwrap_or_else(|refusal| CreatableTopicResult {
@@ -41,6 +46,18 @@ pub async fn handle(
         }));
     }
     response
+}
+
+/// Kafka writes no more than so many records of metadata for one request: one for each topic and each partition.
+const RECORDS_MAX: i64 = 10_000;
+
+fn too_many(request: &CreateTopicsRequest, default: i32) -> bool {
+    let partitions = |topic: &CreatableTopic| match (topic.assignments.len(), topic.num_partitions) {
+        (0, -1) => i64::from(default),
+        (0, given) => i64::from(given.max(0)),
+        (assigned, _) => assigned as i64,
+    };
+    request.topics.iter().map(|topic| 1 + partitions(topic)).sum::<i64>() > RECORDS_MAX
 }
 
 async fn create(

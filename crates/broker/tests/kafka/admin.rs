@@ -557,3 +557,26 @@ async fn nobody_has_quotas_or_credentials_and_transactional_ids_are_listed_witho
     assert_eq!(transactions(&["Ongoing"], vec![]).await, (vec![], 0));
     assert_eq!(transactions(&[], vec![id + 1]).await, (vec![], 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_creates_no_more_partitions_than_kafkas_would() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    let mut ask = async |partitions: &[i32]| {
+        let topic = |(number, partitions): (usize, &i32)| CreatableTopic {
+            name: format!("t{number}").into(),
+            num_partitions: *partitions,
+            replication_factor: 1,
+            ..Default::default()
+        };
+        let topics = partitions.iter().enumerate().map(topic).collect();
+        let request = CreateTopicsRequest { topics, validate_only: true, ..Default::default() };
+        let answer = client.ask(7, &request).await;
+        answer.topics.iter().map(|topic| error(topic.error_code)).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&[9_999]).await, [ErrorCode::None]);
+    assert_eq!(ask(&[10_000]).await, [ErrorCode::PolicyViolation]);
+    assert_eq!(ask(&[i32::MAX, i32::MAX]).await, [ErrorCode::PolicyViolation; 2]);
+    assert_eq!(ask(&[5_000, 4_998, 0]).await, [ErrorCode::None, ErrorCode::None, ErrorCode::InvalidPartitions]);
+    assert_eq!(ask(&[5_000, 5_000]).await, [ErrorCode::PolicyViolation; 2]);
+}
