@@ -154,7 +154,13 @@ impl Patterns {
             }
             let Some(open) = api.get() else {
                 // Kafka's clients are served already.
-                return of_broker.unwrap_or_else(|| Readiness::NotYet("Kafka is not reached yet".to_owned()));
+                return match of_broker {
+                    Some(Readiness::ReadyExcept(what)) => {
+                        Readiness::ReadyExcept(format!("{what}; the event store is not open yet"))
+                    }
+                    Some(_) => Readiness::ReadyExcept("the event store is not open yet".to_owned()),
+                    None => Readiness::NotYet("Kafka is not reached yet".to_owned()),
+                };
             };
             let mut except: Vec<String> = match of_broker {
                 Some(Readiness::ReadyExcept(what)) => vec![what],

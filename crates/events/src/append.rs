@@ -179,6 +179,11 @@ impl Append {
                 part.stream
             )));
         }
+        if let Some(boundary) = self.boundary.as_deref().filter(|boundary| boundary.starts_with(OWN)) {
+            return Err(AppendError::Invalid(format!(
+                "the boundary {boundary} is the store's own: choose one that does not begin with {OWN}"
+            )));
+        }
         let mut events = self.streams.iter().flat_map(|part| &part.events);
         if let Some(event) = events.clone().find(|event| event.id.starts_with(OWN)) {
             return Err(AppendError::Invalid(format!(

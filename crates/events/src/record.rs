@@ -29,6 +29,9 @@ use crate::append::OWN;
 use crate::event::{Facts, NewEvent};
 use crate::sealing::Sealed;
 
+/// No stream is as long, and an index has no room for more.
+const VERSION_MAX: u64 = 1 << 62;
+
 const CLAIM: &str = "levada.claim.v1";
 const SPEC_VERSION: &[u8] = b"1.0";
 
@@ -158,7 +161,9 @@ pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
             b"ce_id" => id = Some(text),
             b"ce_type" => kind = Some(text),
             b"content-type" => text.clone_into(&mut facts.content_type),
-            b"lv-ver" => version = text.parse::<u64>().ok().filter(|version| *version > 0),
+            b"lv-ver" => {
+                version = text.parse::<u64>().ok().filter(|version| (1..=VERSION_MAX).contains(version))
+            }
             b"lv-ep" => writer = Some(text),
             b"lv-tags" => facts.tags = serde_json::from_str(text).unwrap_or_default(),
             b"lv-corr" => facts.correlation = Some(text.to_owned()),

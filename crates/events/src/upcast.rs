@@ -62,8 +62,7 @@ impl Upcaster {
         check_depth("an upcaster", &text)
     }
 
-    /// `growth`: bytes by which the data may still grow.
-    pub fn apply(&self, data: &mut Value, growth: &mut usize) -> Result<(), String> {
+    pub fn apply(&self, data: &mut Value, room: &mut Room) -> Result<(), String> {
         for operation in &self.patch.0 {
             let copied;
             let (value, grows) = match operation {
@@ -77,16 +76,18 @@ impl Upcaster {
                     copied = data.pointer(moved.from.as_str());
                     (copied, false)
                 }
-                PatchOperation::Remove(_) | PatchOperation::Test(_) => (None, false),
+                PatchOperation::Test(test) => (Some(&test.value), false),
+                PatchOperation::Remove(_) => (None, false),
             };
             if let Some(value) = value {
                 let extent = Extent::of(value);
+                room.work(extent.bytes)?;
                 let depth = operation.path().tokens().count() + extent.depth;
                 if depth > JSON_DEPTH_MAX {
                     return Err(format!("it nests the data more than {JSON_DEPTH_MAX} deep"));
                 }
                 if grows {
-                    grow(growth, extent.bytes)?;
+                    room.grow(extent.bytes)?;
                 }
             }
             json_patch::patch(data, std::slice::from_ref(operation)).map_err(|error| error.to_string())?;
@@ -97,18 +98,50 @@ impl Upcaster {
             if !data.is_object() {
                 return Err("the data are no object, and have no defaults".to_owned());
             }
-            grow(growth, Extent::of(&self.defaults).bytes)?;
+            room.grow(Extent::of(&self.defaults).bytes)?;
             add_absent(data, &self.defaults);
         }
         Ok(())
     }
 }
 
-fn grow(growth: &mut usize, bytes: usize) -> Result<(), String> {
-    *growth = growth.checked_sub(bytes).ok_or_else(|| {
-        format!("the data would grow by more than {GROWTH_MAX} bytes, which upcasters may add to an event")
-    })?;
-    Ok(())
+/// What all upcasters of one event may do together.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// Bytes by which the data may still grow.
+    growth: usize,
+    /// Bytes of values that may still be moved, copied and compared.
+    work: usize,
+}
+
+/// What may be moved, copied and compared of any event, and beyond that for each byte of its data.
+const WORK_BYTES: usize = 256 << 10;
+const WORK_PER_BYTE: usize = 16;
+
+impl Room {
+    /// For an event with so many bytes of data.
+    pub fn of(bytes: usize) -> Room {
+        Room { growth: GROWTH_MAX, work: WORK_BYTES.saturating_add(WORK_PER_BYTE.saturating_mul(bytes)) }
+    }
+
+    fn grow(&mut self, bytes: usize) -> Result<(), String> {
+        self.growth = self.growth.checked_sub(bytes).ok_or_else(|| {
+            format!(
+                "the data would grow by more than {GROWTH_MAX} bytes, which upcasters may add to an event"
+            )
+        })?;
+        Ok(())
+    }
+
+    fn work(&mut self, bytes: usize) -> Result<(), String> {
+        self.work = self.work.checked_sub(bytes).ok_or_else(|| {
+            format!(
+                "more than {WORK_PER_BYTE} times the data would be moved, copied and compared, which is more than upcasters \
+                 may do for an event"
+            )
+        })?;
+        Ok(())
+    }
 }
 
 /// How large a value is as JSON, about, and how deep it is nested. It is not deeper than what is taken.
@@ -152,13 +185,13 @@ fn add_absent(data: &mut Value, defaults: &Value) {
 /// Lifts an event as far as there are upcasters. One that cannot be applied leaves it as it is recorded, and says why.
 pub fn lift(upcasters: &Upcasters, event: &mut Recorded) {
     let (mut kind, mut version) = (event.facts.kind.clone(), event.facts.schema());
-    let (mut data, mut growth) = (None, GROWTH_MAX);
+    let (mut data, mut room) = (None, Room::of(event.data.len()));
     while let Some(upcaster) = upcasters.get(&(kind.clone(), version)) {
         let lifted = match data.take() {
             Some(data) => Ok(data),
             None => parse(event),
         };
-        let lifted = lifted.and_then(|mut data| upcaster.apply(&mut data, &mut growth).map(|()| data));
+        let lifted = lifted.and_then(|mut data| upcaster.apply(&mut data, &mut room).map(|()| data));
         match lifted {
             Ok(lifted) => data = Some(lifted),
             Err(why) => {

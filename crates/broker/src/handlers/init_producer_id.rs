@@ -12,12 +12,17 @@ use crate::request::Caller;
 /// The first version that knows PRODUCER_FENCED (KIP-588).
 const KNOWS_FENCED: i16 = 4;
 
+/// Transactional ids of Levada's own writers begin so.
+const OWN: &str = "lv.";
+
 pub async fn handle(
     request: InitProducerIdRequest,
     caller: &Caller,
     broker: &Parts,
 ) -> InitProducerIdResponse {
-    if request.transactional_id.is_some() {
+    // What is built on Kafka here uses such ids to be a partition's only writer, and no transactions.
+    let is_own = |id: &wire::Str| id.starts_with(OWN);
+    if request.transactional_id.as_ref().is_some_and(|id| !is_own(id)) {
         broker.transactions_asked.note(wire::ApiKey::InitProducerId.name(), caller, &broker.metrics);
     }
     match initialise(request, broker).await {

@@ -168,6 +168,9 @@ fn number(
     Ok(found)
 }
 
+/// Versions that may be missing before an event that is adopted with its own.
+const ADOPTED_GAP_MAX: u64 = 1_000_000;
+
 /// Streams whose number and version the writer remembers: of more than so many it begins anew.
 const STREAMS_MAX: usize = 4096;
 
@@ -267,7 +270,8 @@ impl<'a> Insert<'a> {
         data: &Bytes,
     ) -> rusqlite::Result<Option<String>> {
         let (no, head) = self.stream(stream, None)?;
-        let version = version.unwrap_or(0).max(head + 1);
+        let is_near = |version: &u64| (head + 1..=head + ADOPTED_GAP_MAX).contains(version);
+        let version = version.filter(is_near).unwrap_or(head + 1);
         // What is missing between is missing: nobody decides anew what was decided.
         self.streams.insert(stream.to_owned(), (no, version - 1));
         let is_taken: Option<i64> = self

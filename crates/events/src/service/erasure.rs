@@ -23,7 +23,7 @@ use crate::snapshot::{self, Snapshot};
 pub(super) const CERTIFICATES: &str = "levada-erasures";
 
 /// The type of a certificate.
-const ERASED: &str = "SubjectErased";
+pub(super) const ERASED: &str = "SubjectErased";
 
 /// The event id under which snapshots are encrypted.
 const SNAPSHOT: &str = "levada.snapshot";
@@ -46,6 +46,9 @@ pub struct Certificate {
     pub events: BTreeMap<String, u64>,
     /// Snapshots that were removed.
     pub snapshots: u64,
+    /// Partitions of which nothing is read beyond some offset: what is behind it was erased, too, and is not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<String>,
 }
 
 impl Certificate {
@@ -103,6 +106,7 @@ impl Handle {
             // Counted when nothing more can come.
             events: BTreeMap::new(),
             snapshots: self.drop_snapshots_of(subject, &ids).await?,
+            incomplete: Vec::new(),
         };
         let data = serde_json::to_vec(&certificate).expect("texts and numbers are JSON");
         keys.destroy(subject, &ids, &data).await?;
@@ -114,7 +118,9 @@ impl Handle {
         let category = certificates();
         let freshness = Freshness { is_strong: true, ..Freshness::default() };
         let stream = hashed(subject);
-        let read = self.read_stream(&category, &stream, 1, Direction::Forward, EVENTS_MAX, &freshness).await;
+        // As it was recorded, whatever upcasters there are.
+        let raw = self.raw();
+        let read = raw.read_stream(&category, &stream, 1, Direction::Forward, EVENTS_MAX, &freshness).await;
         let found = match read {
             Err(ReadError::NoStream(_) | ReadError::NoCategory(_)) => return Ok(Vec::new()),
             found => found?,
@@ -132,7 +138,7 @@ impl Handle {
         let selector = Selector { types: BTreeSet::from([ERASED.to_owned()]), ..Selector::default() };
         let filter = Filter { any_of: vec![selector], ..Filter::default() };
         let freshness = Freshness { is_strong: true, ..Freshness::default() };
-        let found = match self.read_category(&certificates(), after, &filter, limit, &freshness).await {
+        let found = match self.raw().read_category(&certificates(), after, &filter, limit, &freshness).await {
             // Nothing was erased yet.
             Err(ReadError::NoCategory(_)) => return Ok((Vec::new(), Position::default(), true)),
             found => found?,
@@ -147,7 +153,7 @@ impl Handle {
         let mut certificate: Certificate = serde_json::from_slice(data).map_err(unreadable)?;
         // What was encrypted a moment before is on its way to the log.
         sleep(SETTLED_AFTER).await;
-        certificate.events = self.count(subject, &certificate.key_ids).await?;
+        (certificate.events, certificate.incomplete) = self.count(subject, &certificate.key_ids).await?;
         certificate.snapshots += self.drop_snapshots_of(subject, &certificate.key_ids).await?;
         let facts = Facts {
             kind: ERASED.to_owned(),
@@ -174,14 +180,21 @@ impl Handle {
     }
 
     /// How many events have a subject's data that were encrypted with these keys.
-    async fn count(&self, subject: &str, keys: &[String]) -> Result<BTreeMap<String, u64>, ReadError> {
+    async fn count(
+        &self,
+        subject: &str,
+        keys: &[String],
+    ) -> Result<(BTreeMap<String, u64>, Vec<String>), ReadError> {
         let open: Vec<_> = self.0.open.lock().values().cloned().collect();
         let freshness = Freshness { is_strong: true, ..Freshness::default() };
-        let mut counts = BTreeMap::new();
+        let (mut counts, mut incomplete) = (BTreeMap::new(), Vec::new());
         for category in open {
             let mut count = 0;
             for partition in &category.partitions {
-                self.fresh(&category, partition, &freshness).await?;
+                if let Err(error) = self.fresh(&category, partition, &freshness).await {
+                    // Somebody has to look at that one. What the keys have erased they have erased there, too.
+                    incomplete.push(partition.halted(&category.category).ok_or(error)?);
+                }
                 let (replica, subject) = (&partition.replica, subject.to_owned());
                 let keys: BTreeSet<String> = keys.iter().cloned().collect();
                 let counted = replica.index.ask(replica.next(), move |it| it.count_of(&subject, &keys)).await;
@@ -191,7 +204,7 @@ impl Handle {
                 counts.insert(category.category.to_string(), count);
             }
         }
-        Ok(counts)
+        Ok((counts, incomplete))
     }
 
     async fn drop_snapshots_of(&self, subject: &str, keys: &[String]) -> Result<u64, ReadError> {
@@ -245,8 +258,12 @@ impl Handle {
         for event in events {
             let Some(sealed) = event.facts.sealed.clone() else { continue };
             let place = Place { stream: &event.stream, id: &event.id };
-            let (content_type, data) =
+            let Opened { content_type, data, is_changed } =
                 self.opened_with(&mut known, &sealed, place, &event.facts.content_type, &event.data).await?;
+            if is_changed {
+                event.seen.upcast_error =
+                    Some("what is personal cannot be decrypted: it was changed".to_owned());
+            }
             event.seen.is_erased = known[&(sealed.subject, sealed.key.unwrap_or_default())].is_none();
             (event.facts.content_type, event.data) = (content_type, data);
         }
@@ -260,7 +277,7 @@ impl Handle {
         place: Place<'_>,
         content_type: &str,
         data: &bytes::Bytes,
-    ) -> Result<(String, bytes::Bytes), ReadError> {
+    ) -> Result<Opened, ReadError> {
         let id = sealed.key.clone().unwrap_or_default();
         let of = (sealed.subject.clone(), id.clone());
         if !known.contains_key(&of) {
@@ -268,12 +285,15 @@ impl Handle {
             let found = found.map_err(|error| ReadError::Unavailable(error.to_string()))?;
             known.insert(of.clone(), found);
         }
-        sealing::unseal(known[&of].as_ref(), place, &sealed.personal, content_type, data).map_err(|_| {
-            ReadError::Unavailable(format!(
-                "what is personal in {} of {} cannot be decrypted: it was changed",
-                place.id, place.stream
-            ))
-        })
+        let key = known[&of].as_ref();
+        match sealing::unseal(key, place, &sealed.personal, content_type, data) {
+            Ok((content_type, data)) => Ok(Opened { content_type, data, is_changed: false }),
+            // Nobody is to be kept from all else because of it.
+            Err(_) => {
+                let (content_type, data) = (content_type.to_owned(), data.clone());
+                Ok(Opened { content_type, data, is_changed: true })
+            }
+        }
     }
 
     pub(super) async fn seal_snapshot(
@@ -303,11 +323,23 @@ impl Handle {
         let Some(sealed) = snapshot.sealed.clone() else { return Ok(Some(snapshot)) };
         let mut known = BTreeMap::new();
         let place = Place { stream, id: SNAPSHOT };
-        let (content_type, data) =
+        let Opened { content_type, data, is_changed } =
             self.opened_with(&mut known, &sealed, place, &snapshot.content_type, &snapshot.data).await?;
+        if is_changed {
+            // It is a cache: the events give it back.
+            return Ok(None);
+        }
         (snapshot.content_type, snapshot.data) = (content_type, data);
         Ok(known.into_values().all(|key| key.is_some()).then_some(snapshot))
     }
+}
+
+/// Data as their readers get them.
+struct Opened {
+    content_type: String,
+    data: bytes::Bytes,
+    /// They cannot be decrypted although their key is there, and are as they were recorded.
+    is_changed: bool,
 }
 
 fn certificates() -> Category {

@@ -103,6 +103,9 @@ impl Handle {
         self.0.catalog.catch_up().await?;
         match action {
             RepairAction::PassOver { partition, offset, until } => {
+                if !(Offset::ZERO..Offset(i64::MAX)).contains(offset) {
+                    return Err(RepairError::Invalid(format!("{offset} is no offset of a record")));
+                }
                 let until = until.unwrap_or_else(|| offset.plus(1));
                 if until <= *offset {
                     return Err(RepairError::Invalid(format!("`until` is an offset after {offset}")));
@@ -148,6 +151,16 @@ impl Handle {
                 halted.offset,
                 halted.why
             )));
+        }
+        if let Repair::PassOver { until } = repair {
+            let end = self.end(&open, partition.id()).await;
+            let end = end.map_err(|error| RepairError::Unavailable(error.to_string()))?;
+            if *until > end {
+                return Err(RepairError::Invalid(format!(
+                    "the log of partition {} ends at {end}: nobody passes over what is not there yet (`until` {until})",
+                    partition.id().index
+                )));
+            }
         }
         self.0.repairs.put(partition.id(), offset, repair, reason).await?;
         self.wait_until_changed(&open, partition, &halted).await

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use super::snapshots::unavailable;
 use super::{Freshness, Handle, View};
-use crate::append::TYPE_MAX;
+use crate::append::{OWN, TYPE_MAX};
 use crate::event::Recorded;
 use crate::query::{ANSWER_BYTES, ReadError};
 use crate::table::{At, Options, Table, TableError};
@@ -123,6 +123,9 @@ impl Handle {
             if kind.is_empty() || kind.len() > TYPE_MAX || kind.chars().any(char::is_control) {
                 return Err(invalid(format!("`{kind}` is no type of events")));
             }
+            if kind.starts_with(OWN) || kind == super::erasure::ERASED {
+                return Err(invalid(format!("`{kind}` is the store's own: nobody changes how it is read")));
+            }
         }
         let to = from.checked_add(1).filter(|_| from > 0);
         let to = to.ok_or_else(|| invalid("schema versions count from 1".to_owned()))?;
@@ -130,9 +133,8 @@ impl Handle {
         let tried = match example {
             None => None,
             Some(mut data) => {
-                upcaster
-                    .apply(&mut data, &mut { upcast::GROWTH_MAX })
-                    .map_err(|why| invalid(format!("the example: {why}")))?;
+                let mut room = upcast::Room::of(data.to_string().len());
+                upcaster.apply(&mut data, &mut room).map_err(|why| invalid(format!("the example: {why}")))?;
                 let kind = upcaster.kind.clone().unwrap_or_else(|| kind.to_owned());
                 Some(Tried { kind, schema_version: to, data })
             }

@@ -40,6 +40,9 @@ pub struct CertificateBody {
     events: BTreeMap<String, u64>,
     /// Snapshots that were removed.
     snapshots: u64,
+    /// Partitions of which nothing is read beyond some offset: what is behind it was erased, too, and is not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<String>,
 }
 
 impl CertificateBody {
@@ -52,6 +55,7 @@ impl CertificateBody {
             reason: certificate.reason,
             events: certificate.events,
             snapshots: certificate.snapshots,
+            incomplete: certificate.incomplete,
         }
     }
 }

@@ -272,6 +272,7 @@ fn certificate(certificate: Certificate) -> api::Certificate {
         reason: certificate.reason,
         events: certificate.events.into_iter().collect(),
         snapshots: certificate.snapshots,
+        incomplete: certificate.incomplete,
         position: String::new(),
     }
 }

@@ -68,7 +68,7 @@ impl Store {
 
     /// Prints the data of server-sent events, and comes again where they broke off.
     pub async fn follow(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<()> {
-        let mut last = None;
+        let (mut last, mut was_there) = (None, false);
         loop {
             let mut request =
                 Request::get(self.address(path, query)?).header(header::ACCEPT, "text/event-stream");
@@ -76,9 +76,16 @@ impl Store {
                 request = request.header("last-event-id", last);
             }
             let broken = match self.answer(request.body(Full::default())?).await {
-                Ok(response) if response.status().is_success() => print(response, &mut last).await?,
+                Ok(response) if response.status().is_success() => {
+                    was_there = true;
+                    print(response, &mut last).await?
+                }
+                // It was there before: it starts again, or its store is not open yet.
+                Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE && was_there => {
+                    refused(response).await.to_string()
+                }
                 Ok(response) => return Err(refused(response).await),
-                Err(error) if last.is_none() => return Err(error),
+                Err(error) if !was_there => return Err(error),
                 Err(error) => error.to_string(),
             };
             note(&format!("{broken}; trying again"));
