@@ -117,7 +117,17 @@ pub fn hinted(error: anyhow::Error, kind: i8, names: &[String]) -> anyhow::Error
     let hints: Vec<String> = names.iter().filter_map(|name| hint(kind, name)).collect();
     match hints.is_empty() {
         true => error,
-        false => anyhow!("{error:#}. {}", hints.join(". ")),
+        false => anyhow!("{}. {}", without_guess(&format!("{error:#}")), hints.join(". ")),
+    }
+}
+
+/// A guess at what was meant says something else than what is known here.
+fn without_guess(told: &str) -> String {
+    match told.split_once("; did you mean ") {
+        Some((before, guess)) => {
+            format!("{before}{}", guess.split_once('?').map_or("", |(_, behind)| behind))
+        }
+        None => told.to_owned(),
     }
 }
 

@@ -57,6 +57,9 @@ fn with(
 
 async fn list(store: &Store, format: Format) -> anyhow::Result<()> {
     let categories: Value = store.get("/v1/categories", &[]).await?;
+    if format == Format::Text && categories.as_array().is_some_and(Vec::is_empty) {
+        note("there are no categories yet: `levada events create NAME` makes one, as does the first event");
+    }
     for category in categories.as_array().into_iter().flatten() {
         line(&match format {
             Format::Text => {

@@ -17,7 +17,7 @@ use super::consume::Start;
 use super::failures::Failures;
 use crate::cli::{Format, GroupCommand, GroupType};
 use crate::client::{self, AskError, Cluster, Refused, check};
-use crate::output::line;
+use crate::output::{line, note};
 
 /// Stands for what is not there.
 const NOTHING: &str = "-";
@@ -88,7 +88,9 @@ async fn list(
     });
     let lags = lags(cluster, groups.keys()).await?;
     let width = groups.keys().map(String::len).max().unwrap_or(0).max("group".len());
-    if format == Format::Text && !groups.is_empty() {
+    if format == Format::Text && groups.is_empty() {
+        note("there is no such group yet: a consumer's first join or commit makes one");
+    } else if format == Format::Text {
         line(&format!("{:width$}  {:8}  {:19}  {:8}  {:>11}", "group", "type", "state", "protocol", "lag"))?;
     }
     for (name, group) in groups {

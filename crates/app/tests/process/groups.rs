@@ -81,6 +81,8 @@ impl Groups {
 #[test]
 fn groups_are_listed_by_state_and_type() {
     let mut groups = Groups::start();
+    let (is_done, told, hint) = groups.run(&["list"]);
+    assert!(is_done && told.is_empty() && hint.contains("no such group yet"), "{hint}");
     commit(&mut groups.client, "simple", "t", 1);
     join(&mut groups.client, "joined");
     let names = |told: String| -> Vec<String> {

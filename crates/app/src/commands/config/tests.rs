@@ -24,3 +24,16 @@ fn a_setting_that_is_looked_for_in_the_wrong_place_is_told_where_it_is() {
         assert_eq!(hint(kind, name), None, "{name}");
     }
 }
+
+#[test]
+fn a_guess_that_points_elsewhere_is_left_out() {
+    let refused =
+        anyhow!("unknown name: log.retention.ms; did you mean local.retention.ms? (INVALID_CONFIG)");
+    let told = hinted(refused, TOPIC, &["log.retention.ms".to_owned()]).to_string();
+    assert!(
+        told.starts_with("unknown name: log.retention.ms (INVALID_CONFIG). log.retention.ms is"),
+        "{told}"
+    );
+    let refused = anyhow!("unknown name: x; did you mean y?");
+    assert_eq!(hinted(refused, TOPIC, &["x".to_owned()]).to_string(), "unknown name: x; did you mean y?");
+}
