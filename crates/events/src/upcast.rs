@@ -81,7 +81,6 @@ impl Upcaster {
             };
             if let Some(value) = value {
                 let extent = Extent::of(value);
-                room.work(extent.bytes)?;
                 let depth = operation.path().tokens().count() + extent.depth;
                 if depth > JSON_DEPTH_MAX {
                     return Err(format!("it nests the data more than {JSON_DEPTH_MAX} deep"));
@@ -89,6 +88,7 @@ impl Upcaster {
                 if grows {
                     room.grow(extent.bytes)?;
                 }
+                room.work(extent.bytes)?;
             }
             json_patch::patch(data, std::slice::from_ref(operation)).map_err(|error| error.to_string())?;
         }

@@ -578,7 +578,7 @@ async fn a_request_creates_no_more_partitions_than_kafkas_would() {
     assert_eq!(ask(&[10_000]).await, [ErrorCode::PolicyViolation]);
     assert_eq!(ask(&[i32::MAX, i32::MAX]).await, [ErrorCode::PolicyViolation; 2]);
     assert_eq!(
-        ask(&[5_000, 4_998, 0]).await,
+        ask(&[5_000, 4_997, 0]).await,
         [ErrorCode::None, ErrorCode::None, ErrorCode::InvalidPartitions]
     );
     assert_eq!(ask(&[5_000, 5_000]).await, [ErrorCode::PolicyViolation; 2]);

@@ -527,10 +527,12 @@ fn what_is_adopted_gets_a_version_and_an_id_that_are_new() {
     assert_eq!(opened.take(&[plain(0, "s", 1), adopted(1, None, "x"), adopted(2, Some(1), "x")]), None);
     // What is missing between stays missing.
     assert_eq!(opened.take(&[adopted(3, Some(7), "y"), plain(4, "s", 8)]), None);
+    // No stream is as long: it is the next one.
+    assert_eq!(opened.take(&[adopted(5, Some(u64::MAX), "z"), adopted(6, Some(1 << 63), "w")]), None);
     let found =
         opened.index.reading(|it| it.stream(0, "s", 1, Direction::Forward, room(9))).unwrap().unwrap();
     let found: Vec<(u64, i64)> = found.events.iter().map(|event| (event.version, event.offset.0)).collect();
-    assert_eq!(found, [(1, 0), (2, 1), (3, 2), (7, 3), (8, 4)]);
+    assert_eq!(found, [(1, 0), (2, 1), (3, 2), (7, 3), (8, 4), (9, 5), (10, 6)]);
 }
 
 #[test]

@@ -139,6 +139,20 @@ fn an_event_does_not_grow_without_an_end() {
 }
 
 #[test]
+fn a_value_is_not_moved_to_and_fro_without_an_end() {
+    let moves: Vec<Value> = (0..256)
+        .map(|n| if n % 2 == 0 { ("/a", "/c") } else { ("/c", "/a") })
+        .map(|(from, path)| json!({"op": "move", "from": from, "path": path}))
+        .collect();
+    let all = upcasters(vec![("T", 1, json!({ "patch": moves.clone() }))]);
+    let large = lifted(&all, event("T", None, &json!({ "a": vec![0; 100_000] }).to_string()));
+    assert!(large.seen.upcast_error.unwrap().contains("moved, copied and compared"));
+    // What is small may be.
+    let small = lifted(&all, event("T", None, r#"{"a":[0]}"#));
+    assert_eq!(small.seen.upcast_error, None);
+}
+
+#[test]
 fn an_upcaster_has_a_size() {
     let operation = json!({"op": "remove", "path": "/a"});
     let many = upcaster(json!({"patch": vec![operation; 257]}));
