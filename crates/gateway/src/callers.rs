@@ -79,6 +79,10 @@ impl Callers {
         if named.next().is_some() {
             return Err(Problem::invalid("the header Host is there more than once"));
         }
+        // Only programs say none (HTTP/1.0).
+        if host.is_none() && uri.authority().is_none() {
+            return Ok(String::new());
+        }
         // HTTP/2 has it in the address.
         let authority =
             uri.authority().map(|it| it.as_str()).or(host).unwrap_or_default().to_ascii_lowercase();

@@ -34,7 +34,9 @@ fn only_names_that_are_served_are_answered() {
     {
         assert_eq!(judged(Method::GET, "/v1/categories", &[("host", host)]), Err(421), "{host}");
     }
-    assert_eq!(judged(Method::GET, "/v1/categories", &[]), Err(421));
+    // HTTP/1.0 needs none, and no browser leaves it out.
+    assert_eq!(judged(Method::GET, "/v1/categories", &[]), Ok(Verdict::Program));
+    assert_eq!(judged(Method::GET, "/v1/categories", &[("origin", "http://evil.example")]), Err(403));
     assert_eq!(judged(Method::GET, "/v1/categories", &[("host", "localhost"), ("host", "evil")]), Err(400));
     // HTTP/2 names it in the address.
     assert_eq!(judged(Method::GET, "http://evil.example/v1/categories", &[]), Err(421));
