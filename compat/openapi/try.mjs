@@ -14,7 +14,7 @@ const first = [
 // Goes on for ever.
 const endless = ['GET /v1/subscriptions/{category}/{name}/events']
 // There is nothing to repair.
-const refused = { 'POST /v1/categories/{category}/repair': 409 }
+const refused = { 'POST /v1/categories/{category}/repair': 409, 'POST /v1/tables/{table}/repair': 409 }
 
 const browser = await puppeteer.launch({
   args: [...chromium.args, '--no-sandbox'], executablePath: await chromium.executablePath(), headless: 'shell',

@@ -17,7 +17,7 @@ use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use client::{AskError, Bootstrap, Cluster, Inside, Properties};
 use env::{Disk, DiskLock, RealDisk, SystemClock, SystemRandom};
-use events::{Events, TableError};
+use events::{Events, TableError, Trouble};
 use gateway::HttpPeer;
 use gateway::callers::{Callers, Verdict};
 use gateway::events::{Grpc, GrpcAnswering};
@@ -168,9 +168,13 @@ impl Patterns {
             };
             let troubles = open.events.troubles();
             let others = troubles.len().saturating_sub(TROUBLES_TOLD);
-            except.extend(troubles.into_iter().take(TROUBLES_TOLD).map(|trouble| match trouble.partition {
-                Some(index) => format!("{} partition {index}: {}", trouble.category, trouble.why),
-                None => format!("{}: {}", trouble.category, trouble.why),
+            except.extend(troubles.into_iter().take(TROUBLES_TOLD).map(|trouble| {
+                let Trouble { category, partition, why, .. } = trouble;
+                match (category, partition) {
+                    (Some(category), Some(index)) => format!("{category} partition {index}: {why}"),
+                    (Some(category), None) => format!("{category}: {why}"),
+                    (None, _) => why,
+                }
             }));
             if others > 0 {
                 except.push(format!("{others} others: see levada events repair"));

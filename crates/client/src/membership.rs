@@ -70,14 +70,13 @@ pub struct Ownership {
     pub mine: BTreeSet<TopicPartition>,
     /// Where the owner of each partition can be asked.
     pub owners: BTreeMap<TopicPartition, String>,
-    /// When the group was last heard to count this member in.
-    pub heard_at: Option<Instant>,
 }
 
 /// A member of the group. It leaves when [`Membership::leave`] is called and there are others; otherwise its place is
 /// kept until its session's end.
 pub struct Membership {
     ownership: watch::Receiver<Ownership>,
+    heard: watch::Receiver<Option<Instant>>,
     topics: watch::Sender<BTreeSet<String>>,
     leaving: watch::Sender<bool>,
     running: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -89,14 +88,22 @@ impl Membership {
         let (topics, wanted) = watch::channel(BTreeSet::new());
         let (leaving, is_leaving) = watch::channel(false);
         let (told, ownership) = watch::channel(Ownership::default());
-        let member = Member { cluster, options, wanted, is_leaving, told, id: Str::new(), generation: -1 };
+        let (heard_at, heard) = watch::channel(None);
+        let (id, generation) = (Str::new(), -1);
+        let member = Member { cluster, options, wanted, is_leaving, told, heard_at, id, generation };
         let running = Mutex::new(Some(env::spawn(member.run())));
-        Membership { ownership, topics, leaving, running }
+        Membership { ownership, heard, topics, leaving, running }
     }
 
     /// Who has what; changes are to be waited for.
     pub fn ownership(&self) -> watch::Receiver<Ownership> {
         self.ownership.clone()
+    }
+
+    /// When the group was last heard to count this member in: with each heartbeat, of which those who wait for a change of
+    /// what they own hear nothing.
+    pub fn heard(&self) -> watch::Receiver<Option<Instant>> {
+        self.heard.clone()
     }
 
     /// These topics' partitions are to be shared out, too; topics that others know remain.
@@ -129,6 +136,7 @@ struct Member {
     wanted: watch::Receiver<BTreeSet<String>>,
     is_leaving: watch::Receiver<bool>,
     told: watch::Sender<Ownership>,
+    heard_at: watch::Sender<Option<Instant>>,
     id: Str,
     generation: i32,
 }
@@ -280,9 +288,9 @@ impl Member {
         self.generation = joined.generation_id;
         let (mine, owners) = read_assignment(answer.assignment)?;
         info!(group = self.options.group, generation = self.generation, partitions = mine.len(), "owner of");
-        self.told.send_modify(|told| {
-            *told = Ownership { round: told.round + 1, mine, owners, heard_at: Some(asked_at) };
-        });
+        // Before the assignment: who is told of that is counted in.
+        self.heard_at.send_replace(Some(asked_at));
+        self.told.send_modify(|told| *told = Ownership { round: told.round + 1, mine, owners });
         Ok(true)
     }
 
@@ -369,7 +377,7 @@ impl Member {
                 () = sleep_until(next) => {}
             }
             let asked_at = Instant::now();
-            let lapses_at = self.told.borrow().heard_at.unwrap_or(asked_at) + self.options.session_timeout;
+            let lapses_at = self.heard_at.borrow().unwrap_or(asked_at) + self.options.session_timeout;
             let asking = async {
                 if connection.is_ending() {
                     *connection = self.cluster.dedicated(coordinator).await?;
@@ -383,7 +391,7 @@ impl Member {
             };
             let refused = match check(answer.error_code, None) {
                 Ok(()) => {
-                    self.told.send_modify(|told| told.heard_at = Some(asked_at));
+                    self.heard_at.send_replace(Some(asked_at));
                     continue;
                 }
                 Err(refused) => refused,
@@ -444,14 +452,14 @@ impl Member {
             info!(group = self.options.group, why, "owner of nothing");
             told.round += 1;
             told.mine.clear();
-            told.heard_at = None;
+            self.heard_at.send_replace(None);
             true
         });
     }
 
     /// The same, if the session must be over by now.
     fn lapse_in_time(&mut self) {
-        let heard_at = self.told.borrow().heard_at;
+        let heard_at = *self.heard_at.borrow();
         if heard_at.is_some_and(|at| at.elapsed() >= self.options.session_timeout) {
             self.lapse("its session is over");
         }

@@ -19,8 +19,10 @@ use wire::{ErrorCode, FetchRequest};
 
 use crate::{AskError, Cluster, Connection, Refused, Topic, by_leader, check};
 
-/// How long a fetch waits for records.
-const WAIT_MS: i32 = 500;
+/// How long a fetch waits for records; twice as long after each that came back without any, up to the most: a partition
+/// at rest is asked for seldom, and what comes is there at once anyway.
+const WAIT_MIN: Duration = Duration::from_millis(500);
+const WAIT_MAX: Duration = Duration::from_secs(4);
 
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const PARTITION_BYTES_MAX: i32 = 1 << 20;
@@ -193,6 +195,8 @@ async fn read(cluster: Cluster, pace: Pace, topic: Topic, leader: i32, mut reade
             return readers;
         }
     };
+    let wait_max = WAIT_MAX.min(cluster.patience() / 2);
+    let mut wait = WAIT_MIN.min(wait_max);
     loop {
         readers.retain(|_, reader| !reader.sender.is_closed());
         if readers.is_empty() || connection.is_ending() {
@@ -203,7 +207,15 @@ async fn read(cluster: Cluster, pace: Pace, topic: Topic, leader: i32, mut reade
             continue;
         }
         let began = Instant::now();
-        match fetch(&cluster, &connection, &topic, &mut readers).await {
+        // Who has no room now is not asked for before this one is back.
+        let is_partial = readers.values().any(|reader| reader.sender.capacity() == 0);
+        let waiting = if is_partial { wait.min(WAIT_MIN) } else { wait };
+        let fetched = fetch(&cluster, &connection, &topic, &mut readers, waiting).await;
+        wait = match fetched {
+            Ok(0) => (wait * 2).min(wait_max),
+            _ => WAIT_MIN.min(wait_max),
+        };
+        match fetched {
             Ok(0) => {}
             Ok(bytes) if bytes >= CATCH_UP_BYTES => {}
             Ok(_) => pace.next(began).await,
@@ -232,6 +244,7 @@ async fn fetch(
     connection: &Connection,
     topic: &Topic,
     readers: &mut Readers,
+    wait: Duration,
 ) -> Result<usize, AskError> {
     let with_room = readers.iter().filter(|(_, reader)| reader.sender.capacity() > 0);
     let partition = |(index, reader): (&i32, &Reader)| FetchPartition {
@@ -242,7 +255,7 @@ async fn fetch(
     };
     let request = FetchRequest {
         replica_id: -1,
-        max_wait_ms: WAIT_MS,
+        max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: 1,
         max_bytes: FETCH_BYTES_MAX,
         topics: vec![FetchTopic {

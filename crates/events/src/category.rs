@@ -49,7 +49,9 @@ impl Category {
 
     /// Refuses a category that only the store itself writes to.
     pub fn check_foreign(&self) -> Result<(), OwnCategory> {
-        match OWN.iter().any(|own| self.0.starts_with(own)) {
+        // Whoever reads a name does not look at its case.
+        let name = self.0.to_ascii_lowercase();
+        match OWN.iter().any(|own| name.starts_with(own)) {
             true => Err(OwnCategory(self.0.clone())),
             false => Ok(()),
         }
@@ -104,7 +106,7 @@ mod tests {
 
     #[test]
     fn who_writes_to_what_is_the_stores_own_is_refused() {
-        for name in ["levada-erasures", "levada.anything"] {
+        for name in ["levada-erasures", "levada.anything", "LEVADA-erasures", "Levada.x"] {
             assert!(Category::new(name).unwrap().check_foreign().is_err(), "{name}");
         }
         for name in ["levada", "levadas", "shop.levada-x"] {

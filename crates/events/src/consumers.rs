@@ -309,17 +309,7 @@ impl Handle {
             Start::Beginning => Position::default(),
             Start::End => self.end_of_log(category).await?,
             Start::At(position) => {
-                // What was never there nobody has read.
-                let end = self.end_of_log(category).await?;
-                let topic = self.topic_id(category)?;
-                let is_beyond = |(partition, next): (model::PartitionId, model::Offset)| {
-                    partition.topic == topic && end.next(partition).is_none_or(|end| next > end)
-                };
-                if position.iter().any(is_beyond) {
-                    return Err(ConsumerError::Invalid(format!(
-                        "the position is beyond the end of {category}: hand on what was handed out, unchanged"
-                    )));
-                }
+                self.check_start(category, position).await?;
                 position.clone()
             }
         })

@@ -4,7 +4,7 @@
 //! it has the log is written in the same transaction as the events, so that it has each exactly once.
 //!
 //! ```text
-//! about       format, partition, next offset, the last claim, base  (one row)
+//! about       format, partition, next offset, the last claim and the one before by another producer, base  (one row)
 //! streams     no → id, boundary, first version that is read         unique id
 //! events      offset → stream, version, id, time, facts, data       unique (stream, version), id
 //! names       no → "t" + tag | "y" + type | "c" + correlation id | "s" + subject
@@ -34,10 +34,10 @@ use connections::{Connections, Stop, StopWhenDropped};
 
 pub use read::{Name, OfStream, Part, Reader, Room, Window};
 pub use search::{CONDITION_LOOKS_MAX, Searched};
-pub use write::{Applied, Halt};
+pub use write::{Applied, Halt, adopted_version};
 
 /// Another number when the tables change: then the index is made anew.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 /// Who reads one index at a time; whoever comes when all places are taken waits. Its owner has one beside them.
 const READERS_MAX: usize = 4;
@@ -51,7 +51,8 @@ const CACHE_KIB: i64 = 2048;
 const TABLES: &str = "
     CREATE TABLE about (
         one INTEGER PRIMARY KEY CHECK (one = 0), format INTEGER NOT NULL, partition TEXT NOT NULL,
-        next INTEGER NOT NULL, writer TEXT NOT NULL, claimed INTEGER NOT NULL, base INTEGER NOT NULL
+        next INTEGER NOT NULL, writer TEXT NOT NULL, claimed INTEGER NOT NULL, former TEXT NOT NULL,
+        base INTEGER NOT NULL
     );
     CREATE TABLE streams (
         no INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, boundary TEXT, first INTEGER NOT NULL DEFAULT 1
@@ -96,6 +97,40 @@ pub struct Claim {
     /// As in the header `lv-ep`.
     pub writer: String,
     pub offset: Offset,
+    /// The last writer with another producer id, or empty: what it had under way may still come, because a claim fences
+    /// only older epochs of its own producer id.
+    pub former: String,
+}
+
+impl Claim {
+    /// The claim that follows another one.
+    fn after(before: Option<&Claim>, writer: &str, offset: Offset) -> Claim {
+        let former = match before {
+            Some(before) if producer(&before.writer) != producer(writer) => before.writer.clone(),
+            Some(before) => before.former.clone(),
+            None => String::new(),
+        };
+        Claim { writer: writer.to_owned(), offset, former }
+    }
+
+    /// Whether a writer's events may follow it.
+    fn admits(&self, writer: &str) -> bool {
+        writer == self.writer || (!self.former.is_empty() && writer == self.former)
+    }
+}
+
+#[cfg(test)]
+impl State {
+    /// As if the writer `1:0` had claimed the partition.
+    pub fn claimed(self) -> State {
+        let claim = Claim { writer: "1:0".to_owned(), offset: Offset::ZERO, former: String::new() };
+        State { claim: Some(claim), ..self }
+    }
+}
+
+/// The producer id of a writer.
+fn producer(writer: &str) -> &str {
+    writer.split(':').next().unwrap_or_default()
 }
 
 impl Index {
@@ -341,7 +376,7 @@ fn create(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, 
 
 fn begin(connection: &Connection, partition: PartitionId, base: Offset) -> rusqlite::Result<State> {
     connection.execute(
-        "INSERT INTO about VALUES (0, ?1, ?2, ?3, '', -1, ?3)",
+        "INSERT INTO about VALUES (0, ?1, ?2, ?3, '', -1, '', ?3)",
         rusqlite::params![FORMAT, partition.to_string(), base.0],
     )?;
     Ok(State { next: base, claim: None, base })
@@ -353,13 +388,13 @@ fn open(path: &Path, partition: PartitionId) -> rusqlite::Result<(Connection, St
     // An empty file, where it was being made when the process ended.
     connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'about'", [], |_| Ok(()))?;
     let state = connection.query_row(
-        "SELECT next, writer, claimed, base FROM about WHERE format = ?1 AND partition = ?2",
+        "SELECT next, writer, claimed, former, base FROM about WHERE format = ?1 AND partition = ?2",
         rusqlite::params![FORMAT, partition.to_string()],
         |row| {
             let writer: String = row.get(1)?;
-            let claim = Claim { writer, offset: Offset(row.get(2)?) };
+            let claim = Claim { writer, offset: Offset(row.get(2)?), former: row.get(3)? };
             let claim = Some(claim).filter(|claim| !claim.offset.is_none());
-            Ok(State { next: Offset(row.get(0)?), claim, base: Offset(row.get(3)?) })
+            Ok(State { next: Offset(row.get(0)?), claim, base: Offset(row.get(4)?) })
         },
     )?;
     Ok((connection, state))

@@ -92,7 +92,7 @@ impl Keys {
             ("delete.retention.ms", HOUR_MS.to_string()),
             ("segment.ms", HOUR_MS.to_string()),
         ];
-        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs };
+        let options = Options { configs, ..Options::new(TOPIC, dir, replication_factor) };
         let table = Table::open(cluster, clock, options).await?;
         Ok(Keys { table, random, file, master: Arc::default() })
     }

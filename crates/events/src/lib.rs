@@ -46,7 +46,7 @@ pub use record::rfc3339;
 pub use sealing::Sealed;
 pub use service::{
     CategoryInfo, Certificate, DeletedCategory, EraseError, Events, Filter, Freshness, Handle, Peer,
-    RepairAction, RepairError, Tried, TrimmedPartition, Trouble, TruncateError, Truncated,
+    RepairAction, RepairError, TableRepair, Tried, TrimmedPartition, Trouble, TruncateError, Truncated,
 };
 pub use snapshot::{Loaded, NewSnapshot, Snapshot, SnapshotError};
 pub use table::TableError;

@@ -6,17 +6,18 @@
 //! ```text
 //! lv.peers   compacted; key: the key's id, value: JSON {format, key: 32 bytes in base64, madeAt: ms}
 //!
-//! request    levada-peer: 1 <key id> <ms since 1970> <MAC>
-//!            MAC = HMAC-SHA256 over "levada-peer-1", the receiver's URL, method, path and query, that time, and the SHA-256
-//!            of the body, each on a line of its own; base64url
-//! answer     levada-peer-answer: HMAC-SHA256 over "levada-peer-answer-1", the request's MAC and the status
+//! request    levada-peer: 2 <key id> <ms since 1970> <nonce> <MAC>
+//!            MAC = HMAC-SHA256 over "levada-peer-2", the receiver's URL, method, path and query, that time, the nonce, and
+//!            the SHA-256 of the body, each on a line of its own; base64url
+//! answer     levada-peer-answer: HMAC-SHA256 over "levada-peer-answer-2", the request's MAC and the status
 //! ```
 //!
-//! The time keeps a request that was listened to from being sent again later, and the URL from being sent to another
-//! instance. The answer's proof keeps whoever has taken an address over from answering for the instance that had it.
+//! The time keeps a request that was listened to from being sent again later, the nonce at once ([`Peers::once`]), and the
+//! URL to another instance. The answer's proof keeps whoever has taken an address over from answering for the instance that had it.
 //! A new key takes the place of all others at once ([`Peers::rotate`]): what is signed with an older one is refused, and
 //! whoever is refused reads the table and asks again.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -41,12 +42,18 @@ const TOPIC: &str = "lv.peers";
 const FORMAT: u32 = 1;
 
 /// Another number when what is signed changes.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 const KEY_BYTES: usize = 32;
 
 /// How far the clocks of two instances may be apart, and how old a request may be.
-pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
+
+/// A request that may be taken at all came at most so long ago.
+const REMEMBERED_FOR: Duration = CLOCK_SKEW_MAX.saturating_mul(2);
+
+/// Requests that are remembered in that time, for each 16 bytes; more are refused.
+const REMEMBERED_MAX: usize = 1_000_000;
 
 /// How often the topic is looked at because somebody names a key that is not known.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -67,13 +74,14 @@ pub struct Asked<'a> {
 pub struct Proof {
     key: String,
     at: Timestamp,
+    nonce: String,
     mac: Vec<u8>,
 }
 
 /// Why somebody is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotProven {
-    #[error("this is no proof: `1 <key id> <time> <signature>`")]
+    #[error("this is no proof: `{VERSION} <key id> <time> <nonce> <signature>`")]
     Malformed,
     #[error(
         "the request is of another time: the clocks of two instances are more than {} s apart",
@@ -84,6 +92,10 @@ pub enum NotProven {
     Key,
     #[error("the signature is not that of this request")]
     Signature,
+    #[error("this very request was taken before: whoever asks again signs again")]
+    Again,
+    #[error("more than {REMEMBERED_MAX} requests of other instances in {} s", REMEMBERED_FOR.as_secs())]
+    TooMany,
     #[error("the keys of instances (topic lv.peers) cannot be read: {0}")]
     Unavailable(String),
 }
@@ -103,6 +115,37 @@ struct Inner {
     random: Arc<dyn Random>,
     known: Mutex<(At, Arc<Vec<Known>>)>,
     looked_at: Mutex<Option<Instant>>,
+    taken: Mutex<Taken>,
+}
+
+/// Requests that were taken, by the beginnings of their MACs: of this span of [`REMEMBERED_FOR`] and of the one before.
+#[derive(Default)]
+struct Taken {
+    began: Timestamp,
+    now: HashSet<[u8; 16]>,
+    before: HashSet<[u8; 16]>,
+}
+
+impl Taken {
+    fn take(&mut self, proof: &Proof, now: Timestamp) -> Result<(), NotProven> {
+        let span = REMEMBERED_FOR.as_millis() as i64;
+        match now.0.saturating_sub(self.began.0) {
+            age if (0..span).contains(&age) => {}
+            age => {
+                let ended = std::mem::take(&mut self.now);
+                self.before = if (0..2 * span).contains(&age) { ended } else { HashSet::new() };
+                self.began = now;
+            }
+        }
+        let mac = proof.mac.first_chunk().copied().ok_or(NotProven::Malformed)?;
+        if self.now.len() >= REMEMBERED_MAX {
+            return Err(NotProven::TooMany);
+        }
+        match self.before.contains(&mac) || !self.now.insert(mac) {
+            true => Err(NotProven::Again),
+            false => Ok(()),
+        }
+    }
 }
 
 /// A key, the newest first.
@@ -128,10 +171,14 @@ impl Peers {
         dir: std::path::PathBuf,
         replication_factor: i16,
     ) -> Result<Peers, TableError> {
-        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        let options = Options::new(TOPIC, dir, replication_factor);
         let table = Table::open(cluster, clock.clone(), options).await?;
-        let (known, looked_at) = (Mutex::default(), Mutex::default());
-        Ok(Peers(Arc::new(Inner { table, clock, random, known, looked_at })))
+        let (known, looked_at, taken) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Peers(Arc::new(Inner { table, clock, random, known, looked_at, taken })))
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.0.table
     }
 
     /// Signs a request, with a key that is made where there is none.
@@ -147,9 +194,11 @@ impl Peers {
             known = self.known().await?;
         }
         let newest = known.first().ok_or_else(|| TableError::Late(TOPIC.to_owned()))?;
-        let at = self.0.clock.now();
-        let mac = hmac::sign(&newest.key, &request(asked, at)).as_ref().to_vec();
-        Ok(Proof { key: newest.id.clone(), at, mac })
+        let (at, mut nonce) = (self.0.clock.now(), [0; 12]);
+        self.0.random.fill(&mut nonce);
+        let nonce = BASE64_URL_SAFE_NO_PAD.encode(nonce);
+        let mac = hmac::sign(&newest.key, &request(asked, at, &nonce)).as_ref().to_vec();
+        Ok(Proof { key: newest.id.clone(), at, nonce, mac })
     }
 
     /// Whether a request was signed by an instance of this system, for this one, and lately.
@@ -157,8 +206,14 @@ impl Peers {
         self.check_sender(proof).await?;
         let known = self.known().await?;
         let key = known.iter().find(|known| known.id == proof.key).ok_or(NotProven::Key)?;
-        let signed = request(asked, proof.at);
+        let signed = request(asked, proof.at, &proof.nonce);
         hmac::verify(&key.key, &signed, &proof.mac).map_err(|_| NotProven::Signature)
+    }
+
+    /// Takes a request whose proof was checked, if it was not taken before. What does no harm a second time, such as an
+    /// append with its event ids, need not be remembered.
+    pub fn once(&self, proof: &Proof) -> Result<(), NotProven> {
+        self.0.taken.lock().take(proof, self.0.clock.now())
     }
 
     /// What can be told before the body has come: key and time.
@@ -258,10 +313,10 @@ fn read(id: &str, value: &[u8]) -> Option<Known> {
     }
 }
 
-fn request(asked: &Asked<'_>, at: Timestamp) -> Vec<u8> {
+fn request(asked: &Asked<'_>, at: Timestamp, nonce: &str) -> Vec<u8> {
     let Asked { to, method, path, body } = asked;
     let digest = BASE64_URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, body));
-    format!("levada-peer-{VERSION}\n{to}\n{method}\n{path}\n{}\n{digest}", at.0).into_bytes()
+    format!("levada-peer-{VERSION}\n{to}\n{method}\n{path}\n{}\n{nonce}\n{digest}", at.0).into_bytes()
 }
 
 fn answer(proof: &Proof, status: u16) -> Vec<u8> {
@@ -271,7 +326,8 @@ fn answer(proof: &Proof, status: u16) -> Vec<u8> {
 
 impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{VERSION} {} {} {}", self.key, self.at.0, BASE64_URL_SAFE_NO_PAD.encode(&self.mac))
+        let mac = BASE64_URL_SAFE_NO_PAD.encode(&self.mac);
+        write!(f, "{VERSION} {} {} {} {mac}", self.key, self.at.0, self.nonce)
     }
 }
 
@@ -280,10 +336,10 @@ impl FromStr for Proof {
 
     fn from_str(text: &str) -> Result<Proof, NotProven> {
         let fields: Vec<&str> = text.split(' ').collect();
-        let [VERSION, key, at, mac] = fields[..] else { return Err(NotProven::Malformed) };
+        let [VERSION, key, at, nonce, mac] = fields[..] else { return Err(NotProven::Malformed) };
         let at = at.parse().map_err(|_| NotProven::Malformed)?;
         let mac = BASE64_URL_SAFE_NO_PAD.decode(mac).map_err(|_| NotProven::Malformed)?;
-        Ok(Proof { key: key.to_owned(), at: Timestamp(at), mac })
+        Ok(Proof { key: key.to_owned(), at: Timestamp(at), nonce: nonce.to_owned(), mac })
     }
 }
 

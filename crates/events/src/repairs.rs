@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use client::Cluster;
 use env::Clock;
 use model::{Offset, PartitionId};
@@ -21,7 +22,7 @@ use tracing::warn;
 
 use crate::table::{At, Options, Table, TableError};
 
-const TOPIC: &str = "lv.repairs";
+pub const TOPIC: &str = "lv.repairs";
 
 /// Another number when the record's fields change their meaning.
 const FORMAT: u32 = 1;
@@ -79,8 +80,12 @@ impl Repairs {
         dir: PathBuf,
         replication_factor: i16,
     ) -> Result<Repairs, TableError> {
-        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        let options = Options::new(TOPIC, dir, replication_factor);
         Ok(Repairs { table: Table::open(cluster, clock.clone(), options).await?, clock })
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.table
     }
 
     /// Told of each new one.
@@ -90,7 +95,7 @@ impl Repairs {
 
     /// What was decided by now about a partition.
     pub async fn of(&self, partition: PartitionId) -> Result<OfPartition, TableError> {
-        let prefix = format!("{}/{}/", partition.topic, partition.index);
+        let prefix = prefix(partition);
         let kept = self.table.scan(&prefix).await?;
         Ok(kept.iter().filter_map(|(key, value)| read(&key[prefix.len()..], value)).collect())
     }
@@ -105,6 +110,16 @@ impl Repairs {
         let key = format!("{}/{}/{offset}", partition.topic, partition.index);
         self.table.put(&key, Some(&write(repair, reason, self.clock.now().0))).await.map(drop)
     }
+}
+
+fn prefix(partition: PartitionId) -> String {
+    format!("{}/{}/", partition.topic, partition.index)
+}
+
+/// What was decided about a partition, of all that the topic has.
+pub fn of(kept: &BTreeMap<String, Bytes>, partition: PartitionId) -> OfPartition {
+    let prefix = prefix(partition);
+    kept.iter().filter_map(|(key, value)| read(key.strip_prefix(&prefix)?, value)).collect()
 }
 
 fn write(repair: &Repair, reason: &str, made_at: i64) -> Vec<u8> {

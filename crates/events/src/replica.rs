@@ -672,7 +672,7 @@ mod tests {
              BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
         );
         disk.execute_batch(&full).unwrap();
-        let (state, applied) = apply(&index, state, &chunks, (0, &OfPartition::new()));
+        let (state, applied) = apply(&index, state.claimed(), &chunks, (0, &OfPartition::new()));
         assert!(applied.is_err());
         assert_eq!(state.next, Offset(many));
         disk.execute_batch("DROP TRIGGER full").unwrap();

@@ -44,7 +44,7 @@ pub use deletion::DeletedCategory;
 pub(crate) use erasure::is_certificate;
 pub use erasure::{Certificate, EraseError};
 pub use reading::{Filter, Freshness};
-pub use repair::{RepairAction, RepairError, Trouble};
+pub use repair::{RepairAction, RepairError, TableRepair, Trouble};
 pub use truncation::{TrimmedPartition, TruncateError, Truncated};
 pub use upcasting::Tried;
 
@@ -202,12 +202,7 @@ impl Events {
         let files = (dir.clone(), options.master_key_file.clone());
         let keys = Keys::open(&cluster, clock.clone(), random.clone(), files, factor).await?;
         let peers = Peers::open(&cluster, clock.clone(), random.clone(), dir.clone(), factor).await?;
-        let table = table::Options {
-            topic: consumers::TOPIC.to_owned(),
-            dir,
-            replication_factor: factor,
-            configs: Vec::new(),
-        };
+        let table = table::Options::new(consumers::TOPIC, dir, factor);
         let consumers = Consumers::new(Table::open(&cluster, clock.clone(), table).await?);
         let membership = Arc::new(Membership::join(
             cluster.clone(),

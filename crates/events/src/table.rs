@@ -5,9 +5,14 @@
 //! ```
 //!
 //! The copy is a cache like the other indexes. One that was not written for longer than tombstones live is made anew:
-//! what was removed meanwhile may have left no trace in the topic. Where the topic is missing, the table is empty; the
+//! what was removed meanwhile may have left no trace in the topic. Where there never was a topic, the table is empty; the
 //! first put creates it.
+//!
+//! A topic that somebody deletes, or that is another one than that of the copy, is lost: the copy is read as it is, nothing
+//! is put, and somebody decides ([`Table::replace`]) whether the topic is restored from a copy or taken as it is. What was
+//! decided is the record [`REPLACES`] in the new topic, by which every other copy goes on with it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,12 +26,12 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::index::is_damage;
 
 /// Another number when the file's tables change.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Half of `delete.retention.ms`, a day unless somebody changes it: a copy that was not written for longer may hold what
 /// was removed long ago.
@@ -46,10 +51,16 @@ const PARTITION: i32 = 0;
 const TABLES: &str = "
     CREATE TABLE about (
         one INTEGER PRIMARY KEY CHECK (one = 0), format INTEGER NOT NULL, topic TEXT NOT NULL,
-        next INTEGER NOT NULL, at INTEGER NOT NULL
+        next INTEGER NOT NULL, at INTEGER NOT NULL, cluster TEXT NOT NULL
     );
     CREATE TABLE entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 ";
+
+/// Key of the record that says instead of which topic this one is: its value is that one's id. It is no entry of the table.
+const REPLACES: &[u8] = b"\0replaces";
+
+/// Bytes of entries that are written at once when a topic is restored, about.
+const RESTORED_AT_ONCE: usize = 256 << 10;
 
 /// What a table is made of.
 #[derive(Debug, Clone)]
@@ -60,6 +71,8 @@ pub struct Options {
     pub replication_factor: i16,
     /// Settings of the topic, beside `cleanup.policy=compact`.
     pub configs: Vec<(&'static str, String)>,
+    /// Whether nothing is lost with its topic: where that is another one, the copy follows it.
+    pub is_expendable: bool,
 }
 
 /// How far the copy is.
@@ -73,6 +86,18 @@ pub struct At {
     pub topic: Option<TopicId>,
 }
 
+impl Options {
+    pub fn new(topic: &str, dir: PathBuf, replication_factor: i16) -> Options {
+        Options {
+            topic: topic.to_owned(),
+            dir,
+            replication_factor,
+            configs: Vec::new(),
+            is_expendable: false,
+        }
+    }
+}
+
 fn of_topic(topic: TopicId) -> PartitionId {
     PartitionId { topic, index: PARTITION }
 }
@@ -82,6 +107,7 @@ pub struct Table(Arc<Inner>);
 
 struct Inner {
     cluster: Cluster,
+    cluster_id: String,
     clock: Arc<dyn Clock>,
     options: Options,
     copy: Mutex<Connection>,
@@ -90,6 +116,8 @@ struct Inner {
     created: Notify,
     /// The copy turned out to be damaged.
     damaged: Arc<Notify>,
+    /// Why the topic is not that of the copy.
+    lost: watch::Sender<Option<String>>,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -100,6 +128,11 @@ pub enum TableError {
     Copy { topic: String, why: String },
     #[error("{0} could not be read in time")]
     Late(String),
+    /// Somebody has to decide.
+    #[error("{0}")]
+    Lost(String),
+    #[error("topic {0} is there, and is that of this instance's copy: there is nothing to repair")]
+    NotLost(String),
     /// Only of the catalog.
     #[error("category {0} is being deleted: ask again when it is gone")]
     Going(String),
@@ -114,22 +147,30 @@ impl Table {
     ) -> Result<Table, TableError> {
         let path = options.dir.join(format!("{}.table.sqlite", options.topic));
         let (oldest, dir) = (clock.now().0 - COPY_AGE_MAX.as_millis() as i64, options.dir.clone());
-        let opened = env::run_blocking(move || open(&dir, &path, oldest)).await;
+        // A copy of another cluster's topic is none of this one's.
+        let cluster_id = cluster.overview().await?.cluster_id.unwrap_or_default();
+        let of = cluster_id.clone();
+        let opened = env::run_blocking(move || open(&dir, &path, oldest, &of)).await;
         let (connection, topic, at) = opened.map_err(|error| broken(&options.topic, &error))?;
         let (told, seen) = watch::channel(at);
         let inner = Inner {
             cluster: cluster.clone(),
+            cluster_id,
             clock,
             options,
             copy: Mutex::new(connection),
             at: seen,
             created: Notify::new(),
             damaged: Arc::default(),
+            lost: watch::Sender::new(None),
         };
         let table = Table(Arc::new(inner));
         env::spawn(follow(Arc::downgrade(&table.0), told, topic));
-        table.catch_up().await?;
-        Ok(table)
+        match table.catch_up().await {
+            // What the copy has is better than nothing, and somebody is told.
+            Ok(()) | Err(TableError::Lost(_)) => Ok(table),
+            Err(error) => Err(error),
+        }
     }
 
     /// The name of its topic.
@@ -188,20 +229,92 @@ impl Table {
 
     /// The same for several keys: all or none.
     pub async fn put_all(&self, entries: &[(&str, Option<&[u8]>)]) -> Result<Position, TableError> {
+        self.check_lost()?;
+        // Only where there never was a topic: one that is missing is not made anew by whoever writes next.
+        let known = self.0.at.borrow().topic;
+        let topic = match known.filter(|_| !self.0.options.is_expendable) {
+            None => self.create().await?.id,
+            Some(known) => match self.0.cluster.topic(&self.0.options.topic, false).await {
+                Ok(topic) if topic.id == known => known,
+                Ok(_) => return Err(TableError::Lost(self.0.why_lost(REPLACED))),
+                Err(error) if error.is_missing_topic() => {
+                    return Err(TableError::Lost(self.0.why_lost(DELETED)));
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        let entries = entries.iter().map(|(key, value)| (key.as_bytes(), *value));
+        let next = self.write(entries).await?;
+        self.reached(topic, next, self.0.cluster.patience()).await?;
+        Ok(Position::of(of_topic(topic), next))
+    }
+
+    async fn create(&self) -> Result<Topic, TableError> {
         let inner = &self.0;
-        let name = &inner.options.topic;
         let own = inner.options.configs.iter().map(|(name, value)| (*name, value.as_str()));
         let configs: Vec<(&str, &str)> = [("cleanup.policy", "compact")].into_iter().chain(own).collect();
-        let topic = inner.cluster.create_topic(name, 1, inner.options.replication_factor, &configs).await?;
+        let (name, factor) = (&inner.options.topic, inner.options.replication_factor);
+        let topic = inner.cluster.create_topic(name, 1, factor, &configs).await?;
         inner.created.notify_one();
+        Ok(topic)
+    }
+
+    /// The offset after what was written.
+    async fn write<'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<Offset, TableError> {
+        let inner = &self.0;
         let timestamp = inner.clock.now();
         let mut batch = BatchBuilder::new(Compression::None);
         for (key, value) in entries {
-            batch.push(NewRecord { timestamp, key: Some(key.as_bytes()), value: *value, headers: &[] });
+            batch.push(NewRecord { timestamp, key: Some(key), value, headers: &[] });
         }
-        let count = batch.record_count();
+        let (name, count) = (&inner.options.topic, batch.record_count());
         let first = inner.cluster.write_at_least_once(name, PARTITION, batch.build().into_bytes()).await?;
-        let next = first.plus(i64::from(count));
+        Ok(first.plus(i64::from(count)))
+    }
+
+    /// Why nothing is put, and what there is may be old. None: all is well.
+    pub fn lost(&self) -> Option<String> {
+        self.0.lost.borrow().clone()
+    }
+
+    fn check_lost(&self) -> Result<(), TableError> {
+        self.lost().map_or(Ok(()), |why| Err(TableError::Lost(why)))
+    }
+
+    /// Has a topic take the place of the one that this copy is of and that is lost: with the entries of this copy, where the
+    /// new topic has none of that key, or as it is.
+    pub async fn replace(&self, with_copy: bool) -> Result<Position, TableError> {
+        let inner = &self.0;
+        let known = inner.at.borrow().topic;
+        let there = inner.cluster.topics().await?.into_iter().find(|it| it.name == inner.options.topic);
+        let Some(known) = known.filter(|known| there.as_ref().is_none_or(|there| there.id != *known)) else {
+            return Err(TableError::NotLost(inner.options.topic.clone()));
+        };
+        let topic = self.create().await?;
+        let mut entries = Vec::new();
+        if with_copy {
+            let (_, new) = read_all(&inner.cluster, &topic).await?;
+            entries = self.reading(all_entries).await?;
+            entries.retain(|(key, _)| !new.contains_key(key));
+        }
+        let mut waiting: Vec<(&[u8], Option<&[u8]>)> = Vec::new();
+        let mut bytes = 0;
+        for (key, value) in &entries {
+            waiting.push((key, Some(value)));
+            bytes += key.len() + value.len();
+            if bytes > RESTORED_AT_ONCE {
+                self.write(waiting.drain(..)).await?;
+                bytes = 0;
+            }
+        }
+        // Last: whoever reads it finds the rest.
+        let known = known.to_string();
+        waiting.push((REPLACES, Some(known.as_bytes())));
+        let next = self.write(waiting.into_iter()).await?;
+        inner.created.notify_one();
         self.reached(topic.id, next, inner.cluster.patience()).await?;
         Ok(Position::of(of_topic(topic.id), next))
     }
@@ -212,7 +325,13 @@ impl Table {
         let name = &inner.options.topic;
         // All topics: asking for one that is missing counts as an error at the broker.
         let topics = inner.cluster.topics().await?;
-        let Some(topic) = topics.into_iter().find(|topic| topic.name == *name) else { return Ok(()) };
+        let known = inner.at.borrow().topic.filter(|_| !inner.options.is_expendable);
+        let Some(topic) = topics.into_iter().find(|topic| topic.name == *name) else {
+            return match known {
+                Some(_) => Err(TableError::Lost(self.0.why_lost(DELETED))),
+                None => Ok(()),
+            };
+        };
         inner.created.notify_one();
         let ends = inner.cluster.ends(&topic, &[PARTITION]).await?;
         let next = ends.get(&PARTITION).copied().unwrap_or(Offset::ZERO);
@@ -221,11 +340,21 @@ impl Table {
 
     /// Waits until the copy has everything of a topic before an offset.
     pub async fn reached(&self, topic: TopicId, next: Offset, patience: Duration) -> Result<(), TableError> {
-        let mut at = self.0.at.clone();
-        let waited = timeout(patience, at.wait_for(|at| at.topic == Some(topic) && at.next >= next)).await;
-        match waited {
-            Ok(Ok(_)) => Ok(()),
-            _ => Err(TableError::Late(self.0.options.topic.clone())),
+        let (mut at, mut lost) = (self.0.at.clone(), self.0.lost.subscribe());
+        let waiting = async {
+            tokio::select! {
+                biased;
+                reached = at.wait_for(|at| at.topic == Some(topic) && at.next >= next) => reached.is_ok(),
+                _ = lost.wait_for(Option::is_some) => false,
+            }
+        };
+        match timeout(patience, waiting).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.check_lost()?;
+                Err(TableError::Late(self.0.options.topic.clone()))
+            }
+            Err(_) => Err(TableError::Late(self.0.options.topic.clone())),
         }
     }
 
@@ -239,7 +368,30 @@ impl Table {
     }
 }
 
+/// What became of a topic.
+const DELETED: &str = "was deleted";
+const REPLACED: &str = "is another one than that of this instance's copy";
+
 impl Inner {
+    fn why_lost(&self, what: &str) -> String {
+        let topic = &self.options.topic;
+        format!(
+            "topic {topic} {what}: what this instance knows of it is read, and nothing is written. Write that into a new \
+             topic (levada events repair --table {topic} --restore), or go on with the topic as it is now (--accept)"
+        )
+    }
+
+    /// Tells that the topic is lost, once, or that it is not any more.
+    fn tell(&self, what: Option<&str>) {
+        let why = what.map(|what| self.why_lost(what));
+        match (&*self.lost.borrow(), &why) {
+            (None, Some(why)) => error!(topic = self.options.topic, why, "a table takes nothing"),
+            (Some(_), None) => info!(topic = self.options.topic, "a table goes on"),
+            _ => {}
+        }
+        self.lost.send_replace(why);
+    }
+
     /// Where an answer is that the copy is damaged, it is made anew.
     fn noticed<T>(&self, answer: rusqlite::Result<T>) -> rusqlite::Result<T> {
         if answer.as_ref().is_err_and(is_damage) {
@@ -255,7 +407,7 @@ impl Inner {
         // The last connection to a file deletes the write-ahead log that has the file's name.
         *copy = Connection::open_in_memory()?;
         crate::index::remove_files(&path);
-        *copy = open(&self.options.dir, &path, 0)?.0;
+        *copy = open(&self.options.dir, &path, 0, &self.cluster_id)?.0;
         Ok(())
     }
 }
@@ -265,7 +417,12 @@ fn broken(topic: &str, error: &rusqlite::Error) -> TableError {
 }
 
 /// The topic's id, as the copy has it, comes along: empty for none.
-fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, String, At)> {
+fn open(
+    dir: &Path,
+    path: &Path,
+    oldest: i64,
+    cluster_id: &str,
+) -> rusqlite::Result<(Connection, String, At)> {
     std::fs::create_dir_all(dir).map_err(|error| {
         rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", dir.display()).into())
     })?;
@@ -275,8 +432,8 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
         // An empty file, where it was being made when the process ended.
         connection.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'about'", [], |_| Ok(()))?;
         let (topic, next) = connection.query_row(
-            "SELECT topic, next FROM about WHERE format = ?1 AND at >= ?2",
-            params![FORMAT, oldest],
+            "SELECT topic, next FROM about WHERE format = ?1 AND at >= ?2 AND cluster = ?3",
+            params![FORMAT, oldest, cluster_id],
             |row| Ok((row.get(0)?, Offset(row.get(1)?))),
         )?;
         let topic: String = topic;
@@ -285,7 +442,7 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
     })();
     let is_missing = matches!(path.try_exists(), Ok(false));
     existing.or_else(|error: rusqlite::Error| {
-        // It is of another format, or too old, or proven damaged; whatever else it is may pass.
+        // It is of another format or cluster, or too old, or proven damaged; whatever else it is may pass.
         if !is_missing && !is_damage(&error) {
             return Err(error);
         }
@@ -296,7 +453,7 @@ fn open(dir: &Path, path: &Path, oldest: i64) -> rusqlite::Result<(Connection, S
         let connection = crate::index::create_database(path)?;
         tune(&connection)?;
         connection.execute_batch(&format!("BEGIN; {TABLES}"))?;
-        connection.execute("INSERT INTO about VALUES (0, ?1, '', 0, 0)", [FORMAT])?;
+        connection.execute("INSERT INTO about VALUES (0, ?1, '', 0, 0, ?2)", params![FORMAT, cluster_id])?;
         connection.execute_batch("COMMIT")?;
         Ok((connection, String::new(), At::default()))
     })
@@ -354,17 +511,25 @@ async fn follow(inner: std::sync::Weak<Inner>, told: watch::Sender<At>, mut know
     }
 }
 
-/// None: nobody wants to know any more.
+/// The topic that the copy is to follow. None: nobody wants to know any more.
 async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>) -> Option<Topic> {
     loop {
         let table = inner.upgrade()?;
         let name = &table.options.topic;
+        let known = told.borrow().topic.filter(|_| !table.options.is_expendable);
         match table.cluster.topics().await {
-            Ok(topics) => {
-                if let Some(topic) = topics.into_iter().find(|topic| topic.name == *name) {
+            Ok(topics) => match (topics.into_iter().find(|topic| topic.name == *name), known) {
+                (Some(topic), None) => return Some(topic),
+                (Some(topic), Some(known))
+                    if topic.id == known || is_instead(&table, &topic, known).await =>
+                {
+                    table.tell(None);
                     return Some(topic);
                 }
-            }
+                (Some(_), Some(_)) => table.tell(Some(REPLACED)),
+                (None, Some(_)) => table.tell(Some(DELETED)),
+                (None, None) => {}
+            },
             Err(error) => debug!(topic = name, %error, "it cannot be looked for"),
         }
         tokio::select! {
@@ -374,6 +539,62 @@ async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>
             () = sleep(LOOK_INTERVAL) => {}
         }
     }
+}
+
+/// Whether somebody has decided that a topic takes the place of another one.
+async fn is_instead(table: &Inner, topic: &Topic, known: TopicId) -> bool {
+    match read_all(&table.cluster, topic).await {
+        Ok((instead_of, _)) => instead_of.contains(&known.to_string()),
+        Err(error) => {
+            debug!(topic = topic.name, %error, "it cannot be read");
+            false
+        }
+    }
+}
+
+/// Topics in whose place this one is, and its entries.
+type Read = (BTreeSet<String>, BTreeMap<Vec<u8>, Bytes>);
+
+/// All that a topic has now.
+async fn read_all(cluster: &Cluster, topic: &Topic) -> Result<Read, TableError> {
+    let offset =
+        |of: BTreeMap<i32, Option<i64>>| of.get(&PARTITION).copied().flatten().map_or(Offset::ZERO, Offset);
+    let start = offset(cluster.offsets(topic, &[PARTITION], -2, 0).await?);
+    let end = offset(cluster.offsets(topic, &[PARTITION], -1, 0).await?);
+    let mut tails = Tail::start(cluster.clone(), &topic.name, topic.id, [(PARTITION, start)]);
+    let mut tail = tails.remove(&PARTITION).expect("it was asked for");
+    let (mut instead_of, mut entries) = Read::default();
+    let mut next = start;
+    while next < end {
+        let late = || TableError::Late(topic.name.clone());
+        let tailed = timeout(cluster.patience(), tail.recv()).await.map_err(|_| late())?;
+        let Some(Tailed::Records { bytes, .. }) = tailed else { return Err(late()) };
+        for batch in batches(bytes) {
+            let Ok(batch) = batch else { break };
+            let records = batch.records(BATCH_BYTES_MAX);
+            for record in records.iter().flat_map(|records| records.iter()).filter_map(Result::ok) {
+                match (record.key, record.value) {
+                    (Some(REPLACES), Some(value)) => {
+                        instead_of.insert(String::from_utf8_lossy(value).into_owned());
+                    }
+                    (Some(key), Some(value)) => {
+                        entries.insert(key.to_vec(), Bytes::copy_from_slice(value));
+                    }
+                    (Some(key), None) => drop(entries.remove(key)),
+                    (None, _) => {}
+                }
+            }
+            next = next.max(batch.header().next_offset());
+        }
+    }
+    Ok((instead_of, entries))
+}
+
+/// All entries of a copy.
+fn all_entries(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut statement = connection.prepare("SELECT key, value FROM entries ORDER BY key")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId) {
@@ -447,6 +668,7 @@ fn write(
                     for record in records.iter().filter_map(Result::ok) {
                         match (record.key, record.value) {
                             _ if records.offset(&record) < start => {}
+                            (Some(REPLACES), _) => {}
                             (Some(key), Some(value)) => drop(put.execute(params![key, value])?),
                             (Some(key), None) => drop(remove.execute([key])?),
                             (None, _) => {}

@@ -24,8 +24,12 @@ impl Trimmed {
         dir: PathBuf,
         replication_factor: i16,
     ) -> Result<Trimmed, TableError> {
-        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        let options = Options::new(TOPIC, dir, replication_factor);
         Ok(Trimmed(Table::open(cluster, clock, options).await?))
+    }
+
+    pub fn table(&self) -> &Table {
+        &self.0
     }
 
     /// Told of each change.

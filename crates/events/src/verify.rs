@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::{AskError, Cluster, Tail, Tailed, partition_of_key};
-use model::batch::batches;
+use model::batch::{Record, batches};
 use model::{Offset, PartitionId};
 use tokio::time::timeout;
 
 use crate::category::Category;
-use crate::index::{Index, Window};
+use crate::index::{Index, Window, adopted_version};
 use crate::machine::LIVES_ELSEWHERE;
 use crate::query::ROOM;
 use crate::record::{self, Entry};
+use crate::repairs::{self, OfPartition, Repair};
 use crate::truncation::{MARKS, Mark, TRUNCATED};
 
 /// Findings of one partition that are told; the others are counted.
@@ -38,6 +39,8 @@ pub struct Audited {
     pub events: u64,
     pub streams: u64,
     pub claims: u64,
+    /// Records that are passed over, or adopted, because somebody has decided so.
+    pub repaired: u64,
     /// The first ones.
     pub findings: Vec<Finding>,
     pub findings_count: u64,
@@ -56,6 +59,8 @@ pub struct Audit {
     next: Option<Offset>,
     /// Where the log begins: what was before was trimmed.
     start: Offset,
+    /// What somebody has decided about this partition.
+    decided: OfPartition,
     audited: Audited,
 }
 
@@ -79,8 +84,15 @@ impl Audit {
             claim: None,
             next: None,
             start: Offset::ZERO,
+            decided: OfPartition::new(),
             audited: Audited::default(),
         }
+    }
+
+    /// With what somebody has decided about records that no owner wrote.
+    pub fn deciding(mut self, decided: OfPartition) -> Audit {
+        self.decided = decided;
+        self
     }
 
     /// The log begins there, and not at 0.
@@ -94,11 +106,24 @@ impl Audit {
             self.find(offset, format!("offsets {next} to {} are missing", offset.plus(-1)));
         }
         self.next = Some(offset.plus(1));
+        if repairs::passed_over(&self.decided, offset).is_some() {
+            self.audited.repaired += 1;
+            return;
+        }
         match entry {
             Entry::Foreign { why } => self.find(offset, format!("no owner wrote this record ({why})")),
             Entry::Claim { writer } => self.claim(offset, writer),
-            // Nothing in the log says so of itself.
-            Entry::Adopted { .. } => {}
+            Entry::Adopted { stream, version, id, .. } => {
+                self.audited.events += 1;
+                self.audited.repaired += 1;
+                let head = self.streams.get(stream).map_or(0, |known| known.version);
+                let version = adopted_version(head, *version);
+                let known = self.streams.entry(stream.clone()).or_default();
+                known.first = if known.first == 0 { version } else { known.first };
+                known.version = version;
+                // Where it was used already the index has given it another.
+                self.ids.entry(hash(id)).or_insert(offset);
+            }
             Entry::Event { stream, version, id, facts, data, boundary, writer } => {
                 self.audited.events += 1;
                 self.writer(offset, writer);
@@ -107,9 +132,7 @@ impl Audit {
                 if facts.kind == TRUNCATED {
                     self.mark(offset, stream, data);
                 }
-                let mut hasher = DefaultHasher::new();
-                id.hash(&mut hasher);
-                if let Some(known) = self.ids.insert(hasher.finish(), offset) {
+                if let Some(known) = self.ids.insert(hash(id), offset) {
                     self.find(offset, format!("id {id} was used at offset {known} already"));
                 }
             }
@@ -217,6 +240,12 @@ impl Audit {
     }
 }
 
+fn hash(id: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    id.hash(&mut hasher);
+    hasher.finish()
+}
+
 fn parse(writer: &str) -> Option<(i64, i16)> {
     let (id, epoch) = writer.split_once(':')?;
     Some((id.parse().ok()?, epoch.parse().ok()?))
@@ -234,6 +263,7 @@ pub async fn verify(
     let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
     let ends = cluster.offsets(&topic, &indexes, -1, 0).await?;
     let starts = cluster.offsets(&topic, &indexes, -2, 0).await?;
+    let decided = decided(cluster).await?;
     let mut audited = BTreeMap::new();
     for index in &indexes {
         let end = ends.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
@@ -243,9 +273,18 @@ pub async fn verify(
             Some(dir) => env::run_blocking(move || Index::open_existing(&dir, partition)).await,
         };
         let start = starts.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
-        let mut audit = Audit::new(*index, indexes.len()).from(start);
+        let decided = repairs::of(&decided, partition);
+        let mut audit = Audit::new(*index, indexes.len()).from(start).deciding(decided.clone());
         let mut comparing = compared.map(|(index, next)| Comparing::new(index, next));
-        read(cluster, &name, partition, start, end, |offset, entry| {
+        read(cluster, &name, partition, start, end, |offset, record| {
+            let entry = match decided.get(&offset) {
+                Some(Repair::Adopt { stream, kind }) => {
+                    let place = (partition.index, offset);
+                    let adopted = record::adopt(record, place, stream.as_deref(), kind.as_deref());
+                    adopted.unwrap_or_else(|why| Entry::Foreign { why: why.into() })
+                }
+                _ => record::read(record, Bytes::copy_from_slice),
+            };
             audit.take(offset, &entry);
             if let Some(comparing) = &mut comparing {
                 comparing.take(offset, &entry, &mut audit);
@@ -266,13 +305,36 @@ pub async fn verify(
     Ok(audited)
 }
 
+/// What was decided about all partitions of all categories, as the topic has it.
+async fn decided(cluster: &Cluster) -> Result<BTreeMap<String, Bytes>, AskError> {
+    let mut decided = BTreeMap::new();
+    let topic = match cluster.topics().await?.into_iter().find(|topic| topic.name == repairs::TOPIC) {
+        Some(topic) => topic,
+        None => return Ok(decided),
+    };
+    let partition = PartitionId { topic: topic.id, index: 0 };
+    let offset =
+        |offsets: BTreeMap<i32, Option<i64>>| offsets.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
+    let start = offset(cluster.offsets(&topic, &[0], -2, 0).await?);
+    let end = offset(cluster.offsets(&topic, &[0], -1, 0).await?);
+    read(cluster, repairs::TOPIC, partition, start, end, |_, record| {
+        let Some(Ok(key)) = record.key.map(std::str::from_utf8) else { return };
+        match record.value {
+            Some(value) => drop(decided.insert(key.to_owned(), Bytes::copy_from_slice(value))),
+            None => drop(decided.remove(key)),
+        }
+    })
+    .await?;
+    Ok(decided)
+}
+
 async fn read(
     cluster: &Cluster,
     topic: &str,
     partition: PartitionId,
     start: Offset,
     end: Offset,
-    mut each: impl FnMut(Offset, Entry),
+    mut each: impl FnMut(Offset, &Record<'_>),
 ) -> Result<(), AskError> {
     let index = partition.index;
     let mut tails = Tail::start(cluster.clone(), topic, partition.topic, [(index, start)]);
@@ -297,7 +359,7 @@ async fn read(
                 let one = one.map_err(foreign)?;
                 let offset = records.offset(&one);
                 if offset >= next && offset < end {
-                    each(offset, record::read(&one, Bytes::copy_from_slice));
+                    each(offset, &one);
                 }
             }
             next = next.max(batch.header().next_offset());
@@ -339,11 +401,19 @@ impl Comparing {
     }
 
     fn take(&mut self, offset: Offset, entry: &Entry, audit: &mut Audit) {
-        let Entry::Event { stream, version, id, facts, data, .. } = entry else { return };
+        let is_over = repairs::passed_over(&audit.decided, offset).is_some();
+        let (stream, facts, data, named) = match entry {
+            Entry::Event { stream, version, id, facts, data, .. } if !is_over => {
+                (stream, facts, data, Some((version, id)))
+            }
+            // Its version and id are the index's to give.
+            Entry::Adopted { stream, facts, data, .. } => (stream, facts, data, None),
+            _ => return,
+        };
         if offset >= self.next {
             return;
         }
-        if facts.kind == TRUNCATED {
+        if let Some((version, _)) = named.filter(|_| facts.kind == TRUNCATED) {
             self.truncated.insert(stream.clone(), *version);
             if let Some(mark) = Mark::read(stream, data) {
                 let first = self.truncated.entry(mark.stream).or_default();
@@ -359,11 +429,12 @@ impl Comparing {
         }
         match self.buffer.pop() {
             Some((known, is_gone)) if known.offset == offset => {
-                let same = known.stream == *stream && known.version == *version && known.id == *id;
+                let is_named = |(version, id): (&u64, &String)| known.version == *version && known.id == *id;
+                let same = known.stream == *stream && named.is_none_or(is_named);
                 if is_gone {
-                    self.gone.insert(stream.clone(), *version);
+                    self.gone.insert(stream.clone(), known.version);
                 } else {
-                    self.kept.entry(stream.clone()).or_insert(*version);
+                    self.kept.entry(stream.clone()).or_insert(known.version);
                 }
                 if !same || !is_gone && (known.facts != *facts || known.data != *data) {
                     audit.find(offset, "the index has another event here".to_owned());

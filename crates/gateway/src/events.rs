@@ -17,6 +17,7 @@
 //! PUT  /v1/upcasters/{type}/{fromVersion}          how events of older schema versions are read; DELETE
 //! GET  /v1/troubles                                what somebody has to look at
 //! POST /v1/categories/{category}/repair            what is done about it
+//! POST /v1/tables/{table}/repair                   the same for topics of the store's own
 //! POST /v1/peer-key/rotate                         a new key for what instances ask each other
 //! POST /v1/erasure/{subject}                       destroys a subject's keys; GET: the certificates
 //! GET  /v1/erasures                                the certificates of all
@@ -99,6 +100,7 @@ fn store() -> OpenApiRouter<Handle> {
         .routes(routes!(peer::rotate_key))
         .routes(routes!(repair::troubles))
         .routes(routes!(repair::repair))
+        .routes(routes!(repair::repair_table))
 }
 
 /// The answer to any request while there is no store to ask, as a client of that door understands it.

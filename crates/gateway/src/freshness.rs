@@ -22,7 +22,8 @@ const CONSISTENCY: &str = "levada-consistency";
 
 /// What a read waits for the position that it asks for, unless it says.
 const WAIT_DEFAULT: Duration = Duration::from_secs(2);
-const WAIT_MAX: Duration = Duration::from_secs(60);
+/// And at most.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub fn of(headers: &HeaderMap) -> Result<Freshness, Problem> {
     let text = |name: &str| match headers.get(name).map(|value| value.to_str()) {

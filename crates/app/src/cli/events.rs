@@ -111,6 +111,7 @@ The stream's version goes on counting. The log keeps the events until `levada ev
   levada events repair orders --pass-over 3.17 --reason 'written by a test'
   levada events repair orders --adopt 3.17 --type OrderPlaced
   levada events repair orders --take-back
+  levada events repair --table lv.upcasters --restore
 
 A partition with a record that no owner wrote is read up to it, and takes no appends; the others go on. The log is never \
 rewritten: what is decided stands in the topic lv.repairs, and every instance reads by it.")]
@@ -171,6 +172,15 @@ pub struct RepairArgs {
     /// Forget the category; its topics stay
     #[arg(long, group = "action")]
     pub give_up: bool,
+    /// One of the store's own topics, which was deleted or replaced
+    #[arg(long, value_name = "TOPIC", conflicts_with = "category")]
+    pub table: Option<String>,
+    /// With --table: write what this instance knows of the topic into the new one
+    #[arg(long, group = "action", requires = "table")]
+    pub restore: bool,
+    /// With --table: go on with the topic as it is now
+    #[arg(long, group = "action", requires = "table")]
+    pub accept: bool,
     /// With --pass-over: go on at this offset [default: the next one]
     #[arg(long, value_name = "OFFSET", requires = "pass_over")]
     pub until: Option<i64>,

@@ -232,10 +232,14 @@ impl Host {
         Ok(found)
     }
 
-    /// Hands out parked events again; none named: all. Gives how many.
+    /// Hands out parked events again; none named: all. Gives how many: as many as are held at a time, so that whoever
+    /// wants all asks until it is none.
     pub async fn replay(&self, places: Option<&BTreeSet<Place>>) -> Result<usize, ConsumerError> {
         let mut count = 0;
         for place in self.chosen(places) {
+            if self.machine.lock().is_full() {
+                break;
+            }
             let event =
                 self.handle.event_at(&self.subscription.category, place.partition, place.offset).await?;
             if let Some(event) = event {

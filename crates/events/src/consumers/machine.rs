@@ -28,6 +28,9 @@ use crate::event::Recorded;
 /// Events that are held to be handed out, or are under way.
 pub const HELD_MAX: usize = 1024;
 
+/// Bytes of events that are held, about; then nothing more is read or replayed.
+pub const HELD_BYTES_MAX: usize = 4 << 20;
+
 /// Events that are settled although an earlier one of their partition is not: then nothing more is read.
 pub const SETTLED_MAX: usize = 10_000;
 
@@ -145,6 +148,7 @@ pub struct Machine {
     read: BTreeMap<i32, Offset>,
     lanes: BTreeMap<Lane, Queue>,
     held: BTreeMap<Place, Lane>,
+    held_bytes: usize,
     /// Lanes whose first event may be handed out, in their order.
     runnable: VecDeque<Lane>,
     /// When something of a lane ends.
@@ -210,6 +214,7 @@ impl Machine {
             read: checkpoint.next,
             lanes: BTreeMap::new(),
             held: BTreeMap::new(),
+            held_bytes: 0,
             runnable: VecDeque::new(),
             due: BTreeSet::new(),
             in_flight: 0,
@@ -244,10 +249,16 @@ impl Machine {
 
     /// How many events may be read.
     pub fn room(&self) -> usize {
-        match self.settled.len() < SETTLED_MAX && self.parked.len() < PARKED_MAX {
+        let has_room = self.settled.len() < SETTLED_MAX && self.parked.len() < PARKED_MAX && !self.is_full();
+        match has_room {
             true => HELD_MAX.saturating_sub(self.held.len()),
             false => 0,
         }
+    }
+
+    /// Whether no more events are to be held, however many there are.
+    pub fn is_full(&self) -> bool {
+        self.held_bytes >= HELD_BYTES_MAX
     }
 
     /// Takes events of a partition, which was read up to `next`.
@@ -273,6 +284,7 @@ impl Machine {
             false => Lane::Event(place),
         };
         self.held.insert(place, lane.clone());
+        self.held_bytes += event.size();
         let queue = self.lanes.entry(lane.clone()).or_default();
         queue.events.push_back(Held { event: Arc::new(event), attempts: 0, number: 0 });
         if queue.events.len() == 1 {
@@ -505,8 +517,8 @@ impl Machine {
             && let Some(queue) = self.lanes.get_mut(&lane)
         {
             let at = queue.events.iter().position(|held| Place::of(&held.event) == place);
-            if let Some(at) = at {
-                queue.events.remove(at);
+            if let Some(held) = at.and_then(|at| queue.events.remove(at)) {
+                self.held_bytes -= held.event.size();
             }
             if at == Some(0) {
                 match queue.turn {

@@ -18,7 +18,7 @@ use super::{CACHE_KIB, HAS_TO_FORGET, READERS_MAX, State, create, open, remove_f
 /// Indexes of one process that are open at a time: for one more, the one that was not used for longest is closed, unless
 /// all are in use. A thirty-second of the files that the process may have open, within these.
 const OPEN_MIN: u64 = 16;
-const OPEN_MAX: u64 = 256;
+const OPEN_MAX: u64 = 128;
 
 /// How long nobody may have used an index that stays open.
 const IDLE_MAX: Duration = Duration::from_secs(10);

@@ -21,10 +21,16 @@ struct Opened {
     state: State,
 }
 
-fn opened() -> Opened {
+/// An index of a partition that nobody has claimed.
+fn unclaimed() -> Opened {
     let dir = tempfile::tempdir().unwrap();
     let (index, state) = Index::open(dir.path(), PARTITION).unwrap();
     Opened { dir, index, state }
+}
+
+fn opened() -> Opened {
+    let unclaimed = unclaimed();
+    Opened { state: unclaimed.state.claimed(), ..unclaimed }
 }
 
 impl Opened {
@@ -55,6 +61,11 @@ fn record(offset: i64, stream: &str, version: u64, facts: Facts) -> Applied {
     Applied { offset: Offset(offset), at: Timestamp(offset * 10), entry }
 }
 
+fn claim(offset: i64, writer: &str) -> Applied {
+    let entry = Entry::Claim { writer: writer.to_owned() };
+    Applied { offset: Offset(offset), at: Timestamp(0), entry }
+}
+
 fn plain(offset: i64, stream: &str, version: u64) -> Applied {
     record(offset, stream, version, Facts { kind: "T".to_owned(), ..Facts::default() })
 }
@@ -76,14 +87,13 @@ fn all(index: &Index) -> Vec<i64> {
 
 #[test]
 fn it_goes_on_where_it_was() {
-    let mut opened = opened();
+    let mut opened = unclaimed();
     assert_eq!(opened.state, State { next: Offset(0), claim: None, base: Offset(0) });
-    let claim =
-        Applied { offset: Offset(0), at: Timestamp(0), entry: Entry::Claim { writer: "1:0".to_owned() } };
-    assert_eq!(opened.take(&[claim, plain(1, "s", 1), plain(2, "s", 2)]), None);
+    assert_eq!(opened.take(&[claim(0, "1:0"), plain(1, "s", 1), plain(2, "s", 2)]), None);
     let expected = opened.state.clone();
     assert_eq!(expected.next, Offset(3));
-    assert_eq!(expected.claim, Some(Claim { writer: "1:0".to_owned(), offset: Offset(0) }));
+    let writer = "1:0".to_owned();
+    assert_eq!(expected.claim, Some(Claim { writer, offset: Offset(0), former: String::new() }));
     let again = opened.again();
     assert_eq!(again.state, expected);
     assert_eq!(all(&again.index), [1, 2]);
@@ -117,6 +127,27 @@ fn a_record_that_cannot_be_stops_it_there() {
     assert!(opened.take(&[foreign]).expect("halted").why.contains("no lv-ep"));
     // Nothing of it is kept.
     assert_eq!(opened.take(&[plain(1, "s", 2)]), None);
+}
+
+#[test]
+fn an_event_is_of_whoever_claimed_the_partition() {
+    let by = |writer: &str, offset, version| {
+        let mut event = plain(offset, "s", version);
+        let Entry::Event { writer: own, .. } = &mut event.entry else { unreachable!() };
+        writer.clone_into(own);
+        event
+    };
+    let mut opened = unclaimed();
+    let halt = opened.take(&[by("1:0", 0, 1)]).expect("halted");
+    assert!(halt.why.contains("nobody had claimed"), "{}", halt.why);
+    assert_eq!(opened.take(&[claim(0, "1:0"), by("1:0", 1, 1), claim(2, "1:1"), by("1:1", 3, 2)]), None);
+    let halt = opened.take(&[by("1:0", 4, 3)]).expect("halted");
+    assert!(halt.why.contains("while the partition was 1:1's"), "{}", halt.why);
+    // A claim does not fence another producer id: what its writer had under way may come, also after a restart.
+    assert_eq!(opened.take(&[claim(4, "2:0"), by("1:1", 5, 3), claim(6, "2:1")]), None);
+    let mut opened = opened.again();
+    assert_eq!(opened.take(&[by("1:1", 7, 4), by("2:1", 8, 5)]), None);
+    assert!(opened.take(&[by("2:0", 9, 6)]).is_some());
 }
 
 #[test]
@@ -280,7 +311,7 @@ fn a_read_that_costs_too_much_ends_early_and_goes_on() {
 fn truncated_events_count_no_more_and_go_in_steps() {
     let mut opened = opened();
     many(&mut opened, 5000, |_| vec!["x".to_owned()]);
-    assert_eq!(opened.take(&[mark(5000, "s", 4001, 1, None)]), None);
+    assert_eq!(opened.take(&[mark(5000, "s", 4001, 1, None), claim(5001, "1:0")]), None);
     assert!(opened.index.has_to_forget());
     let x = selector(&[], &["x"]);
     let window = Window { from: Offset(0), to: Offset(5001), room: room(1) };
@@ -338,7 +369,7 @@ fn damage_is_noticed_by_whoever_reads_and_ends_with_the_rebuilding() {
     let window = Window { from: Offset(0), to: Offset(i64::MAX), room: room(1000) };
     assert!(opened.index.reading(|it| it.events(3, window, &[], None, None)).is_err());
     assert!(damage.borrow().is_some());
-    opened.state = opened.index.rebuild().unwrap();
+    opened.state = opened.index.rebuild().unwrap().claimed();
     assert_eq!((damage.borrow().clone(), opened.state.next), (None, Offset(0)));
     assert_eq!(opened.take(&[plain(0, "s", 1)]), None);
     assert_eq!(all(&opened.index), [0]);
@@ -407,11 +438,7 @@ fn nobody_truncates_what_is_not_there() {
 
 #[test]
 fn a_log_is_needed_from_the_first_event_that_is_read_or_the_newest_claim() {
-    let claim = |offset| Applied {
-        offset: Offset(offset),
-        at: Timestamp(0),
-        entry: Entry::Claim { writer: "1:0".to_owned() },
-    };
+    let claim = |offset| claim(offset, "1:0");
     let mut opened = opened();
     assert_eq!(opened.index.reading(|it| it.needed_from()).unwrap(), Offset(0));
     opened.take(&[claim(0), plain(1, "s", 1), plain(2, "t", 1)]);

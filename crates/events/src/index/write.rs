@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use super::connections::Writer;
 use super::{Claim, GONE, HAS_TO_FORGET, Index, State, names};
 use crate::event::Facts;
+use crate::planted::{self, Planted};
 use crate::record::Entry;
 use crate::truncation::{Mark, TRUNCATED};
 
@@ -76,15 +77,18 @@ fn apply(
             let why = match &record.entry {
                 Entry::Foreign { why } => Some(format!("it was not written by an owner ({why})")),
                 Entry::Claim { writer } => {
-                    state.claim = Some(Claim { writer: writer.clone(), offset: record.offset });
+                    state.claim = Some(Claim::after(state.claim.as_ref(), writer, record.offset));
                     None
                 }
                 Entry::Adopted { stream, version, id, facts, data } => {
                     insert.adopted(record, stream, *version, id, facts, data)?
                 }
-                Entry::Event { stream, version, id, facts, data, boundary, .. } => {
+                Entry::Event { stream, version, id, facts, data, boundary, writer } => {
                     let stream = (stream.as_str(), boundary.as_deref());
-                    insert.event(record, stream, *version, id, facts, data)?
+                    match stray(&state, writer) {
+                        None => insert.event(record, stream, *version, id, facts, data)?,
+                        why => why,
+                    }
                 }
             };
             if let Some(why) = why {
@@ -95,11 +99,13 @@ fn apply(
         (insert.streams, insert.is_forgetting)
     };
     state.next = halt.as_ref().map_or(next, |halt| halt.offset);
-    let (claimant, claimed) =
-        state.claim.as_ref().map_or(("", -1), |claim| (claim.writer.as_str(), claim.offset.0));
+    let (claimant, claimed, former) = state
+        .claim
+        .as_ref()
+        .map_or(("", -1, ""), |claim| (claim.writer.as_str(), claim.offset.0, claim.former.as_str()));
     let is_its_next = transaction
-        .prepare_cached("UPDATE about SET next = ?1, writer = ?2, claimed = ?3 WHERE next = ?4")?
-        .execute(params![state.next.0, claimant, claimed, before.0])?;
+        .prepare_cached("UPDATE about SET next = ?1, writer = ?2, claimed = ?3, former = ?4 WHERE next = ?5")?
+        .execute(params![state.next.0, claimant, claimed, former, before.0])?;
     if is_its_next == 0 {
         // It is not where it was left: another file, or an older copy of it.
         return Err(rusqlite::Error::QueryReturnedNoRows);
@@ -109,6 +115,20 @@ fn apply(
         *known = streams;
     }
     Ok((state, halt, is_forgetting))
+}
+
+/// Why an event is not of the partition's owner, if it is not.
+fn stray(state: &State, writer: &str) -> Option<String> {
+    match &state.claim {
+        _ if planted::is(Planted::NoClaim) => None,
+        // Where the log begins later, the claim may have been trimmed.
+        None if state.base > Offset::ZERO => None,
+        None => Some(format!("it says that {writer} wrote it, and nobody had claimed the partition")),
+        Some(claim) if claim.admits(writer) => None,
+        Some(claim) => {
+            Some(format!("it says that {writer} wrote it, while the partition was {}'s", claim.writer))
+        }
+    }
 }
 
 /// Forgets some events of the first stream that has any to be forgotten.
@@ -170,6 +190,11 @@ fn number(
 
 /// Versions that may be missing before an event that is adopted with its own.
 const ADOPTED_GAP_MAX: u64 = 1_000_000;
+
+/// The version of an event that is adopted, in a stream that is at `head`: its own where that is new and near, else the next.
+pub fn adopted_version(head: u64, own: Option<u64>) -> u64 {
+    own.filter(|own| (head + 1..=head + ADOPTED_GAP_MAX).contains(own)).unwrap_or(head + 1)
+}
 
 /// Streams whose number and version the writer remembers: of more than so many it begins anew.
 const STREAMS_MAX: usize = 4096;
@@ -270,8 +295,7 @@ impl<'a> Insert<'a> {
         data: &Bytes,
     ) -> rusqlite::Result<Option<String>> {
         let (no, head) = self.stream(stream, None)?;
-        let is_near = |version: &u64| (head + 1..=head + ADOPTED_GAP_MAX).contains(version);
-        let version = version.filter(is_near).unwrap_or(head + 1);
+        let version = adopted_version(head, version);
         // What is missing between is missing: nobody decides anew what was decided.
         self.streams.insert(stream.to_owned(), (no, version - 1));
         let is_taken: Option<i64> = self

@@ -12,9 +12,12 @@ const ASKED: Asked<'_> =
 #[test]
 fn a_signature_is_of_this_request_to_this_instance_at_this_time_only() {
     let at = Timestamp(1000);
-    let mac = hmac::sign(&key(), &request(&ASKED, at));
-    let holds = |asked: &Asked<'_>, at| hmac::verify(&key(), &request(asked, at), mac.as_ref()).is_ok();
+    let mac = hmac::sign(&key(), &request(&ASKED, at, "n"));
+    let verified =
+        |asked: &Asked<'_>, at, nonce| hmac::verify(&key(), &request(asked, at, nonce), mac.as_ref()).is_ok();
+    let holds = |asked: &Asked<'_>, at| verified(asked, at, "n");
     assert!(holds(&ASKED, at));
+    assert!(!verified(&ASKED, at, "m"));
     assert!(!holds(&Asked { to: "http://10.0.0.2:8080", ..ASKED }, at));
     assert!(!holds(&Asked { method: "PUT", ..ASKED }, at));
     assert!(!holds(&Asked { path: "/v1/categories/d/append", ..ASKED }, at));
@@ -22,11 +25,32 @@ fn a_signature_is_of_this_request_to_this_instance_at_this_time_only() {
     assert!(!holds(&ASKED, Timestamp(1001)));
 }
 
+fn proof(number: u8, at: i64) -> Proof {
+    Proof { key: "k-1".to_owned(), at: Timestamp(at), nonce: "n".to_owned(), mac: vec![number; 32] }
+}
+
+#[test]
+fn a_request_is_taken_once_for_as_long_as_its_time_is_believed() {
+    let mut taken = Taken::default();
+    let (span, at) = (REMEMBERED_FOR.as_millis() as i64, 1_000_000_000);
+    assert_eq!(taken.take(&proof(1, at), Timestamp(at)), Ok(()));
+    for later in [at, at + span - 1, at + span] {
+        assert_eq!(taken.take(&proof(1, at), Timestamp(later)), Err(NotProven::Again), "{later}");
+    }
+    assert_eq!(taken.take(&proof(2, at), Timestamp(at + span)), Ok(()));
+    // Of the span before last nothing is needed: its time is not believed any more.
+    assert_eq!(taken.take(&proof(3, at), Timestamp(at + 2 * span)), Ok(()));
+    assert_eq!((taken.now.len(), taken.before.len()), (1, 1));
+    let short = Proof { mac: vec![1], ..proof(1, at) };
+    assert_eq!(taken.take(&short, Timestamp(at)), Err(NotProven::Malformed));
+}
+
 #[test]
 fn a_proof_is_read_as_it_was_written_and_nothing_else_is_one() {
-    let proof = Proof { key: "k-1".to_owned(), at: Timestamp(17), mac: vec![1, 2, 3] };
+    let proof = proof(1, 17);
     assert_eq!(proof.to_string().parse(), Ok(proof));
-    for text in ["", "1", "1 k 17", "2 k 17 AQID", "1 k soon AQID", "1 k 17 AQID more", "1 k 17 *"] {
+    for text in ["", "2", "2 k 17 n", "1 k 17 n AQID", "2 k soon n AQID", "2 k 17 n AQID more", "2 k 17 n *"]
+    {
         assert_eq!(text.parse::<Proof>(), Err(NotProven::Malformed), "{text}");
     }
 }

@@ -64,7 +64,7 @@ impl Catalog {
         dir: PathBuf,
         replication_factor: i16,
     ) -> Result<Catalog, TableError> {
-        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        let options = Options::new(TOPIC, dir, replication_factor);
         let table = Table::open(cluster, clock, options).await?;
         let mut at = table.at();
         at.mark_unchanged();

@@ -262,7 +262,7 @@ async fn keep_owning(
     let mut ownership = handle.0.membership.ownership();
     loop {
         // Nobody is to wait for an owner that is not here.
-        let assigned = loop {
+        let round = loop {
             while let Ok(job) = queue.try_recv() {
                 owner::not_tried(job.answer);
             }
@@ -271,7 +271,8 @@ async fn keep_owning(
                 biased;
                 () = is_set(&mut stopped) => return,
                 told = ownership.wait_for(|ownership| ownership.mine.contains(&part)) => match told {
-                    Ok(ownership) => break ownership.clone(),
+                    // Not all of it: what every partition keeps of all others grows with the square of them.
+                    Ok(ownership) => break ownership.round,
                     Err(_) => return,
                 },
                 job = queue.recv() => if let Some(job) = job {
@@ -285,14 +286,14 @@ async fn keep_owning(
             End::Stopped | End::ClaimAgain => {}
             End::Fenced => {
                 // Either the group knows better soon, or it was a straggler: only who is heard by the group goes on.
-                let heard_at = ownership.borrow().heard_at;
-                let round = assigned.round;
-                let heard_again = |now: &Ownership| now.round != round || now.heard_at > heard_at;
+                let mut heard = handle.0.membership.heard();
+                let heard_at = *heard.borrow_and_update();
                 let mut stopped = stop.clone();
                 tokio::select! {
                     biased;
                     () = is_set(&mut stopped) => return,
-                    _ = ownership.wait_for(heard_again) => {}
+                    _ = ownership.wait_for(|now| now.round != round) => {}
+                    _ = heard.wait_for(|now| *now > heard_at) => {}
                 }
             }
             End::Failed(why) => {

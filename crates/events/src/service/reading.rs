@@ -113,12 +113,18 @@ impl Handle {
     ) -> Result<Found, ReadError> {
         filter.check()?;
         let open = self.opened_within(category, freshness.wait).await?;
+        self.check_after(&open, after).await?;
         self.tables_fresh(freshness).await?;
         let limit = limit.clamp(1, EVENTS_MAX);
         let mut found = Found { is_end: true, ..Found::default() };
         let mut nexts = BTreeMap::new();
         let mut bytes = 0;
+        // What follows a position is not told by whoever has not got there.
+        let mut fresher = freshness.clone();
+        fresher.at_least.merge(after);
         for partition in &open.partitions {
+            // Who has halted does not get there.
+            let freshness = if partition.replica.halted().is_some() { freshness } else { &fresher };
             self.fresh(&open, partition, freshness).await?;
             found.incomplete.extend(partition.halted(&open.category));
             let from = after.next(partition.id()).unwrap_or(Offset::ZERO);
@@ -142,6 +148,38 @@ impl Handle {
             found.position.merge(&Position::of(partition, next));
         }
         Ok(found)
+    }
+
+    /// Refuses to read on after a position that nobody can have been given for the category: what would come then is not
+    /// what follows.
+    pub(super) async fn check_after(&self, open: &OpenCategory, after: &Position) -> Result<(), ReadError> {
+        let category = &open.category;
+        let invalid = |why: String| {
+            Err(ReadError::Invalid(format!("the position {why}: hand on what was handed out, unchanged")))
+        };
+        let Some(topic) = open.partitions.first().map(|first| first.id().topic) else { return Ok(()) };
+        let mut is_of_it = after.is_empty();
+        for (partition, next) in after.iter().filter(|(partition, _)| partition.topic == topic) {
+            is_of_it = true;
+            let index = usize::try_from(partition.index).ok();
+            let Some(known) = index.and_then(|index| open.partitions.get(index)) else {
+                let count = open.partitions.len();
+                return invalid(format!(
+                    "names partition {} of {category}, which has {count}",
+                    partition.index
+                ));
+            };
+            if next > known.replica.next() {
+                let end = self.end(open, partition).await?;
+                if next > end {
+                    return invalid(format!(
+                        "is beyond the end of {category}: partition {} ends at offset {end}",
+                        partition.index
+                    ));
+                }
+            }
+        }
+        if is_of_it { Ok(()) } else { invalid(format!("says nothing about {category}")) }
     }
 
     /// Adds a partition's events; the offset up to which they were read.
@@ -210,6 +248,12 @@ impl Handle {
     pub(crate) fn topic_id(&self, category: &Category) -> Result<TopicId, ReadError> {
         let open = self.opened(category).ok_or_else(|| self.missing(category))?;
         open.partitions.first().map(|partition| partition.id().topic).ok_or_else(|| self.missing(category))
+    }
+
+    /// Refuses a position at which nobody can begin.
+    pub(crate) async fn check_start(&self, category: &Category, start: &Position) -> Result<(), ReadError> {
+        let open = self.opened_within(category, Duration::ZERO).await?;
+        self.check_after(&open, start).await
     }
 
     /// Returns when a category is read here.

@@ -19,12 +19,24 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Something that does not go on by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
-    pub category: String,
+    /// None: all of the store.
+    pub category: Option<String>,
+    /// The store's own topic that is not there, or is another one.
+    pub table: Option<String>,
     /// None: all of the category.
     pub partition: Option<i32>,
     /// The first one that is not read.
     pub offset: Option<Offset>,
     pub why: String,
+}
+
+/// What takes the place of one of the store's own topics that is not there any more, or is another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableRepair {
+    /// What this instance knows of the old one.
+    Restore,
+    /// The topic as it is now, or an empty one.
+    Accept,
 }
 
 /// What is done about a trouble.
@@ -59,7 +71,10 @@ pub enum RepairError {
 
 impl From<TableError> for RepairError {
     fn from(error: TableError) -> RepairError {
-        RepairError::Unavailable(error.to_string())
+        match error {
+            TableError::NotLost(_) => RepairError::NotSo(error.to_string()),
+            error => RepairError::Unavailable(error.to_string()),
+        }
     }
 }
 
@@ -67,7 +82,10 @@ impl Handle {
     /// What somebody has to look at, as far as this instance knows.
     pub fn troubles(&self) -> Vec<Trouble> {
         let open: Vec<_> = self.0.open.lock().values().cloned().collect();
-        let whole = |category: String, why: String| Trouble { category, partition: None, offset: None, why };
+        let whole = |category: String, why: String| {
+            let (category, table) = (Some(category), None);
+            Trouble { category, table, partition: None, offset: None, why }
+        };
         let of_partition = |category: &Category, partition: &OpenPartition| {
             let Halted { offset, why, is_topic_gone } = partition.replica.halted()?;
             if is_topic_gone {
@@ -77,8 +95,8 @@ impl Handle {
                 let first = partition.id().index == 0;
                 return first.then(|| whole(category.to_string(), why.to_owned()));
             }
-            let (category, partition) = (category.to_string(), Some(partition.id().index));
-            Some(Trouble { category, partition, offset: Some(offset), why })
+            let (category, partition) = (Some(category.to_string()), Some(partition.id().index));
+            Some(Trouble { category, table: None, partition, offset: Some(offset), why })
         };
         let mut all: Vec<Trouble> = open
             .iter()
@@ -90,7 +108,26 @@ impl Handle {
         all.extend(unopened.map(|(category, why)| whole(category.to_string(), why.to_owned())));
         let unreadable = self.0.catalog.unreadable();
         all.extend(unreadable.into_iter().map(|(category, why)| whole(category, why)));
+        let lost = |table: &crate::table::Table| {
+            let (why, table) = (table.lost()?, Some(table.topic().to_owned()));
+            Some(Trouble { category: None, table, partition: None, offset: None, why })
+        };
+        all.extend(self.own_tables().into_iter().filter_map(lost));
         all
+    }
+
+    /// Has a topic take the place of one of the store's own that is lost. Gives what is still wrong with those.
+    pub async fn repair_table(&self, topic: &str, how: TableRepair) -> Result<Vec<Trouble>, RepairError> {
+        let table = self.own_tables().into_iter().find(|table| table.topic() == topic);
+        let Some(table) = table else {
+            let known: Vec<&str> = self.own_tables().into_iter().map(|table| table.topic()).collect();
+            return Err(RepairError::Invalid(format!(
+                "{topic} is none of the store's own topics, which are {}",
+                known.join(", ")
+            )));
+        };
+        table.replace(how == TableRepair::Restore).await?;
+        Ok(self.troubles().into_iter().filter(|trouble| trouble.table.is_some()).collect())
     }
 
     /// Does something about a trouble, and waits until it has helped. Gives what is still wrong with the category.
@@ -131,7 +168,11 @@ impl Handle {
             RepairAction::GiveUp => self.give_up(category).await?,
         }
         self.0.catalog.catch_up().await?;
-        Ok(self.troubles().into_iter().filter(|trouble| trouble.category == category.name()).collect())
+        Ok(self
+            .troubles()
+            .into_iter()
+            .filter(|trouble| trouble.category.as_deref() == Some(category.name()))
+            .collect())
     }
 
     async fn decide(

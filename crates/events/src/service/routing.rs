@@ -343,9 +343,11 @@ fn refuse(error: &TableError) -> AppendError {
             Some(refused) if !refused.is_passing() => AppendError::Invalid(asked.to_string()),
             _ => AppendError::Unavailable(asked.to_string()),
         },
-        TableError::Copy { .. } | TableError::Late(_) | TableError::Going(_) => {
-            AppendError::Unavailable(error.to_string())
-        }
+        TableError::Copy { .. }
+        | TableError::Late(_)
+        | TableError::Lost(_)
+        | TableError::NotLost(_)
+        | TableError::Going(_) => AppendError::Unavailable(error.to_string()),
     }
 }
 

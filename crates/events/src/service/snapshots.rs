@@ -112,12 +112,8 @@ impl Handle {
         })?;
         let cell = self.0.snapshots.lock().entry(category.clone()).or_default().clone();
         let opening = cell.get_or_try_init(|| {
-            let options = table::Options {
-                topic,
-                dir: self.0.options.index_dir.clone(),
-                replication_factor: self.0.options.replication_factor,
-                configs: Vec::new(),
-            };
+            let (dir, factor) = (self.0.options.index_dir.clone(), self.0.options.replication_factor);
+            let options = table::Options { is_expendable: true, ..table::Options::new(&topic, dir, factor) };
             Table::open(&self.0.cluster, self.0.clock.clone(), options)
         });
         Ok(opening.await.map_err(unavailable)?.clone())

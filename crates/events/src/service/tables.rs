@@ -85,6 +85,21 @@ impl Handle {
         Ok(())
     }
 
+    /// The store's own tables, of all categories.
+    pub(super) fn own_tables(&self) -> [&Table; 7] {
+        let shared = &self.0;
+        [
+            shared.catalog.table(),
+            shared.upcasters.table(),
+            shared.keys.table(),
+            shared.consumers.table(),
+            shared.trimmed.table(),
+            shared.repairs.table(),
+            shared.peers.table(),
+        ]
+    }
+
+    /// Those that positions name.
     fn tables(&self) -> Vec<Table> {
         let shared = &self.0;
         let snapshots: Vec<Table> =

@@ -31,7 +31,7 @@ impl Known {
         dir: std::path::PathBuf,
         replication_factor: i16,
     ) -> Result<Known, TableError> {
-        let options = Options { topic: TOPIC.to_owned(), dir, replication_factor, configs: Vec::new() };
+        let options = Options::new(TOPIC, dir, replication_factor);
         let table = Table::open(cluster, clock, options).await?;
         let known = Known { table, all: Arc::new(watch::Sender::default()) };
         let mut at = known.table.at();

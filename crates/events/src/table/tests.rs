@@ -30,7 +30,7 @@ fn pair(key: &str, value: &str) -> (String, String) {
 fn of_each_key_the_newest_value_is_there_and_a_removed_key_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.table.sqlite");
-    let (mut connection, topic, at) = open(dir.path(), &path, 0).unwrap();
+    let (mut connection, topic, at) = open(dir.path(), &path, 0, "c").unwrap();
     assert_eq!((topic.as_str(), at), ("", At::default()));
     let id = TopicId::ZERO;
     let first = batch(&[("a", Some("1")), ("b", Some("2")), ("a", Some("3"))], 0);
@@ -40,7 +40,7 @@ fn of_each_key_the_newest_value_is_there_and_a_removed_key_is_not() {
     assert_eq!(write(&mut connection, second, Offset(3), id, Timestamp(100)).unwrap(), Offset(5));
     assert_eq!(entries(&connection), [pair("a", "3"), pair("c", "4")]);
     drop(connection);
-    let (connection, _, at) = open(dir.path(), &path, 100).unwrap();
+    let (connection, _, at) = open(dir.path(), &path, 100, "c").unwrap();
     assert_eq!(at.next, Offset(5));
     assert_eq!(entries(&connection), [pair("a", "3"), pair("c", "4")]);
 }
@@ -49,12 +49,35 @@ fn of_each_key_the_newest_value_is_there_and_a_removed_key_is_not() {
 fn a_copy_that_may_have_missed_a_removal_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.table.sqlite");
-    let (mut connection, ..) = open(dir.path(), &path, 0).unwrap();
+    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
     let first = batch(&[("a", Some("1"))], 0);
     write(&mut connection, first, Offset::ZERO, TopicId::ZERO, Timestamp(100)).unwrap();
     drop(connection);
-    let (connection, _, at) = open(dir.path(), &path, 101).unwrap();
+    let (connection, _, at) = open(dir.path(), &path, 101, "c").unwrap();
     assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
+}
+
+#[test]
+fn a_copy_of_another_clusters_topic_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.table.sqlite");
+    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
+    let first = batch(&[("a", Some("1"))], 0);
+    write(&mut connection, first, Offset::ZERO, TopicId::ZERO, Timestamp(100)).unwrap();
+    drop(connection);
+    let (connection, _, at) = open(dir.path(), &path, 0, "d").unwrap();
+    assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
+}
+
+#[test]
+fn what_a_topic_replaces_is_no_entry() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.table.sqlite");
+    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
+    let key = std::str::from_utf8(REPLACES).unwrap();
+    let all = batch(&[("a", Some("1")), (key, Some("old"))], 0);
+    assert_eq!(write(&mut connection, all, Offset::ZERO, TopicId::ZERO, Timestamp(1)).unwrap(), Offset(2));
+    assert_eq!(entries(&connection), [pair("a", "1")]);
 }
 
 #[test]
@@ -63,7 +86,7 @@ fn a_copy_that_is_none_is_made_anew() {
     let path = dir.path().join("t.table.sqlite");
     #[expect(clippy::disallowed_methods, reason = "a damaged file is what this is about")]
     std::fs::write(&path, b"no database").unwrap();
-    let (connection, _, at) = open(dir.path(), &path, 0).unwrap();
+    let (connection, _, at) = open(dir.path(), &path, 0, "c").unwrap();
     assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
 }
 
@@ -72,7 +95,7 @@ fn a_copy_that_is_none_is_made_anew() {
 fn a_copy_that_cannot_be_opened_is_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.table.sqlite");
-    let (mut connection, ..) = open(dir.path(), &path, 0).unwrap();
+    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
     write(&mut connection, batch(&[("a", Some("1"))], 0), Offset::ZERO, TopicId::ZERO, Timestamp(100))
         .unwrap();
     drop(connection);
@@ -80,9 +103,9 @@ fn a_copy_that_cannot_be_opened_is_left_as_it_is() {
     let aside = path.with_extension("aside");
     std::fs::rename(&path, &aside).unwrap();
     std::fs::create_dir(&path).unwrap();
-    assert!(open(dir.path(), &path, 0).is_err());
+    assert!(open(dir.path(), &path, 0, "c").is_err());
     std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&aside, &path).unwrap();
-    let (connection, ..) = open(dir.path(), &path, 0).unwrap();
+    let (connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
     assert_eq!(entries(&connection), [pair("a", "1")]);
 }

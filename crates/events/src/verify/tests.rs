@@ -175,3 +175,26 @@ fn an_index_that_hides_what_nobody_truncated_is_found() {
     assert!(found.contains(&"the index has left out version 2 of s".to_owned()), "{found:?}");
     assert!(found.contains(&"the index still has version 1 of s".to_owned()), "{found:?}");
 }
+
+#[test]
+fn what_somebody_has_decided_is_no_finding() {
+    let foreign = Entry::Foreign { why: "no lv-ep".into() };
+    let adopted = Entry::Adopted {
+        stream: "s".to_owned(),
+        version: None,
+        id: "b".to_owned(),
+        facts: Facts::default(),
+        data: Bytes::new(),
+    };
+    let log = [claim("9:0"), event("s", 1, "a", "9:0"), foreign, adopted, event("s", 3, "c", "9:0")];
+    let audit = |decided: OfPartition| {
+        let mut audit = Audit::new(0, 1).deciding(decided);
+        (0..).zip(&log).for_each(|(offset, entry)| audit.take(Offset(offset), entry));
+        let audited = audit.finish();
+        (audited.findings.into_iter().map(|finding| finding.what).collect::<Vec<_>>(), audited.repaired)
+    };
+    let over = OfPartition::from([(Offset(2), Repair::PassOver { until: Offset(3) })]);
+    assert_eq!(audit(over), (Vec::new(), 2));
+    let (found, _) = audit(OfPartition::new());
+    assert_eq!(found, ["no owner wrote this record (no lv-ep)"]);
+}

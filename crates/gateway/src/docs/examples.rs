@@ -11,6 +11,7 @@ fn of_path(name: &str) -> Option<&'static str> {
         "type" => "OrderPlaced",
         "fromVersion" => "1",
         "subject" => "customer:7",
+        "table" => "lv.upcasters",
         _ => return None,
     })
 }
@@ -22,6 +23,7 @@ fn of_body(method: &str, path: &str) -> Option<Value> {
         "subject": "customer:7", "personal": ["/name"]
     });
     Some(match (method, path) {
+        ("post", "/v1/tables/{table}/repair") => json!({"action": "restore"}),
         ("put", "/v1/categories/{category}") => json!({"partitions": 16}),
         ("post", "/v1/streams/{category}/{stream}/events") => placed,
         ("post", "/v1/categories/{category}/append") => json!({

@@ -21,6 +21,7 @@ use tonic::{Code, Request, Response, Status};
 
 use super::read::{STUCK_MAX, viewed};
 use crate::bounds::{Bounds, Held, PAGE_BYTES, Parts};
+use crate::freshness::WAIT_MAX;
 use api::events_server::{Events, EventsServer};
 use api::stream_append;
 pub use services::{Grpc, GrpcAnswering};
@@ -95,6 +96,7 @@ impl Events for Store {
         // What is wrong with the request is the answer, and not an event.
         let read = || handle.read_stream(&category, &stream, from, direction, page(left), &freshness);
         let (mut found, mut held) = bounds.page(read, Found::size).await.map_err(read_status)?;
+        let incomplete = found.incomplete.first().map(|why| ascii(why));
         let (answers, sent) = mpsc::channel(ANSWERS_MAX);
         env::spawn(async move {
             loop {
@@ -120,7 +122,12 @@ impl Events for Store {
                 };
             }
         });
-        Ok(Response::new(Box::pin(Parts::of(ReceiverStream::new(sent)))))
+        let mut response: Response<Self::ReadStreamStream> =
+            Response::new(Box::pin(Parts::of(ReceiverStream::new(sent))));
+        if let Some(why) = incomplete {
+            response.metadata_mut().insert("levada-incomplete", why);
+        }
+        Ok(response)
     }
 
     async fn read_category(
@@ -147,6 +154,7 @@ impl Events for Store {
                 let answer = api::ReadCategoryResponse {
                     events: found.events.into_iter().map(event).collect(),
                     position: found.position.to_string(),
+                    incomplete: found.incomplete,
                 };
                 if !send(&answers, Ok(answer), &held).await || found.is_end {
                     return;
@@ -182,6 +190,7 @@ impl Events for Store {
                     events: found.events.into_iter().map(event).collect(),
                     position: found.position.to_string(),
                     caught_up: found.is_end,
+                    incomplete: found.incomplete,
                 };
                 if !send(&answers, Ok(answer), &held).await {
                     return;
@@ -241,6 +250,13 @@ async fn paged<T>(
             None
         }
     }
+}
+
+/// A text as metadata, which are ASCII.
+fn ascii(text: &str) -> tonic::metadata::AsciiMetadataValue {
+    let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
+    let plain: String = text.chars().map(|c| if is_plain(&c) { c } else { '?' }).collect();
+    plain.parse().expect("graphic characters and spaces are metadata")
 }
 
 /// What this request's door has.
@@ -330,6 +346,10 @@ fn filter(any_of: Vec<api::Selector>, correlation: String) -> Filter {
 pub(super) fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Status> {
     let wanted = wanted.unwrap_or_default();
     let wait = Some(Duration::from_millis(wanted.wait_ms.into())).filter(|wait| !wait.is_zero());
+    if wait.is_some_and(|wait| wait > WAIT_MAX) {
+        let max = WAIT_MAX.as_millis();
+        return Err(Status::invalid_argument(format!("`wait_ms` is at most {max}, not {}", wanted.wait_ms)));
+    }
     Ok(Freshness {
         at_least: position(&wanted.min_position)?,
         is_strong: wanted.strong,

@@ -208,7 +208,7 @@ pub async fn proven(handle: &Handle, request: Request) -> Result<(Request, Prove
     let refuse = |error: NotProven| {
         let title = "It is not proven that an instance of this system asks";
         match error {
-            NotProven::Unavailable(_) => Problem::unavailable(error.to_string()),
+            NotProven::Unavailable(_) | NotProven::TooMany => Problem::unavailable(error.to_string()),
             _ => Problem::new(StatusCode::UNAUTHORIZED, "unproven", title, error.to_string()),
         }
     };
@@ -222,6 +222,10 @@ pub async fn proven(handle: &Handle, request: Request) -> Result<(Request, Prove
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let asked = Asked { to: handle.url(), method: parts.method.as_str(), path, body: &body };
     handle.peers().check(&proof, &asked).await.map_err(refuse)?;
+    // The same append again appends nothing.
+    if !parts.uri.path().ends_with("/append") {
+        handle.peers().once(&proof).map_err(refuse)?;
+    }
     let proven = Proven(proof);
     parts.extensions.insert(proven.clone());
     Ok((Request::from_parts(parts, Body::from(body)), proven))

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use events::{Handle, RepairAction, RepairError, Trouble};
+use events::{Handle, RepairAction, RepairError, TableRepair, Trouble};
 use model::Offset;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -20,8 +20,12 @@ const REASON_MAX: usize = 1000;
 /// Something that does not go on by itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct TroubleBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "orders")]
-    category: String,
+    category: Option<String>,
+    /// Instead of a category: the store's own topic that was deleted or replaced
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<String>,
     /// Not given: all of the category
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 3)]
@@ -35,8 +39,8 @@ pub struct TroubleBody {
 
 impl TroubleBody {
     fn of(trouble: Trouble) -> TroubleBody {
-        let Trouble { category, partition, offset, why } = trouble;
-        TroubleBody { category, partition, offset: offset.map(|offset| offset.0), why }
+        let Trouble { category, table, partition, offset, why } = trouble;
+        TroubleBody { category, table, partition, offset: offset.map(|offset| offset.0), why }
     }
 }
 
@@ -130,6 +134,49 @@ pub async fn repair(
     let Json(body) = body.map_err(unreadable)?;
     let (action, reason) = body.into_action()?;
     let left = handle.repair(&category, &action, &reason).await?;
+    Ok(Json(left.into_iter().map(TroubleBody::of).collect()))
+}
+
+/// What takes the place of a topic of the store's own.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TableAction {
+    Restore,
+    Accept,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TableRepairBody {
+    /// `restore`: what this instance knows of the topic is written into the new one; `accept`: the topic as it is now
+    action: TableAction,
+}
+
+/// Repair a topic of the store's own
+///
+/// One that was deleted, or is another one than it was. Until then what is known of it is read, and nothing is written.
+#[utoipa::path(
+    post, path = "/v1/tables/{table}/repair", tag = "instances",
+    params(("table" = String, Path, example = "lv.upcasters")),
+    request_body = TableRepairBody,
+    responses(
+        (status = 200, description = "Done; what is still wrong with such topics", body = Vec<TroubleBody>),
+        (status = 400, description = "No topic of the store's own", body = ProblemDetails),
+        (status = 409, description = "There is nothing to repair", body = ProblemDetails),
+        (status = 503, description = "Not now: ask again", body = ProblemDetails),
+    ),
+)]
+pub async fn repair_table(
+    State(handle): State<Handle>,
+    Path(table): Path<String>,
+    body: Result<Json<TableRepairBody>, JsonRejection>,
+) -> Result<Json<Vec<TroubleBody>>, Problem> {
+    let Json(TableRepairBody { action }) = body.map_err(unreadable)?;
+    let how = match action {
+        TableAction::Restore => TableRepair::Restore,
+        TableAction::Accept => TableRepair::Accept,
+    };
+    let left = handle.repair_table(&table, how).await?;
     Ok(Json(left.into_iter().map(TroubleBody::of).collect()))
 }
 

@@ -12,14 +12,17 @@ pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
     let Some(body) = body(arguments)? else {
         return with(&arguments.store, async |store| list(store, category.as_deref()).await);
     };
-    let category = category.ok_or_else(|| anyhow::anyhow!("which category? Name it"))?;
+    let (name, path) = match (&arguments.table, &category) {
+        (Some(table), _) => (table, format!("/v1/tables/{}/repair", segment(table))),
+        (None, Some(category)) => (category, format!("/v1/categories/{}/repair", segment(category))),
+        (None, None) => anyhow::bail!("which category? Name it"),
+    };
     with(&arguments.store, async |store| {
-        let path = format!("/v1/categories/{}/repair", segment(&category));
         let left = store.send("POST", &path, &body).await?;
         match left.as_array().map(Vec::as_slice) {
-            None | Some([]) => line(&format!("{category}: done, and nothing else is wrong with it")),
+            None | Some([]) => line(&format!("{name}: done, and nothing else is wrong with it")),
             Some(left) => {
-                line(&format!("{category}: done; what is still wrong:"))?;
+                line(&format!("{name}: done; what is still wrong:"))?;
                 left.iter().try_for_each(tell)
             }
         }
@@ -42,6 +45,8 @@ fn tell(trouble: &Value) -> anyhow::Result<()> {
         (Some(partition), Some(offset)) => {
             line(&format!("{} {partition}.{offset}: {}", text("category"), text("why")))
         }
+        // What is wrong with a table names it.
+        _ if trouble["category"].is_null() => line(text("why")),
         _ => line(&format!("{}: {}", text("category"), text("why"))),
     }
 }
@@ -62,6 +67,8 @@ fn body(arguments: &RepairArgs) -> anyhow::Result<Option<Value>> {
         }
         RepairArgs { take_back: true, .. } => json!({"action": "take-back"}),
         RepairArgs { give_up: true, .. } => json!({"action": "give-up"}),
+        RepairArgs { restore: true, .. } => json!({"action": "restore"}),
+        RepairArgs { accept: true, .. } => json!({"action": "accept"}),
         _ => return Ok(None),
     };
     let mut add = |name: &str, value: Option<Value>| {

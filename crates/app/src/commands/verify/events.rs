@@ -78,8 +78,12 @@ pub fn run(
                     0 => "sound".to_owned(),
                     count => format!("{count} FINDINGS"),
                 };
+                let repaired = match audited.repaired {
+                    0 => String::new(),
+                    count => format!(", {count} passed over or adopted as was decided"),
+                };
                 line(&format!(
-                    "{category} partition {partition}: {found}; {} events in {} streams, {} claims{indexed}",
+                    "{category} partition {partition}: {found}; {} events in {} streams, {} claims{repaired}{indexed}",
                     audited.events, audited.streams, audited.claims
                 ))?;
             }

@@ -321,3 +321,17 @@ fn no_delivery_is_called_as_another_was() {
     assert!(!machine.nack(place(0), first, Refusal::Skip, "whoever had it before", at(0)));
     assert!(machine.nack(place(0), second, Refusal::Skip, "whoever has it", at(0)));
 }
+
+#[test]
+fn large_events_are_held_only_up_to_a_bound() {
+    let large =
+        |offset: i64| Recorded { data: Bytes::from(vec![0; HELD_BYTES_MAX / 4]), ..event(offset, "s") };
+    let mut machine = machine(RULES, &[]);
+    machine.fill(0, (0..4).map(large).collect(), Offset(4));
+    assert_eq!(machine.room(), 0);
+    machine.ack(place(1));
+    assert_eq!(machine.room(), HELD_MAX - 3);
+    (0..4).for_each(|offset| machine.ack(place(offset)));
+    assert!(!machine.is_full());
+    assert_eq!(machine.held_bytes, 0);
+}

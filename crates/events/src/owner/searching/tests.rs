@@ -27,7 +27,7 @@ fn index(dir: &std::path::Path, events: i64) -> Arc<Index> {
         },
     };
     let all: Vec<Applied> = (0..events).map(event).collect();
-    index.apply(&state, &all, Offset(events)).unwrap();
+    index.apply(&state.claimed(), &all, Offset(events)).unwrap();
     Arc::new(index)
 }
 

@@ -24,7 +24,7 @@ fn index(dir: &std::path::Path, events: i64) -> Arc<Index> {
         },
     };
     let all: Vec<Applied> = (0..events).map(event).collect();
-    index.apply(&state, &all, model::Offset(events)).unwrap();
+    index.apply(&state.claimed(), &all, model::Offset(events)).unwrap();
     Arc::new(index)
 }
 
