@@ -65,7 +65,12 @@ where
 
     /// The machines that have been started.
     pub fn started(&self) -> Vec<Host<M, E>> {
-        self.hosts.lock().values().filter_map(|host| host.get().cloned()).collect()
+        let Some(topic) = self.topics.by_name(self.topic) else { return Vec::new() };
+        let running = |(index, cell): (&i32, &Arc<OnceCell<Host<M, E>>>)| {
+            let log = topic.partition(*index)?;
+            cell.get().filter(|host| host.runs_over(log.id())).cloned()
+        };
+        self.hosts.lock().iter().filter_map(running).collect()
     }
 
     /// The internal topic; created where it does not exist.
@@ -90,7 +95,14 @@ where
 
     async fn host(&self, topic: &Topic, partition: i32) -> Result<Host<M, E>, HostError<M::Reject>> {
         let log = topic.partition(partition).ok_or(HostError::Gone)?.clone();
-        let cell = self.hosts.lock().entry(partition).or_default().clone();
+        let cell = {
+            let mut hosts = self.hosts.lock();
+            let cell = hosts.entry(partition).or_default();
+            if cell.get().is_some_and(|host| !host.runs_over(log.id())) {
+                *cell = Arc::default();
+            }
+            cell.clone()
+        };
         let empty = self.empty.informed(&self.topics);
         let started = cell.get_or_try_init(|| async {
             Host::start(self.storage.clone(), log, &*self.clock, empty, E::default())

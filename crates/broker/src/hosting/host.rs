@@ -11,7 +11,7 @@ use env::Clock;
 use machine::Machine;
 use model::batch::{BatchBuilder, NewRecord, batches};
 use model::compression::Compression;
-use model::{Offset, Timestamp};
+use model::{Offset, PartitionId, Timestamp};
 use storage::{Append, AppendError, Partition, ReadError, Storage};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -123,6 +123,7 @@ type Job<M> = Box<dyn FnOnce(&mut M, Timestamp, &mut Vec<<M as Machine>::Record>
 /// The way to a running machine.
 #[derive(Clone)]
 pub struct Host<M: Machine, E = NoEffects> {
+    partition: PartitionId,
     jobs: mpsc::Sender<Job<M>>,
     pub effects: E,
 }
@@ -149,9 +150,16 @@ where
         let state = load(&partition, &empty).await?;
         effects.loaded(&state).await;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let id = partition.id();
         let running = Running { storage, partition, time, effects: effects.clone(), empty, state };
         env::spawn(running.run(queue));
-        Ok(Host { jobs, effects })
+        Ok(Host { partition: id, jobs, effects })
+    }
+
+    /// Whether its task still runs, over this very partition: its topic may have been deleted and made anew, and where the
+    /// log could not be read the task has ended.
+    pub fn runs_over(&self, partition: PartitionId) -> bool {
+        self.partition == partition && !self.jobs.is_closed()
     }
 
     /// Decides a command; answers when its records are durable and applied.
