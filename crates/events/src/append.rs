@@ -171,6 +171,20 @@ impl Append {
         self.streams.iter().flat_map(|part| &part.events).any(NewEvent::is_personal)
     }
 
+    /// Whether streams beside the first one are within its boundary, and have to be found where they are.
+    fn has_others(&self) -> bool {
+        let mut streams = self.streams.iter().map(|part| &part.stream);
+        streams.next().is_some_and(|first| streams.any(|stream| stream != first))
+    }
+
+    /// With its boundary written out, unless that is the only stream's id.
+    pub(crate) fn bounded(mut self) -> Append {
+        if self.boundary.is_none() && self.has_others() {
+            self.boundary = self.streams.first().map(|part| part.stream.clone());
+        }
+        self
+    }
+
     /// Refuses what only the store itself may append.
     pub(crate) fn check_names(&self) -> Result<(), AppendError> {
         if let Some(part) = self.streams.iter().find(|part| part.stream.starts_with(OWN)) {
@@ -207,6 +221,11 @@ impl Append {
             let stream = &part.stream;
             Err(AppendError::Invalid(format!("this is no event that the store itself writes to {stream}")))
         };
+        if self.boundary.is_none() && self.has_others() {
+            return Err(AppendError::Invalid(
+                "several streams are passed on without their boundary".to_owned(),
+            ));
+        }
         let is_of_store = category.check_foreign().is_err();
         let is_single = self.streams.len() == 1 && self.streams[0].events.len() == 1;
         for part in &self.streams {

@@ -13,6 +13,7 @@ use model::batch::{Record, batches};
 use model::{Offset, PartitionId};
 use tokio::time::timeout;
 
+use crate::append::OWN;
 use crate::category::Category;
 use crate::index::{Index, Window, adopted_version};
 use crate::machine::LIVES_ELSEWHERE;
@@ -46,6 +47,19 @@ pub struct Audited {
     pub findings_count: u64,
     /// Offset up to which an index was compared; None: there is none.
     pub indexed: Option<Offset>,
+    /// Streams whose first event is here, and that are looked for in another partition: where, which, within which boundary.
+    elsewhere: Vec<(Offset, String, String)>,
+    /// Streams that are looked for here, and the boundary that is named for each.
+    marks: BTreeMap<String, String>,
+}
+
+impl Audited {
+    fn find(&mut self, offset: Offset, what: String) {
+        self.findings_count += 1;
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(Finding { offset, what });
+        }
+    }
 }
 
 /// Looks at a partition's records in their order.
@@ -129,6 +143,16 @@ impl Audit {
                 self.writer(offset, writer);
                 self.version(offset, stream, *version, boundary.as_deref());
                 self.place(offset, stream, facts.kind == LIVES_ELSEWHERE);
+                match boundary {
+                    _ if facts.kind == LIVES_ELSEWHERE => {
+                        let boundary = String::from_utf8_lossy(data).into_owned();
+                        self.audited.marks.insert(stream.clone(), boundary);
+                    }
+                    Some(boundary) if self.home(stream) != self.partition as usize => {
+                        self.audited.elsewhere.push((offset, stream.clone(), boundary.clone()));
+                    }
+                    _ => {}
+                }
                 if facts.kind == TRUNCATED {
                     self.mark(offset, stream, data);
                 }
@@ -156,10 +180,7 @@ impl Audit {
     }
 
     fn find(&mut self, offset: Offset, what: String) {
-        self.audited.findings_count += 1;
-        if self.audited.findings.len() < FINDINGS_MAX {
-            self.audited.findings.push(Finding { offset, what });
-        }
+        self.audited.find(offset, what);
     }
 
     fn claim(&mut self, offset: Offset, writer: &str) {
@@ -223,6 +244,11 @@ impl Audit {
             let Mark { stream, before, .. } = mark;
             self.find(offset, format!("truncates {stream} before {before}, which was at {version}"));
         }
+    }
+
+    /// Where one looks for a stream whose boundary one does not know.
+    fn home(&self, stream: &str) -> usize {
+        partition_of_key(stream.as_bytes(), self.partitions)
     }
 
     fn place(&mut self, offset: Offset, stream: &str, is_mark: bool) {
@@ -302,7 +328,27 @@ pub async fn verify(
         done.indexed = indexed;
         audited.insert(*index, done);
     }
+    find_unmarked(&mut audited);
     Ok(audited)
+}
+
+/// Streams that nobody finds who looks for them by their id alone.
+fn find_unmarked(audited: &mut BTreeMap<i32, Audited>) {
+    let marks: Vec<BTreeMap<String, String>> =
+        audited.values_mut().map(|of| std::mem::take(&mut of.marks)).collect();
+    let is_marked = |stream: &String, boundary: &String| {
+        marks.iter().any(|marks| marks.get(stream).is_some_and(|named| named == boundary))
+    };
+    for of in audited.values_mut() {
+        for (offset, stream, boundary) in std::mem::take(&mut of.elsewhere) {
+            if !stream.starts_with(OWN) && !is_marked(&stream, &boundary) {
+                of.find(
+                    offset,
+                    format!("{stream} is within {boundary}, and no mark says so where it is looked for"),
+                );
+            }
+        }
+    }
 }
 
 /// What was decided about all partitions of all categories, as the topic has it.

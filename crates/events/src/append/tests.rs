@@ -23,6 +23,20 @@ fn an_id_twice_in_one_append_is_called_what_it_is() {
 }
 
 #[test]
+fn several_streams_are_within_the_first_ones_boundary() {
+    let of = |streams: Vec<StreamAppend>| Append { streams, ..Append::default() };
+    assert_eq!(of(vec![part("a", &["1"]), part("b", &["2"])]).bounded().boundary.as_deref(), Some("a"));
+    // The only stream may live within another boundary, which is looked for.
+    assert_eq!(of(vec![part("a", &["1"]), part("a", &["2"])]).bounded().boundary, None);
+    let said = Append { boundary: Some("b".to_owned()), ..of(vec![part("a", &["1"]), part("b", &["2"])]) };
+    assert_eq!(said.clone().bounded(), said);
+    let category = Category::new("c").unwrap();
+    let unsaid = of(vec![part("a", &["1"]), part("b", &["2"])]);
+    assert!(unsaid.check_passed_on(&category).is_err());
+    assert_eq!(unsaid.bounded().check_passed_on(&category), Ok(()));
+}
+
+#[test]
 fn what_the_store_calls_its_own_nobody_else_may() {
     let check = |stream: &str, id: &str, kind: &str| {
         let mut part = part(stream, &[id]);

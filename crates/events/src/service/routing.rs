@@ -41,7 +41,7 @@ impl Handle {
     ) -> Result<Appended, AppendError> {
         let deadline = Instant::now() + self.0.options.append_patience;
         let open = self.opened_by(category, deadline).await?;
-        let mut append = append;
+        let mut append = append.bounded();
         loop {
             // What is rare is kept out of what every append carries along.
             if append.boundary.is_some() {

@@ -198,3 +198,38 @@ fn what_somebody_has_decided_is_no_finding() {
     let (found, _) = audit(OfPartition::new());
     assert_eq!(found, ["no owner wrote this record (no lv-ep)"]);
 }
+
+#[test]
+fn a_stream_that_is_not_found_by_its_id_is_a_finding() {
+    let (home, other) = (0..64).map(|n| format!("s{n}")).fold((None, None), |(home, other), stream| {
+        match partition_of_key(stream.as_bytes(), 2) {
+            0 => (home.or(Some(stream)), other),
+            _ => (home, other.or(Some(stream))),
+        }
+    });
+    let (boundary, stream) = (home.unwrap(), other.unwrap());
+    let mut first = event(&stream, 1, "a", "9:0");
+    let Entry::Event { boundary: of, .. } = &mut first else { unreachable!() };
+    *of = Some(boundary.clone());
+    let mut mark = event(&stream, 1, "m", "9:0");
+    let Entry::Event { facts, data, .. } = &mut mark else { unreachable!() };
+    LIVES_ELSEWHERE.clone_into(&mut facts.kind);
+    *data = boundary.clone().into();
+    let audit = |partition, entry: Option<&Entry>| {
+        let mut audit = Audit::new(partition, 2);
+        let claim = claim("9:0");
+        let entries = [Some(&claim), entry];
+        (0..).zip(entries.into_iter().flatten()).for_each(|(at, entry)| audit.take(Offset(at), entry));
+        audit.finish()
+    };
+    let found = |mark: Option<&Entry>| {
+        let mut both = BTreeMap::from([(0, audit(0, Some(&first))), (1, audit(1, mark))]);
+        find_unmarked(&mut both);
+        both.into_values().flat_map(|it| it.findings).map(|it| it.what).collect::<Vec<_>>()
+    };
+    assert_eq!(found(Some(&mark)), [""; 0]);
+    assert_eq!(
+        found(None),
+        [format!("{stream} is within {boundary}, and no mark says so where it is looked for")]
+    );
+}
