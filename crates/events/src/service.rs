@@ -7,6 +7,7 @@ mod keeping;
 mod metrics;
 mod reading;
 mod repair;
+mod retention;
 mod routing;
 mod snapshots;
 mod tables;
@@ -100,6 +101,8 @@ struct Shared {
     repairs: Repairs,
     /// Why categories that the catalog has are not open.
     unopened: Mutex<BTreeMap<Category, keeping::Unopened>>,
+    /// Topics that do not keep what they must.
+    forgetting: Mutex<retention::Forgetting>,
     upcasters: upcasting::Known,
     keys: Keys,
     peers: Peers,
@@ -229,6 +232,7 @@ impl Events {
             trimmed,
             repairs,
             unopened: Mutex::default(),
+            forgetting: Mutex::default(),
             upcasters,
             keys,
             peers,
@@ -239,6 +243,7 @@ impl Events {
         let (dir, all) = (handle.0.options.index_dir.clone(), handle.0.catalog.known().borrow().clone());
         env::run_blocking(move || deletion::sweep(&dir, &all)).await;
         env::spawn(handle.clone().finish_overdue(stopped.clone()));
+        env::spawn(handle.clone().watch_retention(stopped.clone()));
         let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));
         Ok(Events { handle, membership, keeping, hosting, stop })

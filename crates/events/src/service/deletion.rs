@@ -229,7 +229,7 @@ impl Handle {
 
 impl OpenCategory {
     /// Whether it is the one that the catalog has: one that was made anew has another topic.
-    fn is_of(&self, info: &CategoryInfo) -> bool {
+    pub(super) fn is_of(&self, info: &CategoryInfo) -> bool {
         self.partitions.first().is_some_and(|partition| partition.id().topic.to_string() == info.topic_id)
     }
 }

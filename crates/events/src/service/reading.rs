@@ -60,8 +60,9 @@ impl Handle {
         limit: usize,
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
-        let open = self.opened_within(category, freshness.wait).await?;
+        // Before the category, which may be another one since.
         self.tables_fresh(freshness).await?;
+        let open = self.opened_within(category, freshness.wait).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
         let limit = limit.min(EVENTS_MAX);
         let mut tried = BTreeSet::new();
@@ -112,9 +113,9 @@ impl Handle {
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
         filter.check()?;
+        self.tables_fresh(freshness).await?;
         let open = self.opened_within(category, freshness.wait).await?;
         self.check_after(&open, after).await?;
-        self.tables_fresh(freshness).await?;
         let limit = limit.clamp(1, EVENTS_MAX);
         let mut found = Found { is_end: true, ..Found::default() };
         let mut nexts = BTreeMap::new();
@@ -370,8 +371,9 @@ impl Handle {
         stream: &str,
         freshness: &Freshness,
     ) -> Result<(Arc<OpenCategory>, usize, OfStream), ReadError> {
-        let open = self.opened_within(category, freshness.wait).await?;
+        // Before the category, which may be another one since.
         self.tables_fresh(freshness).await?;
+        let open = self.opened_within(category, freshness.wait).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
         let mut tried = BTreeSet::new();
         loop {
@@ -452,7 +454,10 @@ impl Handle {
             return Err(ReadError::Unavailable(error.to_string()));
         }
         loop {
-            match self.opened(category) {
+            // One that was deleted and made anew is not read as the old one, which is still to be let go.
+            let known = self.0.catalog.find(category);
+            let is_it = |open: &Arc<OpenCategory>| known.as_ref().is_none_or(|info| open.is_of(info));
+            match self.opened(category).filter(is_it) {
                 Some(open) => return Ok(open),
                 None if self.unopened(category).is_some() => return Err(self.missing(category)),
                 None if self.0.catalog.find(category).is_none() || Instant::now() >= deadline => {

@@ -113,6 +113,12 @@ impl Handle {
             Some(Trouble { category: None, table, partition: None, offset: None, why })
         };
         all.extend(self.own_tables().into_iter().filter_map(lost));
+        let forgetting = self.0.forgetting.lock().clone();
+        all.extend(forgetting.into_iter().map(|(topic, (category, why))| {
+            let table = category.is_none().then_some(topic);
+            let category = category.map(|category| category.to_string());
+            Trouble { category, table, partition: None, offset: None, why }
+        }));
         all
     }
 
@@ -237,8 +243,13 @@ impl Handle {
                 )),
                 false => RepairError::Unavailable(error.to_string()),
             })?;
-        let info = CategoryInfo::of(&topic);
-        if self.0.catalog.find(category).as_ref() == Some(&info) {
+        let known = self.0.catalog.find(category);
+        let mut info = CategoryInfo::of(&topic);
+        // Partitions may have been added: streams are where they were.
+        if let Some(known) = known.as_ref().filter(|known| known.topic_id == info.topic_id) {
+            info.partitions = info.partitions.min(known.partitions);
+        }
+        if known.as_ref() == Some(&info) {
             return Err(RepairError::NotSo(format!("topic {name} is the category's already")));
         }
         self.0.catalog.enter(category, &info).await?;
