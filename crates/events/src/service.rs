@@ -1,5 +1,6 @@
 //! All categories of one process: replicas of every partition, owners of those that the group gives it.
 
+mod beside;
 mod catalog;
 mod deletion;
 mod erasure;
@@ -41,6 +42,7 @@ use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
+pub(crate) use catalog::TOPIC as CATALOG;
 pub use deletion::DeletedCategory;
 pub(crate) use erasure::is_certificate;
 pub use erasure::{Certificate, EraseError};

@@ -20,6 +20,8 @@ use crate::machine::LIVES_ELSEWHERE;
 use crate::query::ROOM;
 use crate::record::{self, Entry};
 use crate::repairs::{self, OfPartition, Repair};
+use crate::service::{CATALOG, CategoryInfo};
+use crate::trimmed;
 use crate::truncation::{MARKS, Mark, TRUNCATED};
 
 /// Findings of one partition that are told; the others are counted.
@@ -289,7 +291,12 @@ pub async fn verify(
     let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
     let ends = cluster.offsets(&topic, &indexes, -1, 0).await?;
     let starts = cluster.offsets(&topic, &indexes, -2, 0).await?;
-    let decided = decided(cluster).await?;
+    let decided = table_of(cluster, repairs::TOPIC).await?;
+    let trimmed = table_of(cluster, trimmed::TOPIC).await?;
+    // Partitions that were added later have nothing.
+    let entry = table_of(cluster, CATALOG).await?.remove(category.name());
+    let info: Option<CategoryInfo> = entry.and_then(|entry| serde_json::from_slice(&entry).ok());
+    let count = info.map_or(indexes.len(), |info| info.partitions as usize);
     let mut audited = BTreeMap::new();
     for index in &indexes {
         let end = ends.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
@@ -300,7 +307,15 @@ pub async fn verify(
         };
         let start = starts.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
         let decided = repairs::of(&decided, partition);
-        let mut audit = Audit::new(*index, indexes.len()).from(start).deciding(decided.clone());
+        let mut audit = Audit::new(*index, count).from(start).deciding(decided.clone());
+        let needed = trimmed::of(&trimmed, partition);
+        if start > needed {
+            let why = format!(
+                "records from offset {needed} to {} were deleted, and not by the store",
+                start.plus(-1)
+            );
+            audit.find(start, why);
+        }
         let mut comparing = compared.map(|(index, next)| Comparing::new(index, next));
         read(cluster, &name, partition, start, end, |offset, record| {
             let entry = match decided.get(&offset) {
@@ -351,27 +366,27 @@ fn find_unmarked(audited: &mut BTreeMap<i32, Audited>) {
     }
 }
 
-/// What was decided about all partitions of all categories, as the topic has it.
-async fn decided(cluster: &Cluster) -> Result<BTreeMap<String, Bytes>, AskError> {
-    let mut decided = BTreeMap::new();
-    let topic = match cluster.topics().await?.into_iter().find(|topic| topic.name == repairs::TOPIC) {
+/// The entries of one of the store's own topics, as it has them.
+async fn table_of(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, Bytes>, AskError> {
+    let mut entries = BTreeMap::new();
+    let topic = match cluster.topics().await?.into_iter().find(|topic| topic.name == name) {
         Some(topic) => topic,
-        None => return Ok(decided),
+        None => return Ok(entries),
     };
     let partition = PartitionId { topic: topic.id, index: 0 };
     let offset =
         |offsets: BTreeMap<i32, Option<i64>>| offsets.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
     let start = offset(cluster.offsets(&topic, &[0], -2, 0).await?);
     let end = offset(cluster.offsets(&topic, &[0], -1, 0).await?);
-    read(cluster, repairs::TOPIC, partition, start, end, |_, record| {
+    read(cluster, name, partition, start, end, |_, record| {
         let Some(Ok(key)) = record.key.map(std::str::from_utf8) else { return };
         match record.value {
-            Some(value) => drop(decided.insert(key.to_owned(), Bytes::copy_from_slice(value))),
-            None => drop(decided.remove(key)),
+            Some(value) => drop(entries.insert(key.to_owned(), Bytes::copy_from_slice(value))),
+            None => drop(entries.remove(key)),
         }
     })
     .await?;
-    Ok(decided)
+    Ok(entries)
 }
 
 async fn read(

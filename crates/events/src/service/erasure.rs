@@ -96,6 +96,13 @@ impl Handle {
             let told = self.certificates(subject).await?.pop().ok_or(EraseError::NoSubject)?;
             return Ok((told, keys.position()));
         }
+        // Nothing is destroyed whose certificate could not be written.
+        let deadline = tokio::time::Instant::now() + self.0.options.append_patience;
+        self.opened_by(&certificates(), deadline).await.map_err(|error| {
+            let why =
+                format!("nothing is erased: no certificate could be written to {CERTIFICATES}: {error}");
+            ReadError::Unavailable(why)
+        })?;
         let now = self.0.clock.now();
         let certificate = Certificate {
             subject_sha256: hashed(subject),
@@ -197,7 +204,8 @@ impl Handle {
                 }
                 let (replica, subject) = (&partition.replica, subject.to_owned());
                 let keys: BTreeSet<String> = keys.iter().cloned().collect();
-                let counted = replica.index.ask(replica.next(), move |it| it.count_of(&subject, &keys)).await;
+                let counted =
+                    replica.index.search(replica.next(), move |it| it.count_of(&subject, &keys)).await;
                 count += counted.map_err(super::reading::broken)?;
             }
             if count > 0 {

@@ -200,7 +200,7 @@ impl Handle {
         let (replica, filter) = (partition.replica.clone(), filter.clone());
         let window = Window { from, to, room };
         let number = partition.id().index;
-        let asked = replica.index.ask(to, move |it| {
+        let asked = replica.index.search(to, move |it| {
             let (correlation, subject) = (filter.correlation.as_deref(), filter.subject.as_deref());
             it.events(number, window, &filter.any_of, correlation, subject)
         });
