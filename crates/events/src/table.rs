@@ -43,7 +43,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-const BATCH_BYTES_MAX: usize = 256 << 20;
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// No entry is larger: what is was not written by the store, and is passed over.
+const KEY_BYTES_MAX: usize = 4 << 10;
+const VALUE_BYTES_MAX: usize = 8 << 20;
 
 /// The only partition.
 const PARTITION: i32 = 0;
@@ -687,6 +691,10 @@ async fn apply(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId, bytes:
     told.send_modify(|at| at.next = next);
 }
 
+fn is_too_large(key: &[u8], value: Option<&[u8]>) -> bool {
+    key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX)
+}
+
 /// Gives the offset after what was read.
 fn write(
     connection: &mut Connection,
@@ -708,6 +716,9 @@ fn write(
                         match (record.key, record.value) {
                             _ if records.offset(&record) < start => {}
                             (Some(REPLACES), _) => {}
+                            (Some(key), value) if is_too_large(key, value) => {
+                                warn!(topic = %id, bytes = value.map_or(0, <[u8]>::len), "an entry is too large, and passed over");
+                            }
                             (Some(key), Some(value)) => drop(put.execute(params![key, value])?),
                             (Some(key), None) => drop(remove.execute([key])?),
                             (None, _) => {}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{AskError, Cluster, Tail, Tailed, partition_of_key};
 use model::batch::{Record, batches};
-use model::{Offset, PartitionId};
+use model::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use tokio::time::timeout;
 
 use crate::append::OWN;
@@ -317,14 +317,14 @@ pub async fn verify(
             audit.find(start, why);
         }
         let mut comparing = compared.map(|(index, next)| Comparing::new(index, next));
-        read(cluster, &name, partition, start, end, |offset, record| {
+        read(cluster, &name, partition, start, end, |offset, record, producer| {
             let entry = match decided.get(&offset) {
                 Some(Repair::Adopt { stream, kind }) => {
                     let place = (partition.index, offset);
                     let adopted = record::adopt(record, place, stream.as_deref(), kind.as_deref());
                     adopted.unwrap_or_else(|why| Entry::Foreign { why: why.into() })
                 }
-                _ => record::read(record, Bytes::copy_from_slice),
+                _ => record::read_of(record, Bytes::copy_from_slice, producer),
             };
             audit.take(offset, &entry);
             if let Some(comparing) = &mut comparing {
@@ -378,7 +378,7 @@ async fn table_of(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, Byte
         |offsets: BTreeMap<i32, Option<i64>>| offsets.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
     let start = offset(cluster.offsets(&topic, &[0], -2, 0).await?);
     let end = offset(cluster.offsets(&topic, &[0], -1, 0).await?);
-    read(cluster, name, partition, start, end, |_, record| {
+    read(cluster, name, partition, start, end, |_, record, _| {
         let Some(Ok(key)) = record.key.map(std::str::from_utf8) else { return };
         match record.value {
             Some(value) => drop(entries.insert(key.to_owned(), Bytes::copy_from_slice(value))),
@@ -395,7 +395,7 @@ async fn read(
     partition: PartitionId,
     start: Offset,
     end: Offset,
-    mut each: impl FnMut(Offset, &Record<'_>),
+    mut each: impl FnMut(Offset, &Record<'_>, (ProducerId, ProducerEpoch)),
 ) -> Result<(), AskError> {
     let index = partition.index;
     let mut tails = Tail::start(cluster.clone(), topic, partition.topic, [(index, start)]);
@@ -420,7 +420,7 @@ async fn read(
                 let one = one.map_err(foreign)?;
                 let offset = records.offset(&one);
                 if offset >= next && offset < end {
-                    each(offset, &one);
+                    each(offset, &one, (batch.header().producer_id, batch.header().producer_epoch));
                 }
             }
             next = next.max(batch.header().next_offset());

@@ -25,6 +25,9 @@ pub(super) const CERTIFICATES: &str = "levada-erasures";
 /// The type of a certificate.
 pub(super) const ERASED: &str = "SubjectErased";
 
+/// Bytes of the reason for an erasure.
+const REASON_MAX: usize = 1000;
+
 /// The event id under which snapshots are encrypted.
 const SNAPSHOT: &str = "levada.snapshot";
 
@@ -82,6 +85,10 @@ impl Handle {
     /// Destroys a subject's keys. The same again gives the same certificate. Whoever reads at least as fresh as the position
     /// sees nothing of the subject's any more.
     pub async fn erase(&self, subject: &str, reason: &str) -> Result<(Certificate, Position), EraseError> {
+        if reason.len() > REASON_MAX {
+            let why = format!("the reason has {} bytes, and {REASON_MAX} is the most", reason.len());
+            return Err(ReadError::Invalid(why).into());
+        }
         let keys = &self.0.keys;
         let ids = keys.ids(subject).await?;
         // An erasure that was cut off is told now.

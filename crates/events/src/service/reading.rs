@@ -87,7 +87,7 @@ impl Handle {
                 None => None,
             };
             if let Some(boundary) = elsewhere {
-                index = partition_of_key(&boundary, open.partitions.len());
+                index = next_home(&open, &mut tried, index, &boundary, stream)?;
                 continue;
             }
             // Upcasters may make more of them than one answer has.
@@ -380,7 +380,7 @@ impl Handle {
             let partition = &open.partitions[index];
             self.fresh(&open, partition, freshness).await?;
             if let Some(boundary) = self.mark(partition, stream).await? {
-                index = partition_of_key(&boundary, open.partitions.len());
+                index = next_home(&open, &mut tried, index, &boundary, stream)?;
                 continue;
             }
             let (at, name) = (partition.replica.next(), stream.to_owned());
@@ -487,6 +487,24 @@ impl Handle {
             }
             None => ReadError::NoCategory(category.to_string()),
         }
+    }
+}
+
+/// The partition that a stream's mark names. A mark that leads back to where one was is nobody's.
+fn next_home(
+    open: &OpenCategory,
+    tried: &mut BTreeSet<usize>,
+    index: usize,
+    boundary: &[u8],
+    stream: &str,
+) -> Result<usize, ReadError> {
+    tried.insert(index);
+    match partition_of_key(boundary, open.partitions.len()) {
+        next if tried.contains(&next) => Err(ReadError::Unavailable(format!(
+            "{stream} is not found: its marks in {} lead nowhere (levada verify events)",
+            open.category
+        ))),
+        next => Ok(next),
     }
 }
 
