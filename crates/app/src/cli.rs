@@ -234,7 +234,9 @@ begin with two underscores, which brokers keep for themselves, or with lv., whic
   levada topic delete orders
   levada topic delete orders payments --if-exists --yes
 
-It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one cannot; the status is 1 then.")]
+It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one \
+cannot; the status is 1 then. What the event store has written goes with `levada events category delete`: its topics, and \
+those of the broker, are deleted only with --force.")]
     Delete {
         /// Names of the topics
         #[arg(required = true, value_name = "TOPIC")]
@@ -245,15 +247,18 @@ It asks first, and without a terminal to ask on it needs --yes. Those that can b
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Also a topic that the broker or the event store keeps for itself
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
     /// Delete the oldest records of a topic, and keep the topic
     #[command(after_help = "Examples:
   levada topic delete-records orders 0=1500 1=1200     what is before these offsets
-  levada topic delete-records orders --all             every record there is now
+  levada topic delete-records orders --all --yes       every record there is now
 
-What is written later continues at the next offset, as if nothing had been deleted.")]
+It asks first, and without a terminal to ask on it needs --yes. What is written later continues at the next offset, as if nothing had been deleted.")]
     DeleteRecords {
         /// Name of the topic
         #[arg(value_name = "TOPIC")]
@@ -264,6 +269,12 @@ What is written later continues at the next offset, as if nothing had been delet
         /// Every record of every partition
         #[arg(long, conflicts_with = "before")]
         all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Also a topic that the broker or the event store keeps for itself
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -291,6 +302,9 @@ What is written later continues at the next offset, as if nothing had been delet
         /// Take out of a list; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
         subtract: Vec<(String, String)>,
+        /// Also a topic that the broker or the event store keeps for itself
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -389,13 +403,16 @@ has any is left alone: stop them first.")]
     /// Delete groups that nobody is in, and what they have committed
     #[command(after_help = "Examples:
   levada group delete billing
-  levada group delete billing shipping
+  levada group delete billing shipping --yes
 
-Those that can be deleted are, also where another one cannot; the status is 1 then.")]
+It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one cannot; the status is 1 then.")]
     Delete {
         /// Names of the groups
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -513,6 +530,9 @@ pub struct ProduceArgs {
     /// all (or -1), 1 or 0: wait for the acknowledgement, or do not
     #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub acks: String,
+    /// Also into a topic that the broker or the event store keeps for itself
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub broker: BrokerArgs,
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use wire::list_groups::ListedGroup;
 use wire::{DeleteGroupsRequest, ErrorCode, ListGroupsRequest};
 
+use super::confirm::confirm;
 use super::consume::Start;
 use super::failures::Failures;
 use crate::cli::{Format, GroupCommand, GroupType};
@@ -63,9 +64,17 @@ pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
                 reset::reset(&cluster, group, &partitions, place, how).await
             })
         }
-        GroupCommand::Delete { groups, broker } => {
-            client::run(broker, async |cluster| delete(&cluster, groups).await)
-        }
+        GroupCommand::Delete { groups, yes, broker } => client::run(broker, async |cluster| {
+            let all = listed(&cluster).await?;
+            // Only about those that are there: a typo is told at once.
+            let there: Vec<&str> =
+                groups.iter().map(String::as_str).filter(|it| all.contains_key(*it)).collect();
+            if !there.is_empty() {
+                let whose = if there.len() == 1 { "it has" } else { "they have" };
+                confirm(&format!("delete the group {} and what {whose} committed", there.join(", ")), *yes)?;
+            }
+            delete(&cluster, groups).await
+        }),
     }
 }
 
