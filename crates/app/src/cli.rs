@@ -690,3 +690,6 @@ fn partition_and_offset(text: &str) -> Result<(i32, i64), String> {
     });
     parsed.ok_or_else(|| format!("`{text}` is not PARTITION=OFFSET, such as 0=1500"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,9 @@ async fn create(
                 };
                 let partitions = counted(topic.num_partitions, "partition");
                 output::line(&format!("created {} with {partitions}{fewer}", topic.name))?;
+                if let Some(own) = own::of(&topic.name, &[]) {
+                    output::note(&format!("{} has the name of {}", topic.name, own.what));
+                }
             }
             Ok(()) => output::line(&format!("created {}", topic.name))?,
             Err(refused) if refused.is(ErrorCode::TopicAlreadyExists) && if_not_exists => {
