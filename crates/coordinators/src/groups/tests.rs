@@ -1,3 +1,4 @@
+mod bounds;
 mod classic;
 mod classics;
 mod consumer;

@@ -103,7 +103,7 @@ fn leave(groups: &Groups, beat: &Beat, now: Timestamp) -> Outcome {
     }
     let records = match beat.epoch {
         LEAVES_FOR_A_WHILE => change.into_records(),
-        _ => change.without(std::slice::from_ref(&member), now),
+        _ => change.without(&BTreeSet::from([member.clone()]), now),
     };
     let told = Beaten { member, epoch: beat.epoch, assignment: None };
     Ok(Decision::new(records, Reply::Beaten(told)))
