@@ -22,9 +22,8 @@ pub async fn handle(request: ListGroupsRequest, groups: &Coordinator) -> ListGro
             let is_named = |filter: &BTreeSet<String>, name: &str| {
                 filter.is_empty() || filter.contains(&name.to_ascii_lowercase())
             };
-            listed.retain(|group| {
-                is_named(&states, &group.group_state) && is_named(&types, &group.group_type)
-            });
+            listed
+                .retain(|group| is_named(&states, &group.group_state) && is_named(&types, &group.group_type));
             ListGroupsResponse { groups: listed, ..Default::default() }
         }
         Err(code) => ListGroupsResponse { error_code: code, ..Default::default() },

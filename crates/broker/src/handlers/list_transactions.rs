@@ -27,7 +27,7 @@ pub async fn handle(
     transactional_ids: &Coordinator<TransactionalIds>,
     clock: &dyn Clock,
 ) -> ListTransactionsResponse {
-    let (known, unknown): (BTreeSet<Str>, Vec<Str>) =
+    let (known, unknown): (Vec<Str>, Vec<Str>) =
         request.state_filters.iter().cloned().partition(|state| STATES.contains(&&**state));
     let listed = match list(transactional_ids).await {
         Ok(listed) => listed,
@@ -35,6 +35,7 @@ pub async fn handle(
     };
     // As in Kafka, what never began has been going on since 1970.
     let is_long = request.duration_filter < 0 || clock.now().0 > request.duration_filter;
+    let known: BTreeSet<Str> = known.into_iter().collect();
     let producers: BTreeSet<i64> = request.producer_id_filters.iter().copied().collect();
     let wanted = |listed: &TransactionState| {
         (request.state_filters.is_empty() || known.contains(&listed.transaction_state))

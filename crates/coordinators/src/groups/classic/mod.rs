@@ -263,7 +263,7 @@ impl Classic {
     }
 
     /// The member that has this instance id.
-    fn of_instance(&self, instance: &str) -> Option<&str> {
+    pub(super) fn of_instance(&self, instance: &str) -> Option<&str> {
         let mut of = self.members.iter().filter(|(_, member)| member.instance.as_deref() == Some(instance));
         of.next().map(|(id, _)| id.as_str())
     }

@@ -15,7 +15,7 @@ use super::{
     ClassicMetadata, Consumer, Current, Fact, Limits, Member, MemberState, Metadata, Migration, after,
     migration,
 };
-use crate::groups::classic::{Answer, CONSUMER, common, Join, Joined, Leaver, Share, Subscription, Sync};
+use crate::groups::classic::{Answer, CONSUMER, Join, Joined, Leaver, Share, Subscription, Sync, common};
 use crate::groups::{Groups, Record, Reject, Reply};
 
 type Outcome = Result<Decision<Groups>, Reject>;
@@ -271,11 +271,7 @@ pub(in crate::groups) fn leave(groups: &Groups, name: &str, leavers: &[Leaver], 
     Ok(Decision::new(records, Reply::Left(results)))
 }
 
-fn leaving(
-    group: &Consumer,
-    instances: &BTreeMap<&str, &str>,
-    leaver: &Leaver,
-) -> Result<String, Reject> {
+fn leaving(group: &Consumer, instances: &BTreeMap<&str, &str>, leaver: &Leaver) -> Result<String, Reject> {
     let id = match leaver.instance.as_deref() {
         None => leaver.member.as_str(),
         Some(instance) => match *instances.get(instance).ok_or(Reject::UnknownMemberId)? {

@@ -396,7 +396,7 @@ impl Consumer {
         members.filter_map(|(id, member)| Some((member.metadata.instance.as_deref()?, id.as_str()))).collect()
     }
 
-    fn of_instance(&self, instance: &str) -> Option<&str> {
+    pub(super) fn of_instance(&self, instance: &str) -> Option<&str> {
         let mut of = self.members.iter().filter(|(_, m)| m.metadata.instance.as_deref() == Some(instance));
         of.next().map(|(id, _)| id.as_str())
     }
