@@ -216,6 +216,8 @@ fn group_options(options: &BrokerOptions, configs: &GroupConfigs) -> groups::Opt
         session_timeout_min: options.group_session_timeout_min,
         session_timeout_max: options.group_session_timeout_max,
         members_max: options.group_members_max as usize,
+        member_bytes_max: options.group_member_bytes_max as usize,
+        bytes_max: usize::try_from(options.memory_groups_bytes_max).unwrap_or(usize::MAX),
         initial_rebalance_delay: options.group_initial_rebalance_delay,
         consumer_session_timeout: configs.default().consumer_session_timeout,
         consumer_session_timeouts: Arc::new(configs.session_timeouts()),

@@ -70,6 +70,11 @@ async fn beat(
         crate::hosting::assignment(owned.into_iter().map(|one| (one.topic_id, one.partitions)))
     };
     let timeout = request.rebalance_timeout_ms;
+    let host = groups.of(&request.group_id).await;
+    let host = host.map_err(|error| of_host(error, |reject| refusal(reject, &request.group_id)))?;
+    let says = request.subscribed_topic_names.is_some()
+        || request.subscribed_topic_regex.is_some()
+        || request.member_epoch == JOINS;
     let command = Beat {
         group: request.group_id.to_string(),
         member,
@@ -85,11 +90,10 @@ async fn beat(
         owned: request.topic_partitions.map(owned),
         image: topics.image(),
         session_timeout: config.consumer_session_timeout,
+        // Most heartbeats say nothing.
+        kept_elsewhere: if says { groups::kept_elsewhere(groups, &host) } else { 0 },
     };
-    let decided = match groups.of(&request.group_id).await {
-        Ok(host) => host.decide(Command::ConsumerHeartbeat(command)).await,
-        Err(error) => Err(error),
-    };
+    let decided = host.decide(Command::ConsumerHeartbeat(command)).await;
     match decided.map_err(|error| of_host(error, |reject| refusal(reject, &request.group_id)))? {
         Reply::Beaten(told) => Ok(told),
         _ => Err(ErrorCode::UnknownServerError.into()),
@@ -102,6 +106,16 @@ fn refusal(reject: Reject, group: &str) -> Refusal {
     if let Reject::InvalidRegularExpression(why) = &reject {
         let why = why.to_string();
         return Refusal::new(groups::code(reject), why);
+    }
+    let settings = match reject {
+        Reject::MemberTooLarge => {
+            Some(("The member says too much of itself", "levada.group.member.bytes.max"))
+        }
+        Reject::NoRoom => Some(("All groups together are full", "levada.memory.groups.bytes.max")),
+        _ => None,
+    };
+    if let Some((why, setting)) = settings {
+        return Refusal::new(groups::code(reject), format!("{why} ({setting})."));
     }
     let Reject::CannotUpgrade(obstacle) = reject else { return groups::code(reject).into() };
     let why = match obstacle {

@@ -18,13 +18,18 @@ pub const OPERATIONS: i32 = 0b1101_0100_1000;
 pub struct Group<'a> {
     name: &'a str,
     host: GroupHost,
+    groups: &'a Coordinator,
 }
 
 impl<'a> Group<'a> {
-    pub async fn of(groups: &Coordinator, name: &'a str) -> Result<Group<'a>, ErrorCode> {
+    pub async fn of(groups: &'a Coordinator, name: &'a str) -> Result<Group<'a>, ErrorCode> {
         let host =
             groups.of(name).await.map_err(|error| of_host(error, |reject| code(reject).into()).code)?;
-        Ok(Group { name, host })
+        Ok(Group { name, host, groups })
+    }
+
+    pub fn kept_elsewhere(&self) -> usize {
+        kept_elsewhere(self.groups, &self.host)
     }
 
     pub async fn decide(&self, command: Command) -> Result<Reply, ErrorCode> {
@@ -50,6 +55,12 @@ impl<'a> Group<'a> {
     }
 }
 
+/// Bytes that the machines of other partitions keep of what members say.
+pub fn kept_elsewhere(groups: &Coordinator, host: &GroupHost) -> usize {
+    let all: usize = groups.started().iter().map(|host| host.effects.kept_bytes()).sum();
+    all.saturating_sub(host.effects.kept_bytes())
+}
+
 pub fn code(reject: Reject) -> ErrorCode {
     match reject {
         Reject::InvalidGroupId => ErrorCode::InvalidGroupId,
@@ -59,7 +70,9 @@ pub fn code(reject: Reject) -> ErrorCode {
         Reject::FencedInstanceId => ErrorCode::FencedInstanceId,
         Reject::IllegalGeneration | Reject::UnknownGeneration => ErrorCode::IllegalGeneration,
         Reject::RebalanceInProgress => ErrorCode::RebalanceInProgress,
-        Reject::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+        // Clients take both for fatal and tell their application: a retry would find the same.
+        Reject::MemberTooLarge => ErrorCode::InvalidRequest,
+        Reject::GroupMaxSizeReached | Reject::NoRoom => ErrorCode::GroupMaxSizeReached,
         Reject::NonEmptyGroup => ErrorCode::NonEmptyGroup,
         Reject::GroupNotFound | Reject::CannotUpgrade(_) => ErrorCode::GroupIdNotFound,
         Reject::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,

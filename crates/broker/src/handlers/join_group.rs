@@ -62,6 +62,7 @@ async fn join(
         // It is kept for as long as the member is there: the request's other bytes must not be.
         metadata: bytes::Bytes::copy_from_slice(&protocol.metadata),
     };
+    let group = Group::of(groups, &request.group_id).await?;
     let command = Join {
         group: request.group_id.to_string(),
         member: request.member_id.to_string(),
@@ -79,9 +80,10 @@ async fn join(
         knows_ids: caller.version >= KNOWS_IDS,
         knows_skipping: caller.version >= KNOWS_SKIPPING,
         image: topics.image(),
+        kept_elsewhere: group.kept_elsewhere(),
     };
     let member = if request.member_id.is_empty() { fresh } else { request.member_id.to_string() };
-    Group::of(groups, &request.group_id).await?.ask(&member, Command::Join(command)).await
+    group.ask(&member, Command::Join(command)).await
 }
 
 fn respond(joined: Joined) -> JoinGroupResponse {

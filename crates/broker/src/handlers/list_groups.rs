@@ -1,5 +1,7 @@
 //! ListGroups (KIP-518, KIP-848): all groups, or those of some states and types.
 
+use std::collections::BTreeSet;
+
 use coordinators::groups::Group;
 use coordinators::groups::classic::State;
 use wire::list_groups::ListedGroup;
@@ -16,17 +18,21 @@ const CONSUMER: &str = "consumer";
 pub async fn handle(request: ListGroupsRequest, groups: &Coordinator) -> ListGroupsResponse {
     match list(groups).await {
         Ok(mut listed) => {
-            let named = |filter: &[Str], name: &str| {
-                filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(name))
+            let (states, types) = (names(&request.states_filter), names(&request.types_filter));
+            let is_named = |filter: &BTreeSet<String>, name: &str| {
+                filter.is_empty() || filter.contains(&name.to_ascii_lowercase())
             };
-            listed.retain(|group| {
-                named(&request.states_filter, &group.group_state)
-                    && named(&request.types_filter, &group.group_type)
-            });
+            listed
+                .retain(|group| is_named(&states, &group.group_state) && is_named(&types, &group.group_type));
             ListGroupsResponse { groups: listed, ..Default::default() }
         }
         Err(code) => ListGroupsResponse { error_code: code, ..Default::default() },
     }
+}
+
+/// Whatever their case.
+fn names(filter: &[Str]) -> BTreeSet<String> {
+    filter.iter().map(|name| name.to_ascii_lowercase()).collect()
 }
 
 async fn list(groups: &Coordinator) -> Result<Vec<ListedGroup>, i16> {

@@ -1,10 +1,12 @@
 //! ListTransactions (KIP-664, KIP-994): the transactional ids that producers have asked for. None of them has a
 //! transaction, so all are `Empty`, as in Kafka before a producer's first one.
 
+use std::collections::BTreeSet;
+
 use coordinators::transactional_ids::{Reject, TransactionalIds};
 use env::Clock;
 use wire::list_transactions::TransactionState;
-use wire::{ErrorCode, ListTransactionsRequest, ListTransactionsResponse};
+use wire::{ErrorCode, ListTransactionsRequest, ListTransactionsResponse, Str};
 
 use crate::error::of_host;
 use crate::hosting::Coordinator;
@@ -25,7 +27,7 @@ pub async fn handle(
     transactional_ids: &Coordinator<TransactionalIds>,
     clock: &dyn Clock,
 ) -> ListTransactionsResponse {
-    let (known, unknown): (Vec<_>, Vec<_>) =
+    let (known, unknown): (Vec<Str>, Vec<Str>) =
         request.state_filters.iter().cloned().partition(|state| STATES.contains(&&**state));
     let listed = match list(transactional_ids).await {
         Ok(listed) => listed,
@@ -33,10 +35,11 @@ pub async fn handle(
     };
     // As in Kafka, what never began has been going on since 1970.
     let is_long = request.duration_filter < 0 || clock.now().0 > request.duration_filter;
+    let known: BTreeSet<Str> = known.into_iter().collect();
+    let producers: BTreeSet<i64> = request.producer_id_filters.iter().copied().collect();
     let wanted = |listed: &TransactionState| {
         (request.state_filters.is_empty() || known.contains(&listed.transaction_state))
-            && (request.producer_id_filters.is_empty()
-                || request.producer_id_filters.contains(&listed.producer_id))
+            && (producers.is_empty() || producers.contains(&listed.producer_id))
             && is_long
     };
     ListTransactionsResponse {

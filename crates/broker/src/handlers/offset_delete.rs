@@ -1,5 +1,7 @@
 //! OffsetDelete (KIP-496): forgets committed offsets of a group.
 
+use std::collections::BTreeSet;
+
 use coordinators::groups::{Command, Reply, TopicPartition};
 use wire::offset_delete::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use wire::{ErrorCode, OffsetDeleteRequest, OffsetDeleteResponse};
@@ -38,9 +40,10 @@ pub async fn handle(
     };
     match deleted {
         Ok(Reply::OffsetsDeleted { subscribed }) => {
+            let subscribed: BTreeSet<(&str, i32)> =
+                subscribed.iter().map(|one| (one.topic.as_str(), one.partition)).collect();
             for topic in &mut response.topics {
-                let is_subscribed =
-                    |index| subscribed.iter().any(|one| one.topic == *topic.name && one.partition == index);
+                let is_subscribed = |index| subscribed.contains(&(topic.name.as_ref() as &str, index));
                 let held = topic.partitions.iter_mut().filter(|one| is_subscribed(one.partition_index));
                 held.for_each(|one| one.error_code = ErrorCode::GroupSubscribedToTopic.into());
             }

@@ -46,6 +46,7 @@ async fn sync(
     if request.group_id.is_empty() {
         return Err(groups::code(Reject::InvalidGroupId));
     }
+    let group = Group::of(groups, &request.group_id).await?;
     let assignments = request.assignments.into_iter().map(|assignment| {
         // It is kept for as long as the member is there: the request's other bytes must not be.
         let bytes = bytes::Bytes::copy_from_slice(&assignment.assignment);
@@ -60,6 +61,7 @@ async fn sync(
         protocol: request.protocol_name.map(|name| name.to_string()),
         assignments: assignments.collect(),
         image: topics.image(),
+        kept_elsewhere: group.kept_elsewhere(),
     };
-    Group::of(groups, &request.group_id).await?.ask(&request.member_id, Command::Sync(command)).await
+    group.ask(&request.member_id, Command::Sync(command)).await
 }

@@ -10,6 +10,7 @@
 
 pub mod classic;
 pub mod consumer;
+mod kept;
 mod offsets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,10 @@ pub struct Options {
     pub session_timeout_max: Duration,
     /// Most members of a classic group.
     pub members_max: usize,
+    /// Most bytes that are kept of what one member says of itself, and of what it is assigned.
+    pub member_bytes_max: usize,
+    /// The same of all members of all groups of the broker, those of other machines too.
+    pub bytes_max: usize,
     /// How long the first rebalance of an empty group waits for more members.
     pub initial_rebalance_delay: Duration,
     /// Session timeout under the newer protocol, for groups that nobody has told another yet.
@@ -58,6 +63,7 @@ pub struct Groups {
     due: BTreeMap<String, Timestamp>,
     due_order: BTreeSet<(Timestamp, String)>,
     offsets_checked_at: Timestamp,
+    kept_bytes: usize,
     /// The topics that there were when the log was read, for groups that nobody has told of others since.
     image: Arc<Image>,
 }
@@ -173,6 +179,10 @@ pub enum Reject {
     IllegalGeneration,
     RebalanceInProgress,
     GroupMaxSizeReached,
+    /// More than is kept of one member.
+    MemberTooLarge,
+    /// All groups of the broker keep as much as they may.
+    NoRoom,
     NonEmptyGroup,
     GroupNotFound,
     /// A commit with a generation, into a group that does not exist.
@@ -262,12 +272,16 @@ impl Machine for Groups {
                 }
             }
             Record::Classic { group, classic: Some(classic), .. } => {
-                self.groups.entry(group.clone()).or_default().classic = Some(classic.clone());
+                let group = self.groups.entry(group.clone()).or_default();
+                let more = classic.kept_bytes_beside(group.classic.as_deref());
+                let before = group.classic.replace(classic.clone());
+                self.kept_bytes += more;
+                self.kept_bytes -= before.map_or(0, |before| before.kept_bytes_beside(Some(classic)));
             }
             Record::Classic { group, classic: None, .. } => {
-                if let Some(group) = self.groups.get_mut(group) {
-                    group.classic = None;
-                }
+                let group = self.groups.get_mut(group);
+                let before = group.and_then(|group| group.classic.take());
+                self.kept_bytes -= before.map_or(0, |before| before.kept_bytes_beside(None));
             }
             Record::Consumer { group: name, fact } => {
                 if !self.take_in(name, fact) {
@@ -306,6 +320,7 @@ impl Groups {
             due: BTreeMap::new(),
             due_order: BTreeSet::new(),
             offsets_checked_at: Timestamp(0),
+            kept_bytes: 0,
             image: Arc::default(),
         }
     }
@@ -373,8 +388,10 @@ impl Groups {
         }
         let group = self.groups.entry(name.to_string()).or_default();
         let consumer = group.consumer.get_or_insert_default();
-        if !Arc::make_mut(consumer).apply(fact) {
-            group.consumer = None;
+        self.kept_bytes -= consumer.kept_bytes_of(fact);
+        match Arc::make_mut(consumer).apply(fact) {
+            true => self.kept_bytes += consumer.kept_bytes_of(fact),
+            false => group.consumer = None,
         }
         match fact {
             Fact::Seen { member, limits, .. } => {

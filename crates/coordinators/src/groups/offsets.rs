@@ -1,6 +1,6 @@
 //! Committed offsets: who may commit, and when they are forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use machine::Decision;
 use model::{LeaderEpoch, Offset, Timestamp, TopicId};
@@ -87,11 +87,10 @@ pub(super) fn delete(
     if classic.is_some_and(|classic| !classic.is_consumers()) {
         return Err(Reject::NonEmptyGroup);
     }
-    let is_read = |partition: &TopicPartition| {
-        classic.is_some_and(|classic| classic.subscribes(&partition.topic))
-            || group.consumer.as_ref().is_some_and(|consumer| consumer.subscribes(&partition.topic))
-    };
-    let (subscribed, free): (Vec<_>, Vec<_>) = partitions.into_iter().partition(is_read);
+    let mut read = classic.map(|classic| classic.topics()).unwrap_or_default();
+    read.extend(group.consumer.iter().flat_map(|consumer| consumer.topics()));
+    let (subscribed, free): (Vec<_>, Vec<_>) =
+        partitions.into_iter().partition(|partition| read.contains(partition.topic.as_str()));
     let forget = |partition| Record::OffsetForgotten { group: name.to_string(), partition };
     let held = free.into_iter().filter(|partition| group.offsets.contains_key(partition));
     Ok(Decision::new(held.map(forget).collect(), Reply::OffsetsDeleted { subscribed }))
@@ -128,15 +127,22 @@ pub(super) fn expired(groups: &Groups, now: Timestamp) -> Vec<Record> {
 /// keeps those of the topics that it reads.
 fn old(group: &Group, groups: &Groups, now: Timestamp) -> Vec<TopicPartition> {
     let retention = groups.options.offsets_retention;
+    let read = match group.offsets.is_empty() {
+        true => BTreeSet::new(),
+        false => {
+            let consumers = group.consumer.iter().flat_map(|consumer| consumer.topics());
+            group.classic.iter().flat_map(|classic| classic.topics()).chain(consumers).collect()
+        }
+    };
     let is_old = |partition: &TopicPartition, committed: &Committed| {
-        if group.consumer.as_ref().is_some_and(|consumer| consumer.subscribes(&partition.topic)) {
+        if read.contains(partition.topic.as_str()) {
             return false;
         }
         let since = match &group.classic {
             None => committed.committed_at,
             Some(classic) if classic.is_empty() => classic.since.max(committed.committed_at),
             // What the members of another kind of group read is not known.
-            Some(classic) if !classic.is_consumers() || classic.subscribes(&partition.topic) => return false,
+            Some(classic) if !classic.is_consumers() => return false,
             Some(_) => committed.committed_at,
         };
         after(since, retention) <= now

@@ -1,3 +1,4 @@
+mod bounds;
 mod classic;
 mod classics;
 mod consumer;
@@ -30,6 +31,8 @@ fn options() -> Options {
         session_timeout_min: Duration::from_secs(6),
         session_timeout_max: Duration::from_secs(1800),
         members_max: 1000,
+        member_bytes_max: 256 << 20,
+        bytes_max: 1 << 30,
         initial_rebalance_delay: Duration::ZERO,
         consumer_session_timeout: Duration::from_secs(45),
         consumer_members_max: 1000,

@@ -274,6 +274,15 @@ broker_options! {
     /// is for their bytes as they come, half for what they take beside that once they are decoded.
     memory_request_bytes_max: u64 = "levada.memory.request.bytes.max", long(MIB), "268435456", ReadOnly;
 
+    /// Most memory that is kept of what one member of a group says of itself (subscriptions, what it owns, names, an
+    /// expression), or of what its group's leader assigned to it; one that says more is refused (INVALID_REQUEST).
+    /// Kafka's own bound is 1 MB for a whole group, as it is written; decoded, topics take up to eight times as much.
+    group_member_bytes_max: u32 = "levada.group.member.bytes.max", int(64 * 1024), "8388608", ReadOnly;
+
+    /// Memory that is kept of what the members of all groups say of themselves and are assigned; whoever would add to
+    /// it beyond that is refused (GROUP_MAX_SIZE_REACHED).
+    memory_groups_bytes_max: u64 = "levada.memory.groups.bytes.max", long(MIB), "268435456", ReadOnly;
+
     /// Memory for the newest batches, from which consumers at the end of a partition are served.
     memory_tail_bytes_max: u64 = "levada.memory.tail.bytes.max", long(0), "67108864", ReadOnly;
 

@@ -7,6 +7,7 @@ use model::Timestamp;
 
 use super::{Answer, Awaits, Change, Classic, Joined, Member, Protocol, State, after};
 use crate::groups::consumer::Image;
+use crate::groups::kept::said_bytes;
 use crate::groups::{Groups, Reject, Reply};
 
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Join {
     pub knows_skipping: bool,
     /// The topics that there are; of interest where the coordinator assigns.
     pub image: Arc<Image>,
+    /// Bytes that other machines of the broker keep of what members say.
+    pub kept_elsewhere: usize,
 }
 
 type Outcome = Result<Decision<Groups>, Reject>;
@@ -42,7 +45,24 @@ pub(crate) fn check(groups: &Groups, join: &Join) -> Result<(), Reject> {
     if !(options.session_timeout_min..=options.session_timeout_max).contains(&join.session_timeout) {
         return Err(Reject::InvalidSessionTimeout);
     }
-    Ok(())
+    let texts = [join.instance.as_deref().unwrap_or_default(), &join.client_id, &join.client_host];
+    let said = said_bytes(texts, &join.protocols);
+    let id = if join.member.is_empty() { &join.fresh } else { &join.member };
+    let more = (id.len() + said).saturating_sub(kept_already(groups, join));
+    groups.check_room(said, more, join.kept_elsewhere)
+}
+
+/// Bytes that are kept of the member that it is already.
+fn kept_already(groups: &Groups, join: &Join) -> usize {
+    let place = |of_instance: Option<&str>| of_instance.unwrap_or(&join.member).to_string();
+    let instance = join.instance.as_deref();
+    if let Some(group) = groups.classic(&join.group) {
+        let id = place(instance.and_then(|instance| group.of_instance(instance)));
+        return group.members.get(&id).map_or(0, |member| id.len() + member.kept_bytes());
+    }
+    let Some(group) = groups.consumer(&join.group) else { return 0 };
+    let id = place(instance.and_then(|instance| group.of_instance(instance)));
+    group.members.get(&id).map_or(0, |member| member.metadata.kept_bytes(&id))
 }
 
 pub(crate) fn join(groups: &Groups, join: Join, now: Timestamp) -> Outcome {

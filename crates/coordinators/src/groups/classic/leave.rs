@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use machine::Decision;
 use model::Timestamp;
 
@@ -22,6 +24,7 @@ pub(crate) fn leave(
     }
     let group = groups.classic(name).ok_or(Reject::UnknownMemberId)?;
     let mut change = Change::on(&groups.options, name, Classic::clone(group), now);
+    let instances = group.instances();
     let mut results = Vec::new();
     let mut somebody_went = false;
     for leaver in leavers {
@@ -30,7 +33,7 @@ pub(crate) fn leave(
             somebody_went = true;
             continue;
         }
-        let found = find(&change.group, leaver);
+        let found = find(&change.group, &instances, leaver);
         if let Ok(id) = &found {
             change.remove(id);
             somebody_went = true;
@@ -54,15 +57,18 @@ pub(super) fn after_departure(change: &mut Change<'_>) {
     }
 }
 
-fn find(group: &Classic, leaver: &Leaver) -> Result<String, Reject> {
-    match leaver.instance.as_deref() {
-        // An administrator names static members without their id.
-        Some(instance) if leaver.member.is_empty() => {
-            group.of_instance(instance).map(str::to_string).ok_or(Reject::UnknownMemberId)
-        }
-        instance => {
-            group.check_member(&leaver.member, instance)?;
-            Ok(leaver.member.clone())
-        }
-    }
+/// `instances`: the members that had instance ids before anybody left.
+fn find(group: &Classic, instances: &BTreeMap<&str, &str>, leaver: &Leaver) -> Result<String, Reject> {
+    let is_there = |id: &&str| group.members.contains_key(*id);
+    let id = match leaver.instance.as_deref() {
+        None => Some(leaver.member.as_str()).filter(is_there),
+        Some(instance) => match instances.get(instance).copied().filter(is_there) {
+            // An administrator names static members without their id.
+            Some(id) if !leaver.member.is_empty() && id != leaver.member => {
+                return Err(Reject::FencedInstanceId);
+            }
+            found => found,
+        },
+    };
+    id.map(str::to_string).ok_or(Reject::UnknownMemberId)
 }

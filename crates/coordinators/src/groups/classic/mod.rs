@@ -224,10 +224,9 @@ impl Classic {
         self.members.iter().filter(|(_, member)| member.awaits != Awaits::Nothing).map(|(id, _)| id)
     }
 
-    /// What a member said under the protocol that was agreed on; before there is one, under the one that would be.
-    pub(super) fn subscription<'a>(&self, member: &'a Member) -> Option<&'a Subscription> {
-        let protocol = self.protocol.clone().or_else(|| self.select_protocol())?;
-        member.subscription(&protocol)
+    /// The protocol that was agreed on; before there is one, the one that would be.
+    pub(super) fn agreed(&self) -> Option<String> {
+        self.protocol.clone().or_else(|| self.select_protocol())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -238,10 +237,11 @@ impl Classic {
         self.protocol_type.as_deref() == Some(CONSUMER)
     }
 
-    /// Whether any member reads this topic.
-    pub fn subscribes(&self, topic: &str) -> bool {
-        let mut said = self.members.values().flat_map(|member| &member.protocols);
-        said.any(|protocol| protocol.subscription.as_ref().is_some_and(|said| said.topics.contains(topic)))
+    /// The topics that any member reads.
+    pub fn topics(&self) -> BTreeSet<&str> {
+        let said = self.members.values().flat_map(|member| &member.protocols);
+        let said = said.filter_map(|protocol| protocol.subscription.as_ref());
+        said.flat_map(|said| said.topics.iter().map(String::as_str)).collect()
     }
 
     /// Refuses who is not a member, or no longer the one of its instance id.
@@ -256,8 +256,14 @@ impl Classic {
         if self.members.contains_key(member) { Ok(()) } else { Err(Reject::UnknownMemberId) }
     }
 
+    /// The members that have instance ids, by these.
+    fn instances(&self) -> BTreeMap<&str, &str> {
+        let members = self.members.iter();
+        members.filter_map(|(id, member)| Some((member.instance.as_deref()?, id.as_str()))).collect()
+    }
+
     /// The member that has this instance id.
-    fn of_instance(&self, instance: &str) -> Option<&str> {
+    pub(super) fn of_instance(&self, instance: &str) -> Option<&str> {
         let mut of = self.members.iter().filter(|(_, member)| member.instance.as_deref() == Some(instance));
         of.next().map(|(id, _)| id.as_str())
     }
@@ -285,25 +291,15 @@ impl Classic {
 
     /// The protocol that all members know and most of them prefer.
     fn select_protocol(&self) -> Option<String> {
-        let mut members = self.members.values();
-        let first = members.next()?;
-        let is_common = |name: &str| self.members.values().all(|member| member.knows(name));
-        let candidates: Vec<&str> = first
-            .protocols
-            .iter()
-            .map(|protocol| protocol.name.as_str())
-            .filter(|name| is_common(name))
-            .collect();
-        let vote = |member: &Member| {
-            let preferred =
-                member.protocols.iter().find(|protocol| candidates.contains(&protocol.name.as_str()));
-            preferred.map(|protocol| protocol.name.clone())
-        };
-        let mut votes: BTreeMap<String, usize> = BTreeMap::new();
-        for name in self.members.values().filter_map(|member| vote(member)) {
-            *votes.entry(name).or_default() += 1;
+        let candidates = common(self.members.values().map(|member| &*member.protocols));
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in self.members.values() {
+            let mut names = names(&member.protocols);
+            if let Some(preferred) = names.find(|name| candidates.contains(name)) {
+                *votes.entry(preferred).or_default() += 1;
+            }
         }
-        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name)
+        votes.into_iter().max_by_key(|(_, votes)| *votes).map(|(name, _)| name.to_string())
     }
 
     /// Whether somebody with these protocols could agree with all members.
@@ -311,18 +307,13 @@ impl Classic {
         if protocol_type.is_empty() || protocols.is_empty() {
             return false;
         }
-        let others: Vec<&Arc<Member>> = self
-            .members
-            .iter()
-            .filter(|(id, _)| Some(id.as_str()) != except)
-            .map(|(_, member)| member)
-            .collect();
         if self.members.is_empty() {
             return true;
         }
+        let others = self.members.iter().filter(|(id, _)| Some(id.as_str()) != except);
+        let others = others.map(|(_, member)| &*member.protocols);
         self.protocol_type.as_deref() == Some(protocol_type)
-            && (others.is_empty()
-                || protocols.iter().any(|protocol| others.iter().all(|member| member.knows(&protocol.name))))
+            && !common(std::iter::once(protocols).chain(others)).is_empty()
     }
 
     /// What a member is told of the generation that has begun.
@@ -376,10 +367,6 @@ impl Member {
         }
     }
 
-    fn knows(&self, protocol: &str) -> bool {
-        self.protocols.iter().any(|known| known.name == protocol)
-    }
-
     /// It knows its share, and has no more than that; else it has what it said when it joined.
     pub(super) fn is_told(&self) -> bool {
         self.is_told
@@ -391,7 +378,7 @@ impl Member {
         known.map(|known| known.metadata.clone()).unwrap_or_default()
     }
 
-    fn subscription(&self, protocol: &str) -> Option<&Subscription> {
+    pub(super) fn subscription(&self, protocol: &str) -> Option<&Subscription> {
         self.protocols.iter().find(|known| known.name == protocol)?.subscription.as_ref()
     }
 
@@ -403,6 +390,18 @@ impl Member {
             _ => Timestamp(i64::MAX),
         }
     }
+}
+
+fn names(protocols: &[Protocol]) -> impl Iterator<Item = &str> {
+    protocols.iter().map(|protocol| protocol.name.as_str())
+}
+
+/// The names of the protocols that are in each of these lists.
+pub(super) fn common<'a>(mut lists: impl Iterator<Item = &'a [Protocol]>) -> BTreeSet<&'a str> {
+    let first = lists.next().into_iter().flat_map(names).collect();
+    lists.fold(first, |common: BTreeSet<&str>, list| {
+        names(list).filter(|name| common.contains(name)).collect()
+    })
 }
 
 pub(super) fn after(at: Timestamp, wait: Duration) -> Timestamp {

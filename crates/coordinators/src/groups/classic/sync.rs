@@ -19,6 +19,8 @@ pub struct Sync {
     pub assignments: Vec<(String, Share)>,
     /// The topics that there are; of interest where the coordinator assigns.
     pub image: Arc<Image>,
+    /// Bytes that other machines of the broker keep of what members say.
+    pub kept_elsewhere: usize,
 }
 
 pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decision<Groups>, Reject> {
@@ -46,16 +48,28 @@ pub(crate) fn sync(groups: &Groups, sync: Sync, now: Timestamp) -> Result<Decisi
             Ok(Decision::new(change.into_records(), Reply::Now(answer)))
         }
         State::CompletingRebalance => {
+            let leads = group.leader.as_deref() == Some(&sync.member);
+            if leads {
+                check_shares(groups, group, &sync)?;
+            }
             let mut change = Change::of(groups, &sync.group, now);
             change.group.unsynced.remove(&sync.member);
             let member = change.member(&sync.member);
             (member.seen, member.awaits) = (now, Awaits::Sync);
-            if group.leader.as_deref() == Some(&sync.member) {
+            if leads {
                 assign(&mut change, sync.assignments);
             }
             Ok(Decision::new(change.into_records(), Reply::Waits))
         }
     }
+}
+
+/// Refuses shares for which there is no room. Kafka takes none either that do not fit its log's largest record.
+fn check_shares(groups: &Groups, group: &Classic, sync: &Sync) -> Result<(), Reject> {
+    let shares = || sync.assignments.iter().map(|(_, share)| share.kept_bytes());
+    let before: usize = group.members.values().map(|member| member.assignment.kept_bytes()).sum();
+    let more = shares().sum::<usize>().saturating_sub(before);
+    groups.check_room(shares().max().unwrap_or_default(), more, sync.kept_elsewhere)
 }
 
 /// The leader has spoken: whoever waits gets its part.

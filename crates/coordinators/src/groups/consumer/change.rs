@@ -61,7 +61,7 @@ impl<'a> Change<'a> {
     }
 
     /// Takes members out that left or are given up. Where only classic members stay behind, the group becomes theirs.
-    pub fn without(mut self, gone: &[String], now: Timestamp) -> Vec<Record> {
+    pub fn without(mut self, gone: &BTreeSet<String>, now: Timestamp) -> Vec<Record> {
         if migration::is_left_to_classic_members(&self, gone) {
             return migration::downgraded_without(self, gone, now);
         }
@@ -93,7 +93,7 @@ pub(in crate::groups) fn expire(groups: &Groups, name: &str, now: Timestamp) -> 
     let change = Change::of(groups, name);
     let session = change.group.session_timeout;
     let due = change.group.members.iter().filter(|(_, member)| member.due_at(session) <= now);
-    let gone: Vec<String> = due.map(|(id, _)| id.clone()).collect();
+    let gone: BTreeSet<String> = due.map(|(id, _)| id.clone()).collect();
     if gone.is_empty() {
         return vec![Record::Looked { group: name.to_string() }];
     }

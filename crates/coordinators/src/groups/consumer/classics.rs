@@ -2,7 +2,7 @@
 //! leads, and the coordinator assigns. Each joins and syncs for itself, without waiting for the others; with its
 //! heartbeats it hears when it must join anew, to reach the next epoch or to give something up.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use machine::Decision;
@@ -15,7 +15,7 @@ use super::{
     ClassicMetadata, Consumer, Current, Fact, Limits, Member, MemberState, Metadata, Migration, after,
     migration,
 };
-use crate::groups::classic::{Answer, CONSUMER, Join, Joined, Leaver, Share, Subscription, Sync};
+use crate::groups::classic::{Answer, CONSUMER, Join, Joined, Leaver, Share, Subscription, Sync, common};
 use crate::groups::{Groups, Record, Reject, Reply};
 
 type Outcome = Result<Decision<Groups>, Reject>;
@@ -63,10 +63,8 @@ pub(in crate::groups) fn join(groups: &Groups, join: &Join, now: Timestamp) -> O
 /// What a member says, if it can be among the classic members of a group.
 fn subscription<'a>(group: &Consumer, join: &'a Join) -> Option<&'a Subscription> {
     let classics = group.members.values().filter_map(|member| member.metadata.classic.as_ref());
-    let all_know =
-        |name: &str| classics.clone().all(|classic| classic.protocols.iter().any(|known| known.name == name));
-    let is_common = join.protocols.iter().any(|protocol| all_know(&protocol.name));
-    if join.protocol_type != CONSUMER || !is_common {
+    let lists = std::iter::once(&*join.protocols).chain(classics.map(|classic| &*classic.protocols));
+    if join.protocol_type != CONSUMER || common(lists).is_empty() {
         return None;
     }
     join.protocols.first()?.subscription.as_ref()
@@ -264,19 +262,19 @@ pub(in crate::groups) fn sync(group: &Consumer, sync: Sync, now: Timestamp) -> O
 /// Members go by the classic protocol's request; an administrator's may name those under the newer protocol too.
 pub(in crate::groups) fn leave(groups: &Groups, name: &str, leavers: &[Leaver], now: Timestamp) -> Outcome {
     let change = Change::of(groups, name);
+    let instances = change.group.instances();
     let results: Vec<Result<String, Reject>> =
-        leavers.iter().map(|leaver| leaving(&change.group, leaver)).collect();
+        leavers.iter().map(|leaver| leaving(&change.group, &instances, leaver)).collect();
     let gone: BTreeSet<String> = results.iter().flatten().cloned().collect();
-    let gone: Vec<String> = gone.into_iter().collect();
     let records = if gone.is_empty() { Vec::new() } else { change.without(&gone, now) };
     let results = results.into_iter().map(|result| result.map(drop)).collect();
     Ok(Decision::new(records, Reply::Left(results)))
 }
 
-fn leaving(group: &Consumer, leaver: &Leaver) -> Result<String, Reject> {
+fn leaving(group: &Consumer, instances: &BTreeMap<&str, &str>, leaver: &Leaver) -> Result<String, Reject> {
     let id = match leaver.instance.as_deref() {
         None => leaver.member.as_str(),
-        Some(instance) => match group.of_instance(instance).ok_or(Reject::UnknownMemberId)? {
+        Some(instance) => match *instances.get(instance).ok_or(Reject::UnknownMemberId)? {
             // An administrator names static members without their id.
             id if leaver.member.is_empty() || leaver.member == id => id,
             _ => return Err(Reject::FencedInstanceId),

@@ -13,6 +13,7 @@ use super::{
     MemberState, Metadata, migration,
 };
 use crate::groups::classic::{State, after};
+use crate::groups::kept::expression_bytes;
 use crate::groups::{Groups, Record, Reject, Reply};
 
 /// One heartbeat. What is `None` has not changed since the last one.
@@ -33,6 +34,8 @@ pub struct Beat {
     pub owned: Option<Assignment>,
     pub image: Arc<Image>,
     pub session_timeout: Duration,
+    /// Bytes that other machines of the broker keep of what members say.
+    pub kept_elsewhere: usize,
 }
 
 /// What the member is told.
@@ -103,7 +106,7 @@ fn leave(groups: &Groups, beat: &Beat, now: Timestamp) -> Outcome {
     }
     let records = match beat.epoch {
         LEAVES_FOR_A_WHILE => change.into_records(),
-        _ => change.without(std::slice::from_ref(&member), now),
+        _ => change.without(&BTreeSet::from([member.clone()]), now),
     };
     let told = Beaten { member, epoch: beat.epoch, assignment: None };
     Ok(Decision::new(records, Reply::Beaten(told)))
@@ -155,15 +158,22 @@ fn stay(groups: &Groups, beat: Beat, now: Timestamp) -> Outcome {
     let id = beat.member.clone();
     let before = change.group.members.get(&id).map(|member| Member::clone(member));
     let metadata = updated(before.as_ref().map(|member| &*member.metadata), &beat);
+    let old = before.as_ref().map(|member| member.metadata.clone()).unwrap_or_default();
+    let says_more = before.is_none() || *old != metadata;
+    if says_more {
+        let said = metadata.kept_bytes(&id);
+        let more = said.saturating_sub(old.kept_bytes(&id));
+        groups.check_room(said, more, beat.kept_elsewhere)?;
+    }
     if let Some(expression) = &metadata.expression
         && !change.group.expressions.contains_key(expression)
     {
         let topics = Arc::new(matches(expression, &beat.image)?);
+        groups.check_room(0, expression_bytes(expression, &topics), beat.kept_elsewhere)?;
         change.put(Fact::Expression { expression: expression.clone(), topics });
     }
-    let old = before.as_ref().map(|member| member.metadata.clone()).unwrap_or_default();
     let wants_others = old.topics != metadata.topics || old.expression != metadata.expression;
-    if before.is_none() || *old != metadata {
+    if says_more {
         change.put(Fact::Member { member: id.clone(), metadata: Arc::new(metadata) });
         change.drop_unused_expressions();
     }

@@ -9,6 +9,7 @@
 //!
 //! What members had stays theirs both ways: the last assignment under one protocol is where the other begins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{Timestamp, TopicId};
@@ -72,12 +73,13 @@ pub(super) fn upgraded<'a>(
         let (member, answer) = (member.clone(), Answer::Refused(Reject::RebalanceInProgress));
         change.before(Record::Answered { group: name(), member, answer });
     }
+    let agreed = classic.agreed().unwrap_or_default();
     let moved: Vec<(&String, Moved)> = classic
         .members
         .iter()
         .map(|(id, member)| {
             check_share(&member.assignment)?;
-            Ok((id, Moved::of(classic, member, &beat.image).ok_or(Obstacle::Unreadable)?))
+            Ok((id, Moved::of(&agreed, member, &beat.image).ok_or(Obstacle::Unreadable)?))
         })
         .collect::<Result<_, Obstacle>>()
         .map_err(Reject::CannotUpgrade)?;
@@ -137,9 +139,9 @@ struct Moved {
 }
 
 impl Moved {
-    /// None: what it subscribes to cannot be read.
-    fn of(group: &Classic, member: &classic::Member, image: &Image) -> Option<Moved> {
-        let subscription = group.subscription(member)?;
+    /// None: what it subscribes to, under the protocol that was agreed on, cannot be read.
+    fn of(agreed: &str, member: &classic::Member, image: &Image) -> Option<Moved> {
+        let subscription = member.subscription(agreed)?;
         let metadata = Metadata {
             instance: member.instance.clone(),
             rack: subscription.rack.clone(),
@@ -166,8 +168,8 @@ impl Moved {
 }
 
 /// Whether only classic members stay behind when these go, and may have the group.
-pub(super) fn is_left_to_classic_members(change: &Change<'_>, gone: &[String]) -> bool {
-    let mut left = change.group.members.iter().filter(|(id, _)| !gone.contains(id)).peekable();
+pub(super) fn is_left_to_classic_members(change: &Change<'_>, gone: &BTreeSet<String>) -> bool {
+    let mut left = change.group.members.iter().filter(|(id, _)| !gone.contains(*id)).peekable();
     left.peek().is_some()
         && left.all(|(_, member)| member.is_classic())
         && may_downgrade(change, change.group.members.len() - gone.len())
@@ -188,7 +190,11 @@ fn may_downgrade(change: &Change<'_>, members: usize) -> bool {
 }
 
 /// The classic group that members leave behind, whose members are to join anew at once.
-pub(super) fn downgraded_without(mut change: Change<'_>, gone: &[String], now: Timestamp) -> Vec<Record> {
+pub(super) fn downgraded_without(
+    mut change: Change<'_>,
+    gone: &BTreeSet<String>,
+    now: Timestamp,
+) -> Vec<Record> {
     change.group.members.retain(|id, _| !gone.contains(id));
     let image = change.group.image.clone().unwrap_or_else(|| change.groups.image.clone());
     downgraded(&change, &image, true, now)

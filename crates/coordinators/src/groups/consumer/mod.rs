@@ -352,9 +352,10 @@ impl Consumer {
         metadata.topics.iter().chain(matched.into_iter().flat_map(|topics| topics.iter()))
     }
 
-    /// Whether any member reads this topic.
-    pub fn subscribes(&self, topic: &str) -> bool {
-        self.members.values().any(|member| self.topics_of(&member.metadata).any(|name| name == topic))
+    /// The topics that any member reads.
+    pub fn topics(&self) -> BTreeSet<&str> {
+        let read = self.members.values().flat_map(|member| self.topics_of(&member.metadata));
+        read.map(String::as_str).collect()
     }
 
     /// Refuses who is not a member, and an epoch that is not the member's, unless it is an older one and the member
@@ -389,7 +390,13 @@ impl Consumer {
         if epoch == known.current.epoch { Ok(()) } else { Err(known.stale_epoch()) }
     }
 
-    fn of_instance(&self, instance: &str) -> Option<&str> {
+    /// The members that have instance ids, by these.
+    fn instances(&self) -> BTreeMap<&str, &str> {
+        let members = self.members.iter();
+        members.filter_map(|(id, member)| Some((member.metadata.instance.as_deref()?, id.as_str()))).collect()
+    }
+
+    pub(super) fn of_instance(&self, instance: &str) -> Option<&str> {
         let mut of = self.members.iter().filter(|(_, m)| m.metadata.instance.as_deref() == Some(instance));
         of.next().map(|(id, _)| id.as_str())
     }
@@ -416,10 +423,8 @@ impl Consumer {
     }
 
     fn hash_of(&self, image: &Image) -> i64 {
-        let names: BTreeSet<&String> =
-            self.members.values().flat_map(|member| self.topics_of(&member.metadata)).collect();
         let mut hash = Hash::default();
-        for name in names {
+        for name in self.topics() {
             if let Some(topic) = image.topics.get(name) {
                 hash.take(name.as_bytes());
                 hash.take(&topic.id.0);

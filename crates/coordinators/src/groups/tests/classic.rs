@@ -34,6 +34,7 @@ pub fn join(fresh: &str) -> Join {
         knows_ids: false,
         knows_skipping: false,
         image: Arc::default(),
+        kept_elsewhere: 0,
     }
 }
 
@@ -77,6 +78,7 @@ impl Bench {
             protocol: None,
             assignments,
             image: Arc::default(),
+            kept_elsewhere: 0,
         }))
     }
 

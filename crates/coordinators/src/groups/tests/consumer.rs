@@ -70,6 +70,7 @@ impl Clients {
             owned: Some(client.owned.clone()),
             image: self.image.clone(),
             session_timeout: Duration::from_secs(45),
+            kept_elsewhere: 0,
         }
     }
 

@@ -133,6 +133,7 @@ fn a_classic_group_says_why_it_stays_one() {
             protocol: None,
             assignments: vec![("c1".into(), share)],
             image: Arc::default(),
+            kept_elsewhere: 0,
         };
         mixed.clients.bench.run(Command::Sync(sync)).unwrap();
         refuses(&mut mixed, obstacle);

@@ -105,6 +105,7 @@ impl Mixed {
             instance: client.instance.clone(),
             protocols: vec![protocol(assignor)],
             image: self.clients.image.clone(),
+            kept_elsewhere: 0,
             ..super::classic::join(name)
         }
     }
@@ -159,6 +160,7 @@ impl Mixed {
             protocol: None,
             assignments: client.shares.clone(),
             image: self.clients.image.clone(),
+            kept_elsewhere: 0,
         }
     }
 
