@@ -73,7 +73,7 @@ fn forgetting(configs: &TopicConfigs, categories: &BTreeMap<String, Category>) -
         let of = |(name, _): &&(&str, &str)| format!("{name}={}", is[*name]);
         let right = |(name, value): &&(&str, &str)| format!(" --set {name}={value}");
         let why = format!(
-            "topic {topic} deletes what must be kept ({}): levada topic alter {topic}{}",
+            "topic {topic} deletes what must be kept ({}): levada topic alter {topic} --force{}",
             others.iter().map(of).collect::<Vec<_>>().join(", "),
             others.iter().map(right).collect::<String>()
         );
@@ -101,7 +101,7 @@ mod tests {
         configs.insert("c.events".to_owned(), deleting);
         configs.insert("lv.keys".to_owned(), of(&[("cleanup.policy", "compact,delete")]));
         let found = forgetting(&configs, &categories);
-        let why = "topic c.events deletes what must be kept (retention.ms=5): levada topic alter c.events --set retention.ms=-1";
+        let why = "topic c.events deletes what must be kept (retention.ms=5): levada topic alter c.events --force --set retention.ms=-1";
         assert_eq!(found["c.events"], (Some(category), why.to_owned()));
         assert_eq!(found["lv.keys"].0, None);
         assert!(found["lv.keys"].1.ends_with("--set cleanup.policy=compact"), "{}", found["lv.keys"].1);
