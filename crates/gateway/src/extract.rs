@@ -164,7 +164,11 @@ pub fn told(text: &str) -> String {
         return format!("{within}`{}` is there twice", quoted(reason));
     }
     if reason.starts_with("unknown field") {
-        return format!("{within}there is no member `{}`: there are {choice}", quoted(reason));
+        // The place may end in the very name.
+        let name = quoted(reason);
+        let place = place.strip_suffix(name.as_str()).unwrap_or(place).trim_end_matches('.');
+        let within = if place.is_empty() { String::new() } else { format!("{place}: ") };
+        return format!("{within}there is no member `{name}`: there are {}", choice.replace(" or ", ", "));
     }
     if reason.starts_with("unknown variant") {
         return format!("{within}`{}` is none of {choice}", quoted(reason));

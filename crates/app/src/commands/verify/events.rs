@@ -33,7 +33,11 @@ impl Sum {
         let verdict = match self.findings {
             0 => "sound".to_owned(),
             count => {
-                format!("{} in {}", counted(count, "FINDING"), counted(self.unsound as u64, "partition"))
+                format!(
+                    "{} in {}",
+                    counted(count, "finding").to_uppercase(),
+                    counted(self.unsound as u64, "partition")
+                )
             }
         };
         format!(
@@ -81,7 +85,7 @@ pub fn run(
                     audited.indexed.map_or_else(String::new, |next| format!(", index up to offset {next}"));
                 let found = match audited.findings_count {
                     0 => "sound".to_owned(),
-                    count => counted(count, "FINDING"),
+                    count => counted(count, "finding").to_uppercase(),
                 };
                 let repaired = match audited.repaired {
                     0 => String::new(),
