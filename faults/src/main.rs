@@ -214,7 +214,7 @@ fn create(doors: &[std::net::SocketAddr]) -> anyhow::Result<()> {
             let told =
                 answer.map(|answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned()));
             match told {
-                Some((200, _)) => return Ok(()),
+                Some((200 | 201, _)) => return Ok(()),
                 Some((503, _)) | None if began.elapsed() < Duration::from_secs(60) => {
                     std::thread::sleep(Duration::from_millis(100));
                 }
