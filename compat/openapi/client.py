@@ -28,8 +28,8 @@ with levada_api.ApiClient(levada_api.Configuration(host=url)) as client:
     tagged = events.read_category("shop", tag=["customer:7"], type=["OrderPlaced"])
     assert [it.stream for it in tagged.events] == ["order-1"], tagged
     consumers = levada_api.SubscriptionsApi(client)
-    consumers.create("shop", "mailer", levada_api.SubscriptionSettings(ackTimeout="30s"))
-    pulled = consumers.pull("shop", "mailer", levada_api.PullBody(max=1, wait="10s"))
+    consumers.put_subscription("shop", "mailer", levada_api.SubscriptionSettings(ackTimeout="30s"))
+    pulled = consumers.pull_deliveries("shop", "mailer", levada_api.PullBody(max=1, wait="10s"))
     assert [it.event.version for it in pulled.deliveries] == [1], pulled
-    consumers.ack("shop", "mailer", levada_api.AckBody(deliveries=[it.delivery for it in pulled.deliveries]))
+    consumers.ack_deliveries("shop", "mailer", levada_api.AckBody(deliveries=[it.delivery for it in pulled.deliveries]))
 print("the generated client appends, reads and consumes")

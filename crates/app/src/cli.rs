@@ -4,7 +4,7 @@ pub mod events;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::client::Bootstrap;
 use crate::commands::consume::Shape;
@@ -154,7 +154,7 @@ pub struct BrokerArgs {
     pub command_config: Option<PathBuf>,
     /// How long a broker may take to be reached and to answer. It does not limit how long a command runs that waits for
     /// records or for lines [default: request.timeout.ms of --command-config, or 30]
-    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=86_400))]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub timeout: Option<u64>,
 }
 
@@ -178,10 +178,10 @@ pub enum TopicCommand {
         #[arg(required = true, value_name = "TOPIC")]
         topics: Vec<String>,
         /// Number of partitions; -1 for the broker's num.partitions [default: -1]
-        #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+        #[arg(short, long, value_name = "NUMBER", value_parser = number::<i32>, allow_negative_numbers = true)]
         partitions: Option<i32>,
         /// Number of copies; -1 for the broker's default [default: -1]. Levada keeps one, whatever is asked for
-        #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+        #[arg(long, value_name = "NUMBER", value_parser = number::<i16>, allow_negative_numbers = true)]
         replication_factor: Option<i16>,
         /// A topic setting, such as retention.ms=86400000; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -234,7 +234,9 @@ begin with two underscores, which brokers keep for themselves, or with lv., whic
   levada topic delete orders
   levada topic delete orders payments --if-exists --yes
 
-It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one cannot; the status is 1 then.")]
+It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one \
+cannot; the status is 1 then. What the event store has written goes with `levada events category delete`: its topics, and \
+those of the broker, are deleted only with --force.")]
     Delete {
         /// Names of the topics
         #[arg(required = true, value_name = "TOPIC")]
@@ -245,15 +247,18 @@ It asks first, and without a terminal to ask on it needs --yes. Those that can b
         /// Do not ask
         #[arg(short, long)]
         yes: bool,
+        /// Also a topic that the broker or the event store keeps for itself
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
     /// Delete the oldest records of a topic, and keep the topic
     #[command(after_help = "Examples:
   levada topic delete-records orders 0=1500 1=1200     what is before these offsets
-  levada topic delete-records orders --all             every record there is now
+  levada topic delete-records orders --all --yes       every record there is now
 
-What is written later continues at the next offset, as if nothing had been deleted.")]
+It asks first, and without a terminal to ask on it needs --yes. What is written later continues at the next offset, as if nothing had been deleted.")]
     DeleteRecords {
         /// Name of the topic
         #[arg(value_name = "TOPIC")]
@@ -264,6 +269,12 @@ What is written later continues at the next offset, as if nothing had been delet
         /// Every record of every partition
         #[arg(long, conflicts_with = "before")]
         all: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// Also a topic that the broker or the event store keeps for itself
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -277,7 +288,7 @@ What is written later continues at the next offset, as if nothing had been delet
         #[arg(value_name = "TOPIC")]
         topic: String,
         /// More partitions than it has now
-        #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+        #[arg(short, long, value_name = "NUMBER", value_parser = number::<i32>, allow_negative_numbers = true)]
         partitions: Option<i32>,
         /// Set a setting; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -291,6 +302,9 @@ What is written later continues at the next offset, as if nothing had been delet
         /// Take out of a list; may be repeated
         #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
         subtract: Vec<(String, String)>,
+        /// Also a topic that the broker or the event store keeps for itself
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -317,8 +331,10 @@ pub enum GroupCommand {
 Lag is the sum over all partitions of which the group has committed something; - where that is none."
     )]
     List {
-        /// Only groups in this state, such as stable or empty; may be repeated
-        #[arg(long, value_name = "STATE")]
+        /// Only groups in this state; may be repeated
+        #[arg(long, value_name = "STATE", ignore_case = true, value_parser = [
+            "stable", "empty", "PreparingRebalance", "CompletingRebalance", "assigning", "reconciling", "dead",
+        ])]
         state: Vec<String>,
         /// Only groups of this type; may be repeated
         #[arg(long = "type", value_enum, value_name = "TYPE")]
@@ -346,7 +362,10 @@ Lag is the number of offsets between what the group has committed and the end of
         broker: BrokerArgs,
     },
     /// Move a group that nobody is in to another place
-    #[command(after_help = "Examples:
+    #[command(
+        group = clap::ArgGroup::new("which").args(["topic", "all_topics"]).required(true).multiple(true),
+        group = clap::ArgGroup::new("where").args(["to", "shift"]).required(true),
+        after_help = "Examples:
   levada group reset billing --topic orders --to beginning
   levada group reset billing --topic orders -p 0 -p 3 --to 1500
   levada group reset billing --topic orders --to 2026-01-31T12:00:00Z --dry-run
@@ -356,26 +375,27 @@ Lag is the number of offsets between what the group has committed and the end of
   levada group reset nightly --topic orders --to end --create before its first member comes
 
 A place outside of the partition becomes its beginning or its end. Members would go on where they are, so a group that \
-has any is left alone: stop them first.")]
+has any is left alone: stop them first. --shift leaves alone what the group has not committed."
+    )]
     Reset {
         /// Name of the group
         #[arg(value_name = "GROUP")]
         group: String,
         /// The topic; may be repeated
-        #[arg(long, value_name = "TOPIC", required_unless_present = "all_topics")]
+        #[arg(long, value_name = "TOPIC")]
         topic: Vec<String>,
         /// Every partition that the group has committed
         #[arg(long, conflicts_with_all = ["topic", "partition"])]
         all_topics: bool,
         /// Only this partition; may be repeated
-        #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+        #[arg(short, long, value_name = "NUMBER", value_parser = number::<i32>, allow_negative_numbers = true)]
         partition: Vec<i32>,
         /// beginning, end, an offset, -N for N before the end, a time (2026-01-31T12:00:00Z), or how long ago (30s, 15m,
         /// 1h, 2d)
-        #[arg(long, value_name = "PLACE", allow_hyphen_values = true, required_unless_present = "shift")]
+        #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
         to: Option<String>,
         /// So many offsets forward, or back (-N), from what is committed
-        #[arg(long, value_name = "NUMBER", allow_hyphen_values = true, conflicts_with = "to")]
+        #[arg(long, value_name = "NUMBER", value_parser = number::<i64>, allow_hyphen_values = true)]
         shift: Option<i64>,
         /// Also where there is no such group: its offsets are committed before anybody is in it
         #[arg(long)]
@@ -389,13 +409,16 @@ has any is left alone: stop them first.")]
     /// Delete groups that nobody is in, and what they have committed
     #[command(after_help = "Examples:
   levada group delete billing
-  levada group delete billing shipping
+  levada group delete billing shipping --yes
 
-Those that can be deleted are, also where another one cannot; the status is 1 then.")]
+It asks first, and without a terminal to ask on it needs --yes. Those that can be deleted are, also where another one cannot; the status is 1 then.")]
     Delete {
         /// Names of the groups
         #[arg(required = true, value_name = "GROUP")]
         groups: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
         #[command(flatten)]
         broker: BrokerArgs,
     },
@@ -419,20 +442,24 @@ pub enum ClusterCommand {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Show settings, and where their values come from
-    #[command(after_help = "Examples:
+    #[command(
+        alias = "list",
+        after_help = "Examples:
   levada config get                                    what somebody has set
   levada config get log.retention.ms num.partitions
+  levada config get 'log.retention.*'
   levada config get --all --format json
-  levada config get --group billing --all              what counts for a consumer group")]
+  levada config get --group billing --all              what counts for a consumer group"
+    )]
     Get {
-        /// Names of settings [default: those that are not at their defaults]
+        /// Names of settings; * stands for anything [default: those that are not at their defaults]
         #[arg(value_name = "NAME")]
         names: Vec<String>,
         /// All settings, also those at their defaults
         #[arg(long, conflicts_with = "names")]
         all: bool,
         /// The broker whose settings these are [default: the first of the cluster]
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = number::<i32>)]
         broker_id: Option<i32>,
         /// The settings of this consumer group instead, whether it exists or not
         #[arg(long, value_name = "GROUP", conflicts_with = "broker_id")]
@@ -458,7 +485,7 @@ Those that docs/configuration.md marks as dynamic can be changed; the others wit
         #[arg(long, value_name = "NAME")]
         unset: Vec<String>,
         /// Only for this broker [default: for all of the cluster]
-        #[arg(long, value_name = "NUMBER")]
+        #[arg(long, value_name = "NUMBER", value_parser = number::<i32>)]
         broker_id: Option<i32>,
         /// The settings of this consumer group instead, whether it exists or not
         #[arg(long, value_name = "GROUP", conflicts_with = "broker_id")]
@@ -502,7 +529,7 @@ pub struct ProduceArgs {
     pub header: Vec<(String, String)>,
     /// The partition of every record [default: by key as Kafka's clients do; without a key any, and the next one for each
     /// batch of lines that came together]
-    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "NUMBER", value_parser = number::<i32>, allow_negative_numbers = true)]
     pub partition: Option<i32>,
     /// Send an empty line as a record without a value (a tombstone)
     #[arg(long)]
@@ -513,6 +540,9 @@ pub struct ProduceArgs {
     /// all (or -1), 1 or 0: wait for the acknowledgement, or do not
     #[arg(long, default_value = "all", value_parser = ["all", "-1", "1", "0"], allow_hyphen_values = true)]
     pub acks: String,
+    /// Also into a topic that the broker or the event store keeps for itself
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub broker: BrokerArgs,
 }
@@ -549,10 +579,10 @@ pub struct ConsumeArgs {
     #[arg(long, conflicts_with = "from")]
     pub from_beginning: bool,
     /// Only this partition; may be repeated
-    #[arg(short, long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(short, long, value_name = "NUMBER", value_parser = number::<i32>, allow_negative_numbers = true)]
     pub partition: Vec<i32>,
     /// Stop after so many records
-    #[arg(short = 'n', long, value_name = "NUMBER")]
+    #[arg(short = 'n', long, value_name = "NUMBER", value_parser = number::<u64>)]
     pub count: Option<u64>,
     /// Stop at what is the end when the command starts
     #[arg(long)]
@@ -633,6 +663,26 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
     Ok((name.trim().to_owned(), value.to_owned()))
 }
 
+/// Seconds, or a time such as 30s or 5m; a day at most.
+fn seconds(text: &str) -> Result<u64, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600)];
+    let unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, unit) = unit.unwrap_or((text, 1));
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    seconds
+        .ok_or_else(|| format!("`{text}` is no number of seconds, 1 to 86400 (or a time such as 30s or 5m)"))
+}
+
+/// A whole number, which is told in our own words where it is none.
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    let is_number = text.strip_prefix('-').unwrap_or(text).bytes().all(|it| it.is_ascii_digit());
+    text.parse().map_err(|_| match is_number && !text.is_empty() {
+        true => format!("{text} is out of range"),
+        false => format!("`{text}` is no whole number"),
+    })
+}
+
 fn partition_and_offset(text: &str) -> Result<(i32, i64), String> {
     let parsed = text.split_once('=').and_then(|(partition, offset)| {
         let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
@@ -640,3 +690,6 @@ fn partition_and_offset(text: &str) -> Result<(i32, i64), String> {
     });
     parsed.ok_or_else(|| format!("`{text}` is not PARTITION=OFFSET, such as 0=1500"))
 }
+
+#[cfg(test)]
+mod tests;

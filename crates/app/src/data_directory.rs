@@ -1,9 +1,12 @@
 //! Where everything is stored, looked at before anything is written: a mistyped path, or a disk that is not mounted, must
 //! not become an empty cluster.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use env::{Disk, RealDisk};
 use settings::BrokerOptions;
 use tracing::info;
 
@@ -30,6 +33,34 @@ pub fn look(options: &BrokerOptions) -> anyhow::Result<Found> {
         );
     }
     Ok(found)
+}
+
+/// Refuses a folder that another Levada serves: that, and no port that is taken, is why this one does not start.
+pub fn check_free(options: &BrokerOptions) -> anyhow::Result<()> {
+    let file = Path::new(&options.data_dir).join("lock");
+    // Only looked at: whoever serves takes it.
+    let is_taken =
+        file.exists() && RealDisk.lock(&file).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+    ensure!(
+        !is_taken,
+        "a Levada serves the data directory {} already{}: stop it first, or name another folder with --data-dir",
+        shown(Path::new(&options.data_dir)),
+        holder(&file).map_or_else(String::new, |pid| format!(" (process {pid})"))
+    );
+    Ok(())
+}
+
+/// The process that has locked a file, where the system tells.
+#[expect(clippy::disallowed_methods, reason = "what the system says of its locks, at the rim of the process")]
+fn holder(file: &Path) -> Option<u32> {
+    let inode = std::fs::metadata(file).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    locks.lines().find_map(|line| {
+        // 1: FLOCK  ADVISORY  WRITE 4711 08:01:123456 0 EOF
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_file = words.get(5)?.rsplit(':').next()?.parse() == Ok(inode);
+        is_file.then(|| words.get(4)?.parse().ok()).flatten()
+    })
 }
 
 /// Says that something new has begun, once it has.

@@ -64,6 +64,16 @@ pub fn time(ms: i64) -> String {
     }
 }
 
+/// So many of something: `1 partition`, `2 partitions`.
+pub fn counted(count: impl Into<i128>, noun: &str) -> String {
+    match count.into() {
+        1 => format!("1 {noun}"),
+        count if noun.ends_with('h') => format!("{count} {noun}es"),
+        count if noun.ends_with("ry") => format!("{count} {}ies", &noun[..noun.len() - 1]),
+        count => format!("{count} {noun}s"),
+    }
+}
+
 /// Why a command failed, with its causes, on standard error.
 pub fn complain(error: &anyhow::Error) {
     note(&told(error));

@@ -30,6 +30,7 @@ use tracing::{info, warn};
 use crate::client::read_properties;
 use crate::http::{Metrics, Readiness};
 use crate::metrics::{self, Own};
+use crate::output::counted;
 
 /// Between two tries to start.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -177,7 +178,7 @@ impl Patterns {
                 }
             }));
             if others > 0 {
-                except.push(format!("{others} others: see levada events repair"));
+                except.push(format!("{}: see levada events repair", counted(others as u64, "other")));
             }
             if except.is_empty() { Readiness::Ready } else { Readiness::ReadyExcept(except.join("; ")) }
         })

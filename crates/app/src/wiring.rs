@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::http::{Metrics, Readiness};
-use crate::output::shell_word;
+use crate::output::{counted, shell_word};
 
 /// A broker that serves.
 pub struct Broker {
@@ -114,7 +114,9 @@ impl Broker {
             match storage.damaged_count() {
                 0 => Readiness::Ready,
                 count => Readiness::ReadyExcept(format!(
-                    "{count} partitions are damaged and take no records; stop the broker and say `levada verify`"
+                    "{} damaged and take{} no records; stop the broker and say `levada verify`",
+                    counted(count as u64, "partition") + if count == 1 { " is" } else { " are" },
+                    if count == 1 { "s" } else { "" }
                 )),
             }
         })
@@ -210,8 +212,7 @@ pub fn advise(error: OpenError, data_dir: &std::path::Path) -> anyhow::Error {
         }
         OpenError::Locked(_) => {
             return anyhow!(
-                "{error}: stop it first, if it is a broker that is to be looked after; or name another folder with \
-                 --data-dir"
+                "{error}: stop it first, if it is the broker that is meant; or name another folder with --data-dir"
             );
         }
         OpenError::Unreadable { path, reason } if reason == "not a storage directory" => {

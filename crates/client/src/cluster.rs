@@ -80,14 +80,16 @@ struct Shared {
     seed: Mutex<Connection>,
     addresses: Mutex<BTreeMap<i32, String>>,
     nodes: Mutex<BTreeMap<i32, Connection>>,
+    /// What was told last, for those who need not know it as of now.
+    lately: tokio::sync::Mutex<Option<(Instant, Arc<Vec<Topic>>)>>,
 }
 
 impl Cluster {
     pub async fn connect(options: Options) -> Result<Cluster, AskError> {
         let denied = Denied::default();
         let seed = open_first(&options, &denied).await?;
-        let (addresses, nodes) = (Mutex::default(), Mutex::default());
-        Ok(Cluster(Arc::new(Shared { options, denied, seed: Mutex::new(seed), addresses, nodes })))
+        let (addresses, nodes, lately) = Default::default();
+        Ok(Cluster(Arc::new(Shared { options, denied, seed: Mutex::new(seed), addresses, nodes, lately })))
     }
 
     pub fn patience(&self) -> Duration {
@@ -194,6 +196,18 @@ impl Cluster {
     /// All topics, by name.
     pub async fn topics(&self) -> Result<Vec<Topic>, AskError> {
         Ok(self.overview().await?.topics)
+    }
+
+    /// The same, as somebody has asked for them within this time: of many who look now and then, one asks for all.
+    pub async fn topics_within(&self, age: Duration) -> Result<Arc<Vec<Topic>>, AskError> {
+        let mut lately = self.0.lately.lock().await;
+        if let Some((_, topics)) = lately.as_ref().filter(|(at, _)| at.elapsed() < age) {
+            return Ok(topics.clone());
+        }
+        let at = Instant::now();
+        let topics = Arc::new(self.topics().await?);
+        *lately = Some((at, topics.clone()));
+        Ok(topics)
     }
 
     /// Everything that metadata tell.

@@ -9,6 +9,7 @@
 mod admin;
 mod bootstrap;
 mod cluster;
+mod configs;
 mod connection;
 mod error;
 mod inside;
@@ -25,6 +26,7 @@ mod writer;
 
 pub use bootstrap::Bootstrap;
 pub use cluster::{Cluster, Options, Overview, Partition, Topic, by_leader};
+pub use configs::TopicConfigs;
 pub use connection::Connection;
 pub use error::AskError;
 pub use inside::Inside;

@@ -302,7 +302,14 @@ impl Member {
         let mut urls = BTreeMap::new();
         let mut topics = BTreeSet::new();
         for member in members {
-            let subscription: ConsumerProtocolSubscription = read_prefixed(&member.metadata)?;
+            // Whoever is no instance has no share, and does not keep the others from theirs.
+            let subscription: ConsumerProtocolSubscription = match read_prefixed(&member.metadata) {
+                Ok(subscription) => subscription,
+                Err(error) => {
+                    warn!(group = self.options.group, member = %member.member_id, %error, "a member is no instance: it gets nothing");
+                    continue;
+                }
+            };
             topics.extend(subscription.topics.iter().map(ToString::to_string));
             let owned = subscription.owned_partitions.iter().flat_map(|topic| {
                 topic.partitions.iter().map(|partition| (topic.topic.to_string(), *partition))
@@ -399,7 +406,17 @@ impl Member {
             if refused.is(ErrorCode::RebalanceInProgress) {
                 return Ok(Rejoin::Rebalance);
             }
-            if refused.is(ErrorCode::UnknownMemberId) || refused.is(ErrorCode::FencedInstanceId) {
+            if refused.is(ErrorCode::FencedInstanceId) {
+                self.id = Str::new();
+                let url = &self.options.url;
+                warn!(
+                    group = self.options.group,
+                    url,
+                    "another instance says the same address: give each its own levada.http.advertised.url"
+                );
+                return Ok(Rejoin::Lost("another instance has its address"));
+            }
+            if refused.is(ErrorCode::UnknownMemberId) {
                 self.id = Str::new();
                 return Ok(Rejoin::Lost("the group has forgotten it"));
             }

@@ -22,7 +22,7 @@ use crate::{AskError, Cluster, Connection, Refused, Topic, by_leader, check};
 /// How long a fetch waits for records; twice as long after each that came back without any, up to the most: a partition
 /// at rest is asked for seldom, and what comes is there at once anyway.
 const WAIT_MIN: Duration = Duration::from_millis(500);
-const WAIT_MAX: Duration = Duration::from_secs(4);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 const FETCH_BYTES_MAX: i32 = 8 << 20;
 const PARTITION_BYTES_MAX: i32 = 1 << 20;

@@ -293,6 +293,13 @@ impl Append {
             for event in &part.events {
                 text("an event's id", &event.id, ID_MAX)?;
                 text("an event's type", &event.facts.kind, TYPE_MAX)?;
+                let content_type = &event.facts.content_type;
+                let is_plain = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+                if content_type.len() > TYPE_MAX || !content_type.bytes().all(is_plain) {
+                    return invalid(format!(
+                        "an event's content type is at most {TYPE_MAX} visible ASCII characters, such as application/json"
+                    ));
+                }
                 if event.facts.schema_version == Some(0) {
                     return invalid("an event's schema version counts from 1".to_owned());
                 }

@@ -238,6 +238,18 @@ impl Handle {
         Ok((subscription, position))
     }
 
+    /// Begins all subscriptions to a category anew, at the beginning of what takes the place of its topic: nothing that was
+    /// handed out, settled or parked is of that one.
+    pub(crate) async fn restart_subscriptions(&self, category: &Category) -> Result<(), ConsumerError> {
+        self.consumers().table.catch_up().await?;
+        for known in self.consumers().all().await?.into_iter().filter(|known| known.category == *category) {
+            let old = self.keys_of(&known.id).await?;
+            let subscription = Subscription { id: self.new_id(), from: Position::default(), ..known };
+            self.keep(&subscription, &old).await?;
+        }
+        Ok(())
+    }
+
     /// Also one whose record cannot be read.
     pub async fn delete_subscription(
         &self,

@@ -56,9 +56,12 @@ impl Facts {
     }
 }
 
-/// Whether data of this content type are JSON.
+/// Whether data of this content type are JSON, whatever its case and its parameters.
 pub fn is_json(content_type: &str) -> bool {
-    content_type == "application/json" || content_type.ends_with("+json")
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let kind = kind.as_bytes();
+    kind.eq_ignore_ascii_case(b"application/json")
+        || kind.len() > 5 && kind[kind.len() - 5..].eq_ignore_ascii_case(b"+json")
 }
 
 /// How deep JSON may be nested. An answer has three levels around it, and the strictest readers take 64 (those of .NET).
@@ -138,6 +141,18 @@ pub struct Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_known_by_its_type_alone() {
+        for json in
+            ["application/json", "application/JSON; charset=utf-8", "application/vnd.x+json;v=1", "a/b+JSON"]
+        {
+            assert!(is_json(json), "{json}");
+        }
+        for other in ["", "text/plain", "application/jsonl", "text/plain; x=application/json", "json"] {
+            assert!(!is_json(other), "{other}");
+        }
+    }
 
     #[test]
     fn only_brackets_outside_of_texts_are_levels() {

@@ -24,10 +24,12 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use model::{Offset, PartitionId};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::event::Facts;
 use connections::{Connections, Stop, StopWhenDropped};
@@ -42,8 +44,17 @@ const FORMAT: i64 = 4;
 /// Who reads one index at a time; whoever comes when all places are taken waits. Its owner has one beside them.
 const READERS_MAX: usize = 4;
 
+/// Of those, who searches: reads of a stream, which are short, do not wait behind searches alone.
+const SEARCHERS_MAX: usize = READERS_MAX - 1;
+
 /// Who reads any index of the process at a time, each on a thread: fewer than the runtime has for what blocks.
 static READING: Semaphore = Semaphore::const_new(32);
+
+/// Of those, who searches.
+static SEARCHING: Semaphore = Semaphore::const_new(24);
+
+/// How long somebody waits for a place to read.
+const PLACE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// SQLite's page cache of each connection.
 const CACHE_KIB: i64 = 2048;
@@ -77,6 +88,7 @@ const ALL_TABLES: [&str; 6] = ["about", "streams", "events", "names", "marks", "
 pub struct Index {
     connections: Arc<Connections>,
     places: Arc<Semaphore>,
+    search_places: Arc<Semaphore>,
     /// What was found damaged in it.
     damage: watch::Sender<Option<String>>,
 }
@@ -133,6 +145,16 @@ fn producer(writer: &str) -> &str {
     writer.split(':').next().unwrap_or_default()
 }
 
+const NEVER_CLOSED: &str = "places are never closed";
+
+/// Waits for places to read, but not for long.
+async fn in_time<T>(places: impl Future<Output = T>) -> rusqlite::Result<T> {
+    timeout(PLACE_WAIT_MAX, places).await.map_err(|_| {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        rusqlite::Error::SqliteFailure(code, Some("too many read it just now: ask again".to_owned()))
+    })
+}
+
 impl Index {
     /// Opens the index of a partition, or makes a new one where there is none, or it is of another format or another topic,
     /// or damaged. Whatever else is wrong (too many open files, a full disk) leaves it as it is. Blocks.
@@ -176,7 +198,8 @@ impl Index {
 
     fn of(connections: Arc<Connections>) -> Index {
         let places = Arc::new(Semaphore::new(READERS_MAX));
-        Index { connections, places, damage: watch::Sender::new(None) }
+        let search_places = Arc::new(Semaphore::new(SEARCHERS_MAX));
+        Index { connections, places, search_places, damage: watch::Sender::new(None) }
     }
 
     /// Told what is damaged in it, when that is found.
@@ -213,14 +236,38 @@ impl Index {
         next: Offset,
         question: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> rusqlite::Result<T> {
-        let closed = "places are never closed";
-        let own = self.places.clone().acquire_owned().await.expect(closed);
-        let of_all = READING.acquire().await.expect(closed);
+        self.ask_with((), next, question).await
+    }
+
+    /// The same for what may take long: it leaves places to others.
+    pub async fn search<T: Send + 'static>(
+        self: &Arc<Self>,
+        next: Offset,
+        question: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<T> {
+        let places = in_time(async {
+            let own = self.search_places.clone().acquire_owned().await.expect(NEVER_CLOSED);
+            (own, SEARCHING.acquire().await.expect(NEVER_CLOSED))
+        });
+        self.ask_with(places.await?, next, question).await
+    }
+
+    async fn ask_with<P: Send + 'static, T: Send + 'static>(
+        self: &Arc<Self>,
+        search: P,
+        next: Offset,
+        question: impl FnOnce(&Reader<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> rusqlite::Result<T> {
+        let places = in_time(async {
+            let own = self.places.clone().acquire_owned().await.expect(NEVER_CLOSED);
+            (own, READING.acquire().await.expect(NEVER_CLOSED))
+        });
+        let (own, of_all) = places.await?;
         let stop = StopWhenDropped(Stop::default());
         let (index, told) = (self.clone(), stop.0.clone());
         let answer = env::run_blocking(move || {
             // Until it is really over, whoever waits for it.
-            let _places = (own, of_all);
+            let _places = (search, own, of_all);
             index.reading_until(&told, |reader| {
                 reader.has(next)?;
                 question(reader)

@@ -38,7 +38,7 @@ pub mod verify;
 
 pub use append::{Append, AppendError, Appended, Condition, Expected, Selector, StreamAppend};
 pub use category::{Category, CategoryError};
-pub use event::{NewEvent, Recorded};
+pub use event::{NewEvent, Recorded, is_json};
 pub use keys::KeyError;
 pub use options::Options;
 pub use query::{Direction, Found, ReadError};

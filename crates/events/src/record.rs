@@ -151,6 +151,26 @@ fn foreign(why: &'static str) -> Entry {
     Entry::Foreign { why: why.into() }
 }
 
+/// The same as [`read`], of a batch that this producer has written: what says that another has written it was copied by
+/// somebody.
+pub fn read_of(
+    record: &Record<'_>,
+    value: impl FnOnce(&[u8]) -> Bytes,
+    (id, epoch): (model::ProducerId, model::ProducerEpoch),
+) -> Entry {
+    let entry = read(record, value);
+    let own = match &entry {
+        Entry::Event { writer, .. } | Entry::Claim { writer } => writer,
+        Entry::Adopted { .. } | Entry::Foreign { .. } => return entry,
+    };
+    match writer(id, epoch) {
+        producer if producer == *own => entry,
+        producer => {
+            Entry::Foreign { why: format!("it says that {own} wrote it, and producer {producer} did").into() }
+        }
+    }
+}
+
 pub fn read(record: &Record<'_>, value: impl FnOnce(&[u8]) -> Bytes) -> Entry {
     let mut facts = Facts { content_type: "application/octet-stream".to_owned(), ..Facts::default() };
     let (mut id, mut kind, mut version, mut writer, mut boundary) = (None, None, None, None, None);

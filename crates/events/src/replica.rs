@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{Cluster, Pace, Tail, Tailed};
 use model::batch::{Record, batches};
-use model::{Offset, PartitionId, Timestamp, TopicId};
+use model::{Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -559,12 +559,13 @@ fn read(
             Err(error) => return unreadable(from.max(known), error),
         };
         let (base, end) = (batch.header().base_offset, batch.header().next_offset());
+        let producer = (batch.header().producer_id, batch.header().producer_epoch);
         let is_over = |offset: Offset| repairs::passed_over(decided, offset).is_some();
         if !batch.header().attributes.is_control() && end > known {
             let mut found = Vec::new();
             match read_batch(&batch, |offset, at, record| {
                 if offset >= known.max(from) && !is_over(offset) {
-                    let entry = read_record(record, (partition, offset), decided);
+                    let entry = read_record(record, producer, (partition, offset), decided);
                     found.push(Applied { offset, at, entry });
                 }
             }) {
@@ -590,9 +591,14 @@ fn read_batch(
     Ok(())
 }
 
-fn read_record(one: &Record<'_>, place: (i32, Offset), decided: &OfPartition) -> Entry {
+fn read_record(
+    one: &Record<'_>,
+    producer: (ProducerId, ProducerEpoch),
+    place: (i32, Offset),
+    decided: &OfPartition,
+) -> Entry {
     let Some(Repair::Adopt { stream, kind }) = decided.get(&place.1) else {
-        return record::read(one, Bytes::copy_from_slice);
+        return record::read_of(one, Bytes::copy_from_slice, producer);
     };
     match record::adopt(one, place, stream.as_deref(), kind.as_deref()) {
         Ok(adopted) => adopted,
@@ -613,7 +619,8 @@ mod tests {
 
     /// So many events of one stream from an offset on.
     fn chunk(from: i64, count: i64) -> Chunk {
-        let mut batch = BatchBuilder::new(Compression::None).base_offset(Offset(from));
+        let batch = BatchBuilder::new(Compression::None).base_offset(Offset(from));
+        let mut batch = batch.producer(ProducerId(1), ProducerEpoch(0), from as i32);
         for offset in from..from + count {
             let facts = Facts { kind: "T".to_owned(), ..Facts::default() };
             let event = NewEvent { id: format!("id-{offset}"), facts, data: Bytes::new() };

@@ -130,6 +130,8 @@ pub fn seal(
     let mut text = utf8(data)?.to_owned();
     for pointer in personal {
         let tokens = tokens(pointer)?;
+        // A member that is there twice would stay in clear once.
+        check_once(&text, &tokens).map_err(|why| format!("`personal` {pointer}: {why}"))?;
         text = edit(&text, &tokens, &mut |plain| Ok(encrypt(pointer, plain.as_bytes(), None)))
             .map_err(|why| format!("`personal` {pointer}: {why}"))?;
     }
@@ -198,6 +200,24 @@ fn tokens(pointer: &str) -> Result<Vec<String>, String> {
     let rest = pointer.strip_prefix('/');
     let rest = rest.ok_or_else(|| format!("{pointer} is no JSON pointer (RFC 6901): it begins with /"))?;
     Ok(rest.split('/').map(|token| token.replace("~1", "/").replace("~0", "~")).collect())
+}
+
+/// Refuses data in which a member on the way to a place is there more than once: readers disagree which one counts.
+fn check_once(text: &str, tokens: &[String]) -> Result<(), String> {
+    let Some((token, rest)) = tokens.split_first() else { return Ok(()) };
+    if text.trim_start().starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let item = token.parse::<usize>().ok().and_then(|at| items.get(at));
+        return item.map_or(Ok(()), |item| check_once(item.get(), rest));
+    }
+    // What is missing is told by whoever changes it.
+    let Ok(Members(members)) = serde_json::from_str(text) else { return Ok(()) };
+    let mut named = members.iter().filter(|(name, _)| name == token);
+    match (named.next(), named.next()) {
+        (Some(_), Some(_)) => Err(format!("`{token}` is there more than once")),
+        (Some((_, value)), None) => check_once(value.get(), rest),
+        (None, _) => Ok(()),
+    }
 }
 
 /// Replaces the value at a place, and leaves all others as they are.

@@ -1,5 +1,6 @@
 //! All categories of one process: replicas of every partition, owners of those that the group gives it.
 
+mod beside;
 mod catalog;
 mod deletion;
 mod erasure;
@@ -7,6 +8,7 @@ mod keeping;
 mod metrics;
 mod reading;
 mod repair;
+mod retention;
 mod routing;
 mod snapshots;
 mod tables;
@@ -40,6 +42,7 @@ use crate::trimmed::Trimmed;
 use catalog::Catalog;
 
 pub use catalog::CategoryInfo;
+pub(crate) use catalog::TOPIC as CATALOG;
 pub use deletion::DeletedCategory;
 pub(crate) use erasure::is_certificate;
 pub use erasure::{Certificate, EraseError};
@@ -100,6 +103,8 @@ struct Shared {
     repairs: Repairs,
     /// Why categories that the catalog has are not open.
     unopened: Mutex<BTreeMap<Category, keeping::Unopened>>,
+    /// Topics that do not keep what they must.
+    forgetting: Mutex<retention::Forgetting>,
     upcasters: upcasting::Known,
     keys: Keys,
     peers: Peers,
@@ -229,6 +234,7 @@ impl Events {
             trimmed,
             repairs,
             unopened: Mutex::default(),
+            forgetting: Mutex::default(),
             upcasters,
             keys,
             peers,
@@ -239,6 +245,7 @@ impl Events {
         let (dir, all) = (handle.0.options.index_dir.clone(), handle.0.catalog.known().borrow().clone());
         env::run_blocking(move || deletion::sweep(&dir, &all)).await;
         env::spawn(handle.clone().finish_overdue(stopped.clone()));
+        env::spawn(handle.clone().watch_retention(stopped.clone()));
         let hosting = env::spawn(consumers::keep_hosting(handle.clone(), stopped.clone()));
         let keeping = env::spawn(keeping::keep(handle.clone(), stopped));
         Ok(Events { handle, membership, keeping, hosting, stop })

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use client::Position;
-use model::Timestamp;
+use model::{Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -48,6 +48,13 @@ pub struct Snapshot {
     /// Whoever reads at least this fresh sees the events that it rests on.
     pub position: Position,
     pub sealed: Option<Sealed>,
+}
+
+impl Snapshot {
+    /// Whether it rests on events of this topic: a category may be another one since, with streams of the same ids.
+    pub fn is_of(&self, topic: TopicId) -> bool {
+        self.position.iter().any(|(partition, _)| partition.topic == topic)
+    }
 }
 
 /// A snapshot, and the events after it; without one that can be used, from the beginning.

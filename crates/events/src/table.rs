@@ -43,7 +43,11 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(200);
 
-const BATCH_BYTES_MAX: usize = 256 << 20;
+const BATCH_BYTES_MAX: usize = 32 << 20;
+
+/// No entry is larger: what is was not written by the store, and is passed over.
+const KEY_BYTES_MAX: usize = 4 << 10;
+const VALUE_BYTES_MAX: usize = 8 << 20;
 
 /// The only partition.
 const PARTITION: i32 = 0;
@@ -232,10 +236,11 @@ impl Table {
         self.check_lost()?;
         // Only where there never was a topic: one that is missing is not made anew by whoever writes next.
         let known = self.0.at.borrow().topic;
-        let topic = match known.filter(|_| !self.0.options.is_expendable) {
+        let topic = match known {
             None => self.create().await?.id,
             Some(known) => match self.0.cluster.topic(&self.0.options.topic, false).await {
                 Ok(topic) if topic.id == known => known,
+                Ok(_) | Err(_) if self.0.options.is_expendable => self.create().await?.id,
                 Ok(_) => return Err(TableError::Lost(self.0.why_lost(REPLACED))),
                 Err(error) if error.is_missing_topic() => {
                     return Err(TableError::Lost(self.0.why_lost(DELETED)));
@@ -290,7 +295,9 @@ impl Table {
         let inner = &self.0;
         let known = inner.at.borrow().topic;
         let there = inner.cluster.topics().await?.into_iter().find(|it| it.name == inner.options.topic);
-        let Some(known) = known.filter(|known| there.as_ref().is_none_or(|there| there.id != *known)) else {
+        let is_lost =
+            |known: &TopicId| self.lost().is_some() || there.as_ref().is_none_or(|there| there.id != *known);
+        let Some(known) = known.filter(is_lost) else {
             return Err(TableError::NotLost(inner.options.topic.clone()));
         };
         let topic = self.create().await?;
@@ -370,6 +377,7 @@ impl Table {
 
 /// What became of a topic.
 const DELETED: &str = "was deleted";
+const CUT: &str = "had records deleted that this instance has not read";
 const REPLACED: &str = "is another one than that of this instance's copy";
 
 impl Inner {
@@ -469,13 +477,16 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
 
 /// Until nobody has the table any more.
 async fn follow(inner: std::sync::Weak<Inner>, told: watch::Sender<At>, mut known: String) {
+    // Where a copy that is made anew begins.
+    let mut start = Offset::ZERO;
     loop {
         let Some(topic) = wait_for_topic(&inner, &told).await else { return };
         let Some(table) = inner.upgrade() else { return };
         if topic.id.to_string() != known {
             known = topic.id.to_string();
-            begin_anew(&table, &told, topic.id).await;
+            begin_anew(&table, &told, topic.id, start).await;
         }
+        start = Offset::ZERO;
         let name = table.options.topic.clone();
         let from = [(PARTITION, told.borrow().next)];
         let mut tails = Tail::start(table.cluster.clone(), &name, topic.id, from);
@@ -496,12 +507,19 @@ async fn follow(inner: std::sync::Weak<Inner>, told: watch::Sender<At>, mut know
             let Some(table) = inner.upgrade() else { return };
             match tailed {
                 Some(Tailed::Records { bytes, .. }) => apply(&table, &told, topic.id, bytes).await,
-                Some(Tailed::OutOfRange { .. }) => {
-                    warn!(
-                        topic = name,
-                        "the topic does not have what its copy goes on from: it is read anew"
-                    );
-                    known.clear();
+                // What was deleted at its beginning may be what the copy still has.
+                Some(Tailed::OutOfRange { from, start: begin }) if is_cut(&table, &told, from, begin) => {
+                    drop(table);
+                    if !wait_for_decision(&inner, &told, &topic).await {
+                        return;
+                    }
+                    (start, known) = (begin, String::new());
+                    break;
+                }
+                Some(Tailed::OutOfRange { from, start: begin }) => {
+                    warn!(topic = name, %from, start = %begin, "the topic does not have what its copy goes on from: it is read anew");
+                    // Shorter than the copy knew it: from its beginning, wherever that is.
+                    (start, known) = (begin, String::new());
                     break;
                 }
                 Some(Tailed::Gone) | None => break,
@@ -511,14 +529,39 @@ async fn follow(inner: std::sync::Weak<Inner>, told: watch::Sender<At>, mut know
     }
 }
 
+/// Whether records that the copy has not seen were deleted, so that somebody has to decide.
+fn is_cut(table: &Inner, told: &watch::Sender<At>, from: Offset, start: Offset) -> bool {
+    !table.options.is_expendable && from < start && told.borrow().next > Offset::ZERO
+}
+
+/// Until somebody has decided what becomes of a topic whose beginning was deleted. False: nobody wants to know any more.
+async fn wait_for_decision(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>, topic: &Topic) -> bool {
+    loop {
+        let Some(table) = inner.upgrade() else { return false };
+        if is_instead(&table, topic, topic.id).await {
+            table.tell(None);
+            return true;
+        }
+        table.tell(Some(CUT));
+        tokio::select! {
+            biased;
+            () = told.closed() => return false,
+            () = table.created.notified() => {}
+            () = sleep(LOOK_INTERVAL) => {}
+        }
+    }
+}
+
 /// The topic that the copy is to follow. None: nobody wants to know any more.
 async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>) -> Option<Topic> {
+    // Of those who look now and then one asks for all; who was told that it is there looks anew.
+    let mut age = Duration::ZERO;
     loop {
         let table = inner.upgrade()?;
         let name = &table.options.topic;
         let known = told.borrow().topic.filter(|_| !table.options.is_expendable);
-        match table.cluster.topics().await {
-            Ok(topics) => match (topics.into_iter().find(|topic| topic.name == *name), known) {
+        match table.cluster.topics_within(age).await {
+            Ok(topics) => match (topics.iter().find(|topic| topic.name == *name).cloned(), known) {
                 (Some(topic), None) => return Some(topic),
                 (Some(topic), Some(known))
                     if topic.id == known || is_instead(&table, &topic, known).await =>
@@ -532,12 +575,12 @@ async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>
             },
             Err(error) => debug!(topic = name, %error, "it cannot be looked for"),
         }
-        tokio::select! {
+        age = tokio::select! {
             biased;
             () = told.closed() => return None,
-            () = table.created.notified() => {}
-            () = sleep(LOOK_INTERVAL) => {}
-        }
+            () = table.created.notified() => Duration::ZERO,
+            () = sleep(LOOK_INTERVAL) => LOOK_INTERVAL / 2,
+        };
     }
 }
 
@@ -597,7 +640,7 @@ fn all_entries(connection: &Connection) -> rusqlite::Result<Vec<(Vec<u8>, Vec<u8
     rows.collect()
 }
 
-async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId) {
+async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId, start: Offset) {
     let (inner, topic) = (table.clone(), id.to_string());
     persist(table, move || {
         let emptied = (|| {
@@ -605,8 +648,8 @@ async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId) {
             let transaction = connection.transaction()?;
             transaction.execute("DELETE FROM entries", [])?;
             transaction.execute(
-                "UPDATE about SET topic = ?1, next = 0, at = ?2",
-                params![topic, inner.clock.now().0],
+                "UPDATE about SET topic = ?1, next = ?2, at = ?3",
+                params![topic, start.0, inner.clock.now().0],
             )?;
             // It may be damaged where nobody wrote.
             transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)).and_then(
@@ -624,7 +667,7 @@ async fn begin_anew(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId) {
         }
     })
     .await;
-    told.send_modify(|at| *at = At { next: Offset::ZERO, round: at.round + 1, topic: Some(id) });
+    told.send_modify(|at| *at = At { next: start, round: at.round + 1, topic: Some(id) });
 }
 
 async fn apply(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId, bytes: Bytes) {
@@ -648,6 +691,10 @@ async fn apply(table: &Arc<Inner>, told: &watch::Sender<At>, id: TopicId, bytes:
     told.send_modify(|at| at.next = next);
 }
 
+fn is_too_large(key: &[u8], value: Option<&[u8]>) -> bool {
+    key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX)
+}
+
 /// Gives the offset after what was read.
 fn write(
     connection: &mut Connection,
@@ -669,6 +716,9 @@ fn write(
                         match (record.key, record.value) {
                             _ if records.offset(&record) < start => {}
                             (Some(REPLACES), _) => {}
+                            (Some(key), value) if is_too_large(key, value) => {
+                                warn!(topic = %id, bytes = value.map_or(0, <[u8]>::len), "an entry is too large, and passed over");
+                            }
                             (Some(key), Some(value)) => drop(put.execute(params![key, value])?),
                             (Some(key), None) => drop(remove.execute([key])?),
                             (None, _) => {}

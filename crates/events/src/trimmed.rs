@@ -1,9 +1,11 @@
 //! How far the store itself has deleted partitions' records: where a log begins later than that, somebody else has, and
 //! events are lost.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use client::Cluster;
 use env::Clock;
 use model::{Offset, PartitionId};
@@ -12,7 +14,7 @@ use tokio::sync::watch;
 use crate::table::{At, Options, Table, TableError};
 
 /// Key: `<topic id>/<partition>`; value: the first offset that is needed, in decimal.
-const TOPIC: &str = "lv.trimmed";
+pub const TOPIC: &str = "lv.trimmed";
 
 #[derive(Clone)]
 pub struct Trimmed(Table);
@@ -65,9 +67,18 @@ impl Trimmed {
     pub async fn up_to(&self, partition: PartitionId) -> Result<Offset, TableError> {
         self.0.catch_up().await?;
         let value = self.0.get(&key(partition)).await?;
-        let start = value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok());
-        Ok(start.map_or(Offset::ZERO, Offset))
+        Ok(value.map_or(Offset::ZERO, |value| read(&value)))
     }
+}
+
+/// How far a partition was trimmed, of all that the topic has.
+pub fn of(kept: &BTreeMap<String, Bytes>, partition: PartitionId) -> Offset {
+    kept.get(&key(partition)).map_or(Offset::ZERO, |value| read(value))
+}
+
+fn read(value: &[u8]) -> Offset {
+    let start = std::str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+    start.map_or(Offset::ZERO, Offset)
 }
 
 fn key(partition: PartitionId) -> String {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use client::{AskError, Cluster, Tail, Tailed, partition_of_key};
 use model::batch::{Record, batches};
-use model::{Offset, PartitionId};
+use model::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use tokio::time::timeout;
 
 use crate::append::OWN;
@@ -20,6 +20,8 @@ use crate::machine::LIVES_ELSEWHERE;
 use crate::query::ROOM;
 use crate::record::{self, Entry};
 use crate::repairs::{self, OfPartition, Repair};
+use crate::service::{CATALOG, CategoryInfo};
+use crate::trimmed;
 use crate::truncation::{MARKS, Mark, TRUNCATED};
 
 /// Findings of one partition that are told; the others are counted.
@@ -289,7 +291,12 @@ pub async fn verify(
     let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
     let ends = cluster.offsets(&topic, &indexes, -1, 0).await?;
     let starts = cluster.offsets(&topic, &indexes, -2, 0).await?;
-    let decided = decided(cluster).await?;
+    let decided = table_of(cluster, repairs::TOPIC).await?;
+    let trimmed = table_of(cluster, trimmed::TOPIC).await?;
+    // Partitions that were added later have nothing.
+    let entry = table_of(cluster, CATALOG).await?.remove(category.name());
+    let info: Option<CategoryInfo> = entry.and_then(|entry| serde_json::from_slice(&entry).ok());
+    let count = info.map_or(indexes.len(), |info| info.partitions as usize);
     let mut audited = BTreeMap::new();
     for index in &indexes {
         let end = ends.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
@@ -300,16 +307,24 @@ pub async fn verify(
         };
         let start = starts.get(index).copied().flatten().map_or(Offset::ZERO, Offset);
         let decided = repairs::of(&decided, partition);
-        let mut audit = Audit::new(*index, indexes.len()).from(start).deciding(decided.clone());
+        let mut audit = Audit::new(*index, count).from(start).deciding(decided.clone());
+        let needed = trimmed::of(&trimmed, partition);
+        if start > needed {
+            let why = format!(
+                "records from offset {needed} to {} were deleted, and not by the store",
+                start.plus(-1)
+            );
+            audit.find(start, why);
+        }
         let mut comparing = compared.map(|(index, next)| Comparing::new(index, next));
-        read(cluster, &name, partition, start, end, |offset, record| {
+        read(cluster, &name, partition, start, end, |offset, record, producer| {
             let entry = match decided.get(&offset) {
                 Some(Repair::Adopt { stream, kind }) => {
                     let place = (partition.index, offset);
                     let adopted = record::adopt(record, place, stream.as_deref(), kind.as_deref());
                     adopted.unwrap_or_else(|why| Entry::Foreign { why: why.into() })
                 }
-                _ => record::read(record, Bytes::copy_from_slice),
+                _ => record::read_of(record, Bytes::copy_from_slice, producer),
             };
             audit.take(offset, &entry);
             if let Some(comparing) = &mut comparing {
@@ -351,27 +366,27 @@ fn find_unmarked(audited: &mut BTreeMap<i32, Audited>) {
     }
 }
 
-/// What was decided about all partitions of all categories, as the topic has it.
-async fn decided(cluster: &Cluster) -> Result<BTreeMap<String, Bytes>, AskError> {
-    let mut decided = BTreeMap::new();
-    let topic = match cluster.topics().await?.into_iter().find(|topic| topic.name == repairs::TOPIC) {
+/// The entries of one of the store's own topics, as it has them.
+async fn table_of(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, Bytes>, AskError> {
+    let mut entries = BTreeMap::new();
+    let topic = match cluster.topics().await?.into_iter().find(|topic| topic.name == name) {
         Some(topic) => topic,
-        None => return Ok(decided),
+        None => return Ok(entries),
     };
     let partition = PartitionId { topic: topic.id, index: 0 };
     let offset =
         |offsets: BTreeMap<i32, Option<i64>>| offsets.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
     let start = offset(cluster.offsets(&topic, &[0], -2, 0).await?);
     let end = offset(cluster.offsets(&topic, &[0], -1, 0).await?);
-    read(cluster, repairs::TOPIC, partition, start, end, |_, record| {
+    read(cluster, name, partition, start, end, |_, record, _| {
         let Some(Ok(key)) = record.key.map(std::str::from_utf8) else { return };
         match record.value {
-            Some(value) => drop(decided.insert(key.to_owned(), Bytes::copy_from_slice(value))),
-            None => drop(decided.remove(key)),
+            Some(value) => drop(entries.insert(key.to_owned(), Bytes::copy_from_slice(value))),
+            None => drop(entries.remove(key)),
         }
     })
     .await?;
-    Ok(decided)
+    Ok(entries)
 }
 
 async fn read(
@@ -380,7 +395,7 @@ async fn read(
     partition: PartitionId,
     start: Offset,
     end: Offset,
-    mut each: impl FnMut(Offset, &Record<'_>),
+    mut each: impl FnMut(Offset, &Record<'_>, (ProducerId, ProducerEpoch)),
 ) -> Result<(), AskError> {
     let index = partition.index;
     let mut tails = Tail::start(cluster.clone(), topic, partition.topic, [(index, start)]);
@@ -405,7 +420,7 @@ async fn read(
                 let one = one.map_err(foreign)?;
                 let offset = records.offset(&one);
                 if offset >= next && offset < end {
-                    each(offset, &one);
+                    each(offset, &one, (batch.header().producer_id, batch.header().producer_epoch));
                 }
             }
             next = next.max(batch.header().next_offset());

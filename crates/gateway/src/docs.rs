@@ -1,6 +1,7 @@
 //! The document that describes the API, and the page to try it: Swagger UI, which is in the binary.
 
 mod examples;
+mod problems;
 
 use axum::Router;
 use axum::http::header;
@@ -27,7 +28,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 #[derive(OpenApi)]
-#[openapi(info(
+#[openapi(servers((url = "/", description = "The instance that this document comes from")), info(
     title = "Levada",
     description = "Event sourcing over Kafka topics. Errors are problem details (RFC 9457). Every answer carries \
                    `Levada-Position`; a read that sends it back as `Levada-Min-Position` is at least as fresh. The same \
@@ -43,6 +44,7 @@ pub fn empty() -> Document {
 pub fn routes(document: &Document) -> Router {
     let mut document = serde_json::to_value(document).expect("the document is JSON");
     examples::fill(&mut document);
+    problems::fill(&mut document);
     let json = document.to_string();
     let typed = |content_type: &'static str, text: &'static str| async move {
         ([(header::CONTENT_TYPE, content_type)], text).into_response()

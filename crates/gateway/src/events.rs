@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/categories                              all of them
-//! PUT  /v1/categories/{category}                   creates one; DELETE
+//! PUT  /v1/categories/{category}                   creates one; GET, DELETE
 //! POST /v1/streams/{category}/{stream}/events      appends to one stream; If-Match, If-None-Match
 //! GET  /v1/streams/{category}/{stream}/events      from a version, forward or backward
 //! PUT  /v1/streams/{category}/{stream}/snapshot    keeps a snapshot; GET, DELETE
@@ -84,7 +84,7 @@ pub(crate) fn document() -> utoipa::openapi::OpenApi {
 fn store() -> OpenApiRouter<Handle> {
     OpenApiRouter::with_openapi(docs::empty())
         .routes(routes!(read::categories))
-        .routes(routes!(append::create_category, append::delete_category))
+        .routes(routes!(read::show_category, append::create_category, append::delete_category))
         .routes(routes!(append::append_to_stream, read::read_stream))
         .routes(routes!(append::append))
         .routes(routes!(snapshots::put_snapshot, snapshots::get_snapshot, snapshots::delete_snapshot))
@@ -202,7 +202,7 @@ impl From<AppendError> for Problem {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "halted",
                 "Nothing can be appended until somebody has looked at it",
-                detail,
+                format!("{detail}; `levada events repair` shows what can be done"),
             ),
             AppendError::InDoubt(_) => {
                 let title = "It is not known whether the events were appended";

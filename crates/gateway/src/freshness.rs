@@ -48,7 +48,9 @@ pub fn of(headers: &HeaderMap) -> Result<Freshness, Problem> {
         None | Some("owner") => false,
         Some("strong") => true,
         Some(other) => {
-            return Err(Problem::invalid(format!("header {CONSISTENCY}: strong or owner, not `{other}`")));
+            return Err(Problem::invalid(format!(
+                "header {CONSISTENCY}: strong or owner (the default), not `{other}`"
+            )));
         }
     };
     Ok(Freshness { at_least, is_strong, wait })

@@ -14,6 +14,7 @@ pub mod callers;
 mod docs;
 mod duration;
 pub mod events;
+mod extract;
 mod freshness;
 mod problem;
 mod route;

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::cli::{ClusterCommand, Format};
 use crate::client::{self, Overview};
-use crate::output::line;
+use crate::commands::topic::list::is_internal;
+use crate::output::{counted, line};
 
 pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
     let ClusterCommand::Info { format, broker } = command;
@@ -13,7 +14,7 @@ pub fn run(command: &ClusterCommand) -> anyhow::Result<()> {
 
 fn print(overview: &Overview, format: Format) -> anyhow::Result<()> {
     let partitions: usize = overview.topics.iter().map(|topic| topic.partitions.len()).sum();
-    let internal = overview.topics.iter().filter(|topic| topic.internal).count();
+    let internal = overview.topics.iter().filter(|topic| is_internal(topic)).count();
     match format {
         Format::Text => {
             line(&format!("cluster {}", overview.cluster_id.as_deref().unwrap_or("without an id")))?;
@@ -21,7 +22,11 @@ fn print(overview: &Overview, format: Format) -> anyhow::Result<()> {
                 let controller = if *id == overview.controller { ", controller" } else { "" };
                 line(&format!("broker {id} at {address}{controller}"))?;
             }
-            line(&format!("{} topics ({internal} internal), {partitions} partitions", overview.topics.len()))
+            line(&format!(
+                "{} ({internal} internal), {}",
+                counted(overview.topics.len() as u64, "topic"),
+                counted(partitions as u64, "partition")
+            ))
         }
         Format::Json => {
             let broker = |(id, address): (&i32, &String)| json!({ "id": id, "address": address });

@@ -60,17 +60,26 @@ async fn get(
     format: Format,
 ) -> anyhow::Result<()> {
     let settings = configs(cluster, kind, resource).await?;
-    check_known(names.iter().map(String::as_str), &settings).map_err(|error| hinted(error, kind, names))?;
+    let unknown: Vec<String> =
+        names.iter().filter(|name| !settings.iter().any(|it| is_named(name, &it.name))).cloned().collect();
+    check_known(unknown.iter().map(String::as_str), &settings)
+        .map_err(|error| hinted(error, kind, &unknown))?;
     let is_shown = |setting: &&DescribeConfigsResourceResult| match names.is_empty() {
         true => all || setting.config_source != DEFAULT,
-        false => names.iter().any(|name| **name == *setting.name),
+        false => names.iter().any(|name| is_named(name, &setting.name)),
     };
+    if format == Format::Text && !settings.iter().any(|setting| is_shown(&setting)) {
+        output::note("all settings are at their defaults; --all shows them");
+    }
     for setting in settings.iter().filter(is_shown) {
         let value = setting.value.as_deref();
         let source = source(setting.config_source);
         output::line(&match format {
             Format::Text if setting.is_sensitive => format!("{}=(hidden)  # {source}", setting.name),
-            Format::Text => format!("{}={}  # {source}", setting.name, value.unwrap_or("null")),
+            Format::Text => match value {
+                Some(value) => format!("{}={value}  # {source}", setting.name),
+                None => format!("# {} is not set ({source})", setting.name),
+            },
             Format::Json => json!({
                 "name": &*setting.name, "value": value, "source": source, "read_only": setting.read_only,
             })
@@ -78,6 +87,18 @@ async fn get(
         })?;
     }
     Ok(())
+}
+
+/// Whether a setting is one of those that are asked for; * stands for anything.
+fn is_named(asked: &str, name: &str) -> bool {
+    match asked.split_once('*') {
+        None => asked == name,
+        Some((before, rest)) => name.strip_prefix(before).is_some_and(|behind| {
+            (0..=behind.len())
+                .filter(|at| behind.is_char_boundary(*at))
+                .any(|at| is_named(rest, &behind[at..]))
+        }),
+    }
 }
 
 /// Where a value comes from, by the protocol's number.
@@ -100,6 +121,17 @@ async fn alter(
     configs: Vec<AlterableConfig>,
 ) -> anyhow::Result<()> {
     let names: Vec<String> = configs.iter().map(|config| config.name.to_string()).collect();
+    let is_unset = |change: &&AlterableConfig| change.config_operation == Operation::Delete.code();
+    if configs.iter().any(|change| is_unset(&change)) {
+        // Brokers take any name that is put back to its default.
+        let of = match resource_name {
+            ALL_BROKERS if kind == BROKER_RESOURCE => first_broker(cluster).await?.to_string(),
+            name => name.to_owned(),
+        };
+        let known = self::configs(cluster, kind, &of).await?;
+        check_known(configs.iter().filter(is_unset).map(|change| &*change.name), &known)
+            .map_err(|error| hinted(error, kind, &names))?;
+    }
     let answer = ask_to_alter(cluster, kind, resource_name, configs).await?;
     for result in answer.responses {
         let checked = check(result.error_code, result.error_message.as_deref());
@@ -114,7 +146,13 @@ async fn alter(
 
 /// The same failure, and where the right place is for a setting that was looked for in the wrong one.
 pub fn hinted(error: anyhow::Error, kind: i8, names: &[String]) -> anyhow::Error {
-    let hints: Vec<String> = names.iter().filter_map(|name| hint(kind, name)).collect();
+    let said = format!("{error:#}");
+    // The broker has said so itself, or knows a better way.
+    let is_said = |hint: &String| {
+        hint.contains("restart it") && (said.contains("restart") || said.contains("while the broker runs"))
+    };
+    let hints: Vec<String> =
+        names.iter().filter_map(|name| hint(kind, name)).filter(|hint| !is_said(hint)).collect();
     match hints.is_empty() {
         true => error,
         false => anyhow!("{}. {}", without_guess(&format!("{error:#}")), hints.join(". ")),

@@ -29,6 +29,8 @@ const BATCH_BYTES_MAX: usize = 1 << 30;
 const METADATA_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two tries to get on after a broker went away.
 const PAUSE: Duration = Duration::from_millis(200);
+/// What a broker says no longer than this passes without a word.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 pub fn run(arguments: &ConsumeArgs) -> anyhow::Result<()> {
     let from = if arguments.from_beginning { "beginning" } else { &arguments.from };
@@ -114,8 +116,9 @@ impl<'a> Reader<'a> {
     /// Where the broker went away or said "not now": waits until it can be asked again, as long as `--timeout` says.
     async fn get_on(&mut self, cluster: &Cluster, error: anyhow::Error) -> anyhow::Result<()> {
         let patience = cluster.patience();
-        let deadline = Instant::now() + patience;
+        let (began, deadline) = (Instant::now(), Instant::now() + patience);
         let mut problem = error;
+        let mut was_told = false;
         let mut was_lost = false;
         loop {
             let is_lost = client::is_lost(&problem);
@@ -126,8 +129,9 @@ impl<'a> Reader<'a> {
             if Instant::now() >= deadline {
                 return Err(problem.context(format!("gave up after {patience:?} (--timeout)")));
             }
-            if is_lost && !was_lost {
+            if !was_told && (is_lost || began.elapsed() >= TOLD_AFTER) {
                 output::note(&format!("{problem:#}; trying again for {patience:?} (--timeout)"));
+                was_told = true;
             }
             was_lost |= is_lost;
             sleep(PAUSE).await;
@@ -144,8 +148,8 @@ impl<'a> Reader<'a> {
                 Err(error) => problem = error,
             }
         }
-        if was_lost {
-            output::note("connected again");
+        if was_told {
+            output::note(if was_lost { "connected again" } else { "it goes on" });
         }
         Ok(())
     }

@@ -13,11 +13,12 @@ use serde_json::json;
 use wire::list_groups::ListedGroup;
 use wire::{DeleteGroupsRequest, ErrorCode, ListGroupsRequest};
 
+use super::confirm::confirm;
 use super::consume::Start;
 use super::failures::Failures;
 use crate::cli::{Format, GroupCommand, GroupType};
 use crate::client::{self, AskError, Cluster, Refused, check};
-use crate::output::{line, note};
+use crate::output::{counted, line, note};
 
 /// Stands for what is not there.
 const NOTHING: &str = "-";
@@ -63,9 +64,21 @@ pub fn run(command: &GroupCommand) -> anyhow::Result<()> {
                 reset::reset(&cluster, group, &partitions, place, how).await
             })
         }
-        GroupCommand::Delete { groups, broker } => {
-            client::run(broker, async |cluster| delete(&cluster, groups).await)
-        }
+        GroupCommand::Delete { groups, yes, broker } => client::run(broker, async |cluster| {
+            let all = listed(&cluster).await?;
+            // Only about those that are there: a typo is told at once.
+            let there: Vec<&str> =
+                groups.iter().map(String::as_str).filter(|it| all.contains_key(*it)).collect();
+            if !there.is_empty() {
+                let whose = if there.len() == 1 { "it has" } else { "they have" };
+                let groups = if there.len() == 1 { "group" } else { "groups" };
+                confirm(
+                    &format!("delete the {groups} {} and what {whose} committed", there.join(", ")),
+                    *yes,
+                )?;
+            }
+            delete(&cluster, groups).await
+        }),
     }
 }
 
@@ -81,6 +94,7 @@ async fn list(
     };
     let named = |wanted: &str, name: &str| wanted.eq_ignore_ascii_case(name);
     let mut groups = listed(cluster).await?;
+    let all = groups.len();
     // Here and not at the broker: old ones do not know these filters.
     groups.retain(|_, group| {
         (states.is_empty() || states.iter().any(|state| named(state, &group.group_state)))
@@ -89,7 +103,10 @@ async fn list(
     let lags = lags(cluster, groups.keys()).await?;
     let width = groups.keys().map(String::len).max().unwrap_or(0).max("group".len());
     if format == Format::Text && groups.is_empty() {
-        note("there is no such group yet: a consumer's first join or commit makes one");
+        note(&match all {
+            0 => "there are no groups yet: a consumer's first join or commit makes one".to_owned(),
+            all => format!("{} not shown: none is of that state and type", counted(all as u64, "group")),
+        });
     } else if format == Format::Text {
         line(&format!("{:width$}  {:8}  {:19}  {:8}  {:>11}", "group", "type", "state", "protocol", "lag"))?;
     }
@@ -237,10 +254,7 @@ fn is_missing_topic(error: &AskError) -> bool {
 
 fn show_text(group: &Description, rows: &Rows) -> anyhow::Result<()> {
     let assignor = if group.assignor.is_empty() { NOTHING } else { &group.assignor };
-    let members = match group.members.len() {
-        1 => "1 member".to_owned(),
-        count => format!("{count} members"),
-    };
+    let members = counted(group.members.len() as u64, "member");
     line(&format!("{}  {}  {}  assignor {assignor}  {members}", group.name, group.kind, group.state))?;
     for member in &group.members {
         let instance = member.instance.as_ref().map(|id| format!("  instance {id}")).unwrap_or_default();

@@ -16,7 +16,8 @@ use wire::produce::{PartitionProduceData, TopicProduceData};
 
 use crate::cli::{Codec, ProduceArgs};
 use crate::client::{self, Cluster, Topic, check, partition_of_key};
-use crate::output;
+use crate::commands::topic::own;
+use crate::output::{self, counted};
 
 /// A batch is sent when it holds so many records or bytes, or when no more lines are waiting.
 const BATCH_RECORDS_MAX: usize = 1000;
@@ -35,12 +36,15 @@ struct Line {
 
 pub fn run(arguments: &ProduceArgs) -> anyhow::Result<()> {
     client::run(&arguments.broker, async |cluster| {
+        own::check_in(&cluster, &arguments.topic, own::Deed::Produce, arguments.force).await?;
+        // Before the topic: it is not to be made for a file that is not there.
+        let input = input(arguments)?;
         let topic = cluster.topic(&arguments.topic, true).await?;
         if let Some(partition) = arguments.partition {
             client::by_leader(&topic, &[partition])?;
         }
         let mut sender = Sender::new(arguments, topic);
-        let mut lines = read_lines(arguments)?;
+        let mut lines = read_lines(arguments, input)?;
         let mut held = None;
         loop {
             let (batch, unreadable) = next_lines(&mut lines, &mut held).await;
@@ -61,16 +65,22 @@ pub fn run(arguments: &ProduceArgs) -> anyhow::Result<()> {
 }
 
 fn records(count: usize) -> String {
-    if count == 1 { "1 record".to_owned() } else { format!("{count} records") }
+    counted(count as u64, "record")
+}
+
+type Input = Box<dyn Read + Send>;
+
+/// Where lines come from.
+fn input(arguments: &ProduceArgs) -> anyhow::Result<Input> {
+    Ok(match &arguments.file {
+        Some(path) => Box::new(open(path)?),
+        None => Box::new(std::io::stdin()),
+    })
 }
 
 /// Reads on a thread of its own, so that what is typed is sent at once and a file is read ahead.
-fn read_lines(arguments: &ProduceArgs) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Line>>> {
+fn read_lines(arguments: &ProduceArgs, input: Input) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Line>>> {
     let (send, receive) = mpsc::channel(LINES_AHEAD_MAX);
-    let input: Box<dyn Read + Send> = match &arguments.file {
-        Some(path) => Box::new(open(path)?),
-        None => Box::new(std::io::stdin()),
-    };
     let cut = Cut {
         separator: arguments.key_separator.clone().map(String::into_bytes),
         key: arguments.key.clone().map(String::into_bytes),
@@ -187,7 +197,7 @@ impl<'a> Sender<'a> {
         match self.sent {
             0 => format!("no record was {became}"),
             1 => format!("1 record was {became} before this"),
-            sent => format!("{sent} records were {became} before this"),
+            sent => format!("{} were {became} before this", records(sent)),
         }
     }
 

@@ -20,7 +20,7 @@ pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
 
 /// What a repair would give up. Changes nothing.
 fn explain(data_dir: &Path) -> anyhow::Result<()> {
-    let report = verify::look(data_dir)?;
+    let report = verify::look(data_dir, "look at")?;
     verify::print(&report, &Names::read(data_dir), data_dir, false)?;
     if report.is_sound() {
         return line("no record is damaged: there is nothing to give up");

@@ -28,7 +28,13 @@ pub fn run(arguments: &ServeArgs) -> anyhow::Result<()> {
         warn!(variable, "no setting has this name: the variable is not used");
     }
     check_listen(&options)?;
+    if (arguments.kafka.is_some() || arguments.kafka_config.is_some()) && arguments.kafka_addr.is_some() {
+        warn!(
+            "there is no broker in this process beside --kafka or --kafka-config: --kafka-addr is not used"
+        );
+    }
     let found = data_directory::look(&options)?;
+    data_directory::check_free(&options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("threads")?;
     let served = runtime.block_on(serve(settings, options, file, found));
     // Whoever was told to stop while it recovers does not wait for that.
@@ -121,7 +127,7 @@ async fn listen_http(options: &BrokerOptions) -> anyhow::Result<Option<TcpListen
     #[expect(clippy::disallowed_methods, reason = "the outermost rim: a door of the real process")]
     let listener = TcpListener::bind(&options.http_listen).await.with_context(|| {
         format!(
-            "cannot serve HTTP on {}; choose another with --http-addr, or '' for none",
+            "cannot serve HTTP on {}; choose another with --http-addr HOST:PORT (port 0: a free one), or '' for none",
             options.http_listen
         )
     })?;
@@ -185,6 +191,13 @@ fn read_settings(
 
 /// Flags as settings: flag, name, value.
 fn flags(arguments: &ServeArgs) -> anyhow::Result<Vec<(String, String, String)>> {
+    for (flag, given) in [("--kafka-addr", &arguments.kafka_addr), ("--http-addr", &arguments.http_addr)] {
+        if let Some(port) =
+            given.as_deref().filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit()))
+        {
+            bail!("{flag}: `{port}` has no host; write HOST:PORT, such as 127.0.0.1:{port}");
+        }
+    }
     let yes = arguments.allow_insecure_listen.then(|| "true".to_owned());
     let short = [
         ("--data-dir", "log.dirs", &arguments.data_dir),
@@ -212,6 +225,13 @@ fn check_listen(options: &BrokerOptions) -> anyhow::Result<()> {
         .map(|text| Listener::parse(text))
         .transpose()
         .map_err(|why| anyhow::anyhow!("--http-addr: {why}"))?;
+    let is_one = http.as_ref().is_some_and(|http| http.address() == options.listener.address());
+    if is_one && !options.listener.address().ends_with(":0") {
+        bail!(
+            "Kafka and HTTP cannot be served on one address, {}: give --http-addr or --kafka-addr another port (0: a free one)",
+            options.listener.address()
+        );
+    }
     let kafka = (options.listener.clone(), "reads and writes everything");
     let http = http.map(|listener| (listener, "sees the metrics, with the names of all topics"));
     for (listener, what) in [Some(kafka), http].into_iter().flatten() {

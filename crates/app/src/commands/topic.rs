@@ -1,6 +1,7 @@
 //! `levada topic`: create, list, describe, delete, delete records, alter.
 
-mod list;
+pub mod list;
+pub mod own;
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use super::confirm::confirm;
 use super::failures::Failures;
 use crate::cli::{Format, TopicCommand};
 use crate::client::{self, Cluster, Refused, Topic, check};
-use crate::output;
+use crate::output::{self, counted};
 
 /// The protocol's number for "this resource is a topic".
 const TOPIC_RESOURCE: i8 = 2;
@@ -57,21 +58,30 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
             }
             failures.end()
         }),
-        TopicCommand::Delete { topics, if_exists, yes, broker } => {
-            confirm(
-                &format!(
-                    "delete {} and all of {} records",
-                    named(topics),
-                    if topics.len() == 1 { "its" } else { "their" }
-                ),
-                *yes,
-            )?;
-            client::run(broker, async |cluster| delete(&cluster, topics, *if_exists).await)
+        TopicCommand::Delete { topics, if_exists, yes, force, broker } => {
+            client::run(broker, async |cluster| {
+                // Only about what is there: a typo is told at once.
+                let all = cluster.topics().await?;
+                let there: Vec<&Topic> = all.iter().filter(|topic| topics.contains(&topic.name)).collect();
+                let all: Vec<&str> = all.iter().map(|topic| topic.name.as_str()).collect();
+                for topic in &there {
+                    own::check(&topic.name, &all, own::Deed::Delete, *force)?;
+                }
+                if !there.is_empty() {
+                    confirm(&question(&there, &all), *yes)?;
+                }
+                delete(&cluster, topics, *if_exists).await
+            })
         }
-        TopicCommand::DeleteRecords { topic, before, all: _, broker } => {
-            client::run(broker, async |cluster| delete_records(&cluster, topic, before).await)
+        TopicCommand::DeleteRecords { topic, before, all: _, yes, force, broker } => {
+            client::run(broker, async |cluster| {
+                let found = cluster.topic(topic, false).await?;
+                own::check_in(&cluster, topic, own::Deed::DeleteRecords, *force).await?;
+                confirm(&question_of_records(topic, before), *yes)?;
+                delete_records(&cluster, &found, before).await
+            })
         }
-        TopicCommand::Alter { topic, partitions, set, unset, append, subtract, broker } => {
+        TopicCommand::Alter { topic, partitions, set, unset, append, subtract, force, broker } => {
             let changed =
                 |operation| move |(name, value): &(String, String)| change(name, operation, Some(value));
             let changes: Vec<AlterableConfig> = (set.iter().map(changed(Operation::Set)))
@@ -82,7 +92,10 @@ pub fn run(command: &TopicCommand) -> anyhow::Result<()> {
             if changes.is_empty() && partitions.is_none() {
                 bail!("nothing to change: give --partitions, --set, --unset, --append or --subtract");
             }
-            client::run(broker, async |cluster| alter(&cluster, topic, *partitions, changes).await)
+            client::run(broker, async |cluster| {
+                own::check_in(&cluster, topic, own::Deed::Alter, *force).await?;
+                alter(&cluster, topic, *partitions, changes).await
+            })
         }
     }
 }
@@ -107,6 +120,9 @@ async fn create(
                 };
                 let partitions = counted(topic.num_partitions, "partition");
                 output::line(&format!("created {} with {partitions}{fewer}", topic.name))?;
+                if let Some(own) = own::of(&topic.name, &[]) {
+                    output::note(&format!("{} has the name of {}", topic.name, own.what));
+                }
             }
             Ok(()) => output::line(&format!("created {}", topic.name))?,
             Err(refused) if refused.is(ErrorCode::TopicAlreadyExists) && if_not_exists => {
@@ -130,7 +146,7 @@ async fn describe(cluster: &Cluster, name: &str, all: bool, format: Format) -> a
             output::line(&format!(
                 "{name}  id {}  {}",
                 topic.id,
-                counted(topic.partitions.len() as i32, "partition")
+                counted(topic.partitions.len() as u64, "partition")
             ))?;
             output::line("  partition  leader  replicas        first         next      records")?;
             for line in partition_lines(&topic, &first, &next) {
@@ -187,6 +203,26 @@ fn partition_lines(
         .collect()
 }
 
+/// What is asked before these topics are deleted; those that are not a user's are called what they are.
+fn question(topics: &[&Topic], all: &[&str]) -> String {
+    let told = |topic: &&Topic| match own::of(&topic.name, all) {
+        None => topic.name.clone(),
+        Some(own) => format!("{} ({})", topic.name, own.what),
+    };
+    let names: Vec<String> = topics.iter().map(told).collect();
+    let whose = if names.len() == 1 { "its" } else { "their" };
+    format!("delete {} and all of {whose} records", named(&names))
+}
+
+fn question_of_records(name: &str, before: &[(i32, i64)]) -> String {
+    if before.is_empty() {
+        return format!("delete every record of {name}");
+    }
+    let of = |(partition, offset): &(i32, i64)| format!("partition {partition} before offset {offset}");
+    let places: Vec<String> = before.iter().map(of).collect();
+    format!("delete the records of {name} {}", named(&places))
+}
+
 async fn delete(cluster: &Cluster, topics: &[String], if_exists: bool) -> anyhow::Result<()> {
     // Names stand in one of two places, by version.
     let by_state = cluster.seed().await?.version(wire::ApiKey::DeleteTopics)? >= 6;
@@ -218,15 +254,15 @@ async fn delete(cluster: &Cluster, topics: &[String], if_exists: bool) -> anyhow
 }
 
 /// Moves the start of partitions' logs: all to their ends where `before` names none.
-async fn delete_records(cluster: &Cluster, name: &str, before: &[(i32, i64)]) -> anyhow::Result<()> {
-    let topic = cluster.topic(name, false).await?;
+async fn delete_records(cluster: &Cluster, topic: &Topic, before: &[(i32, i64)]) -> anyhow::Result<()> {
+    let name = topic.name.as_str();
     let wanted: BTreeMap<i32, i64> = match before.is_empty() {
         true => topic.partitions.iter().map(|partition| (partition.index, TO_THE_END)).collect(),
         false => before.iter().copied().collect(),
     };
     let indexes: Vec<i32> = wanted.keys().copied().collect();
     let mut failures = Failures::default();
-    for (leader, indexes) in client::by_leader(&topic, &indexes)? {
+    for (leader, indexes) in client::by_leader(topic, &indexes)? {
         let partition = |index: &i32| DeleteRecordsPartition {
             partition_index: *index,
             offset: wanted[index],
@@ -329,8 +365,4 @@ fn named(names: &[String]) -> String {
         [rest @ .., last] if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
         names => names.concat(),
     }
-}
-
-pub fn counted(count: i32, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

@@ -12,7 +12,7 @@ use storage::{PartitionReport, Report};
 use super::serve::data_dir;
 use crate::cli::VerifyArgs;
 use crate::cli::events::VerifyCommand;
-use crate::output::{bytes, line, shell_word};
+use crate::output::{bytes, counted, line, shell_word};
 use crate::wiring::{advise, offline};
 
 pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
@@ -20,17 +20,18 @@ pub fn run(arguments: &VerifyArgs) -> anyhow::Result<()> {
         return events::run(categories, index_dir.as_deref(), *all, broker);
     }
     let data_dir = &data_dir(&arguments.data)?;
-    let report = look(data_dir)?;
+    let report = look(data_dir, "verify")?;
     print(&report, &Names::read(data_dir), data_dir, arguments.all)?;
     ensure!(report.is_sound(), "{}", consequences(&report, data_dir));
     Ok(())
 }
 
-pub fn look(data_dir: &Path) -> anyhow::Result<Report> {
+/// `deed`: what cannot be done where it fails.
+pub fn look(data_dir: &Path, deed: &str) -> anyhow::Result<Report> {
     let (options, disk, clock, random) = offline(data_dir);
     storage::verify(options, disk, clock, random)
         .map_err(|error| advise(error, data_dir))
-        .with_context(|| format!("cannot verify {}", data_dir.display()))
+        .with_context(|| format!("cannot {deed} {}", data_dir.display()))
 }
 
 /// What partitions are called.
@@ -84,7 +85,8 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
     for shard in &report.shards {
         let closed = if shard.was_closed_cleanly { "closed in order" } else { "not closed in order" };
         if all || !shard.was_closed_cleanly || shard.has_torn_end || !shard.damaged_groups.is_empty() {
-            line(&format!("write-ahead log {}: {closed}, {} groups to replay", shard.shard, shard.groups))?;
+            let groups = counted(shard.groups as u64, "group");
+            line(&format!("write-ahead log {}: {closed}, {groups} to replay", shard.shard))?;
         }
         if shard.has_torn_end {
             line("  its end is torn: never acknowledged, the next start cuts it")?;
@@ -93,7 +95,7 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
             line(&format!("  DAMAGED: groups {from} to {to}"))?;
         }
     }
-    let mut hidden = 0;
+    let mut hidden = 0_u64;
     for partition in &report.partitions {
         let note = names.note(partition.id);
         if !all && note.is_none() && !is_remarkable(partition) {
@@ -101,13 +103,13 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
             continue;
         }
         line(&format!(
-            "partition {}: {}, {} batches in {} segments, {} in the write-ahead log, {} bytes",
+            "partition {}: {}, {} in {}, {} in the write-ahead log, {}",
             names.of(partition.id),
             extent(partition),
-            partition.batches,
-            partition.segments,
+            counted(partition.batches as u64, "batch"),
+            counted(partition.segments as u64, "segment"),
             partition.pending_batches,
-            partition.bytes
+            bytes(i64::try_from(partition.bytes).unwrap_or(i64::MAX))
         ))?;
         if let Some(note) = note {
             line(&format!("  {note}"))?;
@@ -118,8 +120,11 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
         line(&format!("leftover {leftover}: of a deleted partition, the next start removes it"))?;
     }
     if hidden > 0 {
-        let what = if hidden == 1 { "1 partition is" } else { &format!("{hidden} partitions are") };
-        line(&format!("{what} whole and not shown here; --all shows every one"))?;
+        let are = if hidden == 1 { "is" } else { "are" };
+        line(&format!(
+            "{} {are} whole and not shown here; `levada verify --all` shows every one",
+            counted(hidden, "partition")
+        ))?;
     }
     line(&summary(report, names))
 }
@@ -138,7 +143,8 @@ fn summary(report: &Report, names: &Names) -> String {
     let records: u64 = report.partitions.iter().map(|partition| partition.records).sum();
     let size: u64 = report.partitions.iter().map(|partition| partition.bytes).sum();
     let size = bytes(i64::try_from(size).unwrap_or(i64::MAX));
-    let counts = format!("{} partitions, {size}, {records} records", report.partitions.len());
+    let partitions = counted(report.partitions.len() as u64, "partition");
+    let counts = format!("{partitions}, {size}, {}", counted(records, "record"));
     if report.is_sound() {
         return format!("{counts}, no damage");
     }

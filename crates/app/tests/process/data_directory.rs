@@ -59,3 +59,31 @@ fn where_data_must_be_there_neither_a_new_nor_an_empty_directory_is_begun() {
     assert!(log.contains("nothing was stored in the data directory before"), "{log}");
     said(&data, &["levada.data.dir.must.exist=true"]);
 }
+
+#[test]
+fn a_second_one_in_the_same_folder_is_told_of_the_first_and_not_of_its_ports() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), &[]);
+    let data = folder.path().to_str().unwrap();
+    let output = levada(&["serve", "--data-dir", data, "--kafka-addr", &server.kafka, "--http-addr", ""]);
+    let refusal = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    let said = format!("a Levada serves the data directory {data} already (process ");
+    assert!(refusal.contains(&said) && !refusal.contains("in use"), "{refusal}");
+}
+
+#[test]
+fn both_doors_on_one_address_and_a_port_without_a_host_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    for (kafka, http, said) in [
+        ("127.0.0.1:47792", "127.0.0.1:47792", "on one address, 127.0.0.1:47792"),
+        ("9092", "", "`9092` has no host; write HOST:PORT"),
+    ] {
+        let doors = ["--kafka-addr", kafka, "--http-addr", http];
+        let output = levada(&[&["serve", "--data-dir", data.to_str().unwrap()][..], &doors].concat());
+        let refusal = String::from_utf8(output.stderr).unwrap();
+        assert!(refusal.contains(said), "{refusal}");
+        assert!(!data.exists());
+    }
+}

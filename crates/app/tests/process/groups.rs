@@ -82,7 +82,7 @@ impl Groups {
 fn groups_are_listed_by_state_and_type() {
     let mut groups = Groups::start();
     let (is_done, told, hint) = groups.run(&["list"]);
-    assert!(is_done && told.is_empty() && hint.contains("no such group yet"), "{hint}");
+    assert!(is_done && told.is_empty() && hint.contains("there are no groups yet"), "{hint}");
     commit(&mut groups.client, "simple", "t", 1);
     join(&mut groups.client, "joined");
     let names = |told: String| -> Vec<String> {
@@ -161,7 +161,7 @@ fn a_group_with_members_is_neither_reset_nor_deleted_and_the_other_one_is() {
     let member = join(&mut groups.client, "busy");
     let complaint = groups.refused(&["reset", "busy", "--topic", "t", "--to", "end"]);
     assert!(complaint.contains("busy has members") && complaint.contains(&member), "{complaint}");
-    let (is_done, told, complaint) = groups.run(&["delete", "busy", "nobody", "empty"]);
+    let (is_done, told, complaint) = groups.run(&["delete", "busy", "nobody", "empty", "--yes"]);
     assert!(!is_done);
     assert_eq!(told, "deleted empty\n");
     assert!(complaint.contains("cannot delete busy: it has members"), "{complaint}");
@@ -172,7 +172,7 @@ fn a_group_with_members_is_neither_reset_nor_deleted_and_the_other_one_is() {
         ..Default::default()
     };
     assert_eq!(groups.client.ask(2, &request).unwrap().error_code, 0);
-    assert_eq!(groups.done(&["delete", "busy"]), "deleted busy\n");
+    assert_eq!(groups.done(&["delete", "busy", "--yes"]), "deleted busy\n");
 }
 
 #[test]

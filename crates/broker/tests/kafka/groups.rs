@@ -69,6 +69,21 @@ async fn kafka_29_a_deleted_topic_takes_its_committed_offsets_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deleted_topic_of_offsets_is_made_anew_and_so_are_its_coordinators() {
+    let server = Server::start().await;
+    let mut client = server.connect();
+    client.create_topic("t", 1, &[]).await;
+    client.ask(9, &commit("g", -1, 7, "")).await;
+    let topic_names = vec!["__consumer_offsets".into()];
+    let request = wire::DeleteTopicsRequest { topic_names, ..Default::default() };
+    assert_eq!(client.ask(5, &request).await.responses[0].error_code, 0);
+    assert_eq!(committed(&mut client, "g").await, (0, -1, -1, String::new()));
+    let answer = client.ask(9, &commit("g", -1, 8, "")).await;
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    assert_eq!(committed(&mut client, "g").await, (0, 8, 3, String::new()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn kafka_40_commits_that_are_refused() {
     let server = Server::with(&[("offset.metadata.max.bytes", "4")]).await;
     let mut client = server.connect();

@@ -139,3 +139,16 @@ fn an_appends_conditions_have_an_end() {
     let refused = conditional(10, 101).unwrap_err().to_string();
     assert_eq!(refused, "the append's conditions have 1010 types and tags, and 1000 is the most");
 }
+
+#[test]
+fn a_content_type_is_what_a_header_can_carry() {
+    let check = |content_type: &str| {
+        let mut part = part("s", &["1"]);
+        content_type.clone_into(&mut part.events[0].facts.content_type);
+        Append { streams: vec![part], ..Append::default() }.check()
+    };
+    assert_eq!(check("application/json; charset=utf-8"), Ok(()));
+    for bad in ["text/plain\n", "text/pl\u{e4}in", &"x".repeat(100_000)] {
+        assert!(check(bad).is_err());
+    }
+}

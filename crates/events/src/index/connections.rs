@@ -119,6 +119,12 @@ impl Connections {
         }
         *writer = None;
         remove_files(&self.path);
+        if let Some(dir) = self.path.parent() {
+            // Somebody may have removed that, too.
+            std::fs::create_dir_all(dir).map_err(|error| {
+                rusqlite::Error::ToSqlConversionFailure(format!("{}: {error}", dir.display()).into())
+            })?;
+        }
         create(&self.path, self.partition).map(|(_, state)| state)
     }
 

@@ -106,7 +106,7 @@ impl Searching {
             let conditions = job.append.conditions.clone();
             let searching = async {
                 let _turn = SEARCHES.acquire().await;
-                index.ask(Offset::ZERO, move |it| it.search(&conditions, partition, before.as_ref())).await
+                index.search(Offset::ZERO, move |it| it.search(&conditions, partition, before.as_ref())).await
             };
             let searched = tokio::select! {
                 biased;

@@ -66,6 +66,19 @@ fn a_claim_is_told_from_an_event() {
 }
 
 #[test]
+fn what_says_that_another_producer_wrote_it_is_foreign() {
+    let batch = claim("orders", "id", "9:3", Timestamp(0));
+    let batch = batches(batch.build().into_bytes()).next().unwrap().unwrap();
+    let records = batch.records(1 << 20).unwrap();
+    let record = records.iter().next().unwrap().unwrap();
+    let by = |id, epoch| read_of(&record, Bytes::copy_from_slice, (ProducerId(id), ProducerEpoch(epoch)));
+    assert_eq!(by(9, 3), Entry::Claim { writer: "9:3".to_owned() });
+    for other in [by(9, 2), by(-1, -1), by(8, 3)] {
+        assert!(matches!(other, Entry::Foreign { .. }), "{other:?}");
+    }
+}
+
+#[test]
 fn what_no_owner_wrote_is_told() {
     let mut batch = BatchBuilder::new(model::Compression::None);
     batch.push(NewRecord { key: Some(b"k"), value: Some(b"v"), ..NewRecord::default() });

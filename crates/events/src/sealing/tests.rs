@@ -86,3 +86,16 @@ fn pointers_that_lead_nowhere_are_refused() {
     assert!(check(&all(&["", "/a"])).is_err());
     assert!(check(&all(&["/a", "/a"])).is_err());
 }
+
+#[test]
+fn a_member_that_is_there_twice_is_refused_where_it_is_personal() {
+    for (pointer, data) in [
+        ("/name", r#"{"name":"Ada","n":1,"name":"Bob"}"#),
+        ("/a/name", r#"{"a":{"name":"Ada"},"a":{"name":"Bob"}}"#),
+        ("/0/name", r#"[{"name":"Ada","na\u006de":"Bob"}]"#),
+    ] {
+        let refused = sealed(&[pointer], JSON, data).unwrap_err();
+        assert!(refused.contains("more than once"), "{refused}");
+    }
+    assert!(sealed(&["/name"], JSON, r#"{"name":"Ada","n":1,"n":2}"#).is_ok());
+}

@@ -32,6 +32,10 @@ pub struct CategoryInfo {
     /// The topic's id, as Kafka writes it.
     pub topic_id: String,
     pub partitions: i32,
+    /// Topics beside its own that the store has made, for snapshots and archive: their ids, by name. One that only has
+    /// such a name is somebody else's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, String>,
     /// It is to be deleted, with what goes with it: from then on it is not there for anybody who asks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleting: Option<Deleting>,
@@ -223,7 +227,7 @@ impl CategoryInfo {
     /// Of a topic as it is.
     pub(super) fn of(topic: &Topic) -> CategoryInfo {
         let (topic_id, partitions) = (topic.id.to_string(), topic.partitions.len() as i32);
-        CategoryInfo { format: FORMAT, topic_id, partitions, deleting: None }
+        CategoryInfo { format: FORMAT, topic_id, partitions, beside: BTreeMap::new(), deleting: None }
     }
 }
 

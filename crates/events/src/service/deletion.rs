@@ -69,7 +69,9 @@ impl Handle {
         let info = match info.deleting {
             Some(_) => info,
             None => {
-                let topics = self.topics_of(category, &info).await.map_err(asked)?;
+                // Only what the store has made for it, whatever else has such a name.
+                let beside = info.beside.iter().map(|(name, id)| (id.clone(), name.clone()));
+                let topics = beside.chain([(info.topic_id.clone(), category.topic())]).collect();
                 let marked = CategoryInfo { deleting: Some(Deleting { topics }), ..info };
                 catalog.enter(category, &marked).await.map_err(unavailable)?;
                 info!(%category, "a category is deleted");
@@ -77,20 +79,6 @@ impl Handle {
             }
         };
         self.finish_deletion(category, info).await
-    }
-
-    /// All of its topics that there are.
-    async fn topics_of(
-        &self,
-        category: &Category,
-        info: &CategoryInfo,
-    ) -> Result<BTreeMap<String, String>, AskError> {
-        let beside: BTreeSet<String> =
-            [category.snapshots(), category.archive()].into_iter().flatten().collect();
-        let mut topics = BTreeMap::from([(info.topic_id.clone(), category.topic())]);
-        let there = self.0.cluster.topics().await?.into_iter();
-        topics.extend(there.filter(|it| beside.contains(&it.name)).map(|it| (it.id.to_string(), it.name)));
-        Ok(topics)
     }
 
     /// Does what is left to do.
@@ -229,7 +217,7 @@ impl Handle {
 
 impl OpenCategory {
     /// Whether it is the one that the catalog has: one that was made anew has another topic.
-    fn is_of(&self, info: &CategoryInfo) -> bool {
+    pub(super) fn is_of(&self, info: &CategoryInfo) -> bool {
         self.partitions.first().is_some_and(|partition| partition.id().topic.to_string() == info.topic_id)
     }
 }

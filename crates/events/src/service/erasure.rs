@@ -25,6 +25,9 @@ pub(super) const CERTIFICATES: &str = "levada-erasures";
 /// The type of a certificate.
 pub(super) const ERASED: &str = "SubjectErased";
 
+/// Bytes of the reason for an erasure.
+const REASON_MAX: usize = 1000;
+
 /// The event id under which snapshots are encrypted.
 const SNAPSHOT: &str = "levada.snapshot";
 
@@ -82,6 +85,10 @@ impl Handle {
     /// Destroys a subject's keys. The same again gives the same certificate. Whoever reads at least as fresh as the position
     /// sees nothing of the subject's any more.
     pub async fn erase(&self, subject: &str, reason: &str) -> Result<(Certificate, Position), EraseError> {
+        if reason.len() > REASON_MAX {
+            let why = format!("the reason has {} bytes, and {REASON_MAX} is the most", reason.len());
+            return Err(ReadError::Invalid(why).into());
+        }
         let keys = &self.0.keys;
         let ids = keys.ids(subject).await?;
         // An erasure that was cut off is told now.
@@ -96,6 +103,13 @@ impl Handle {
             let told = self.certificates(subject).await?.pop().ok_or(EraseError::NoSubject)?;
             return Ok((told, keys.position()));
         }
+        // Nothing is destroyed whose certificate could not be written.
+        let deadline = tokio::time::Instant::now() + self.0.options.append_patience;
+        self.opened_by(&certificates(), deadline).await.map_err(|error| {
+            let why =
+                format!("nothing is erased: no certificate could be written to {CERTIFICATES}: {error}");
+            ReadError::Unavailable(why)
+        })?;
         let now = self.0.clock.now();
         let certificate = Certificate {
             subject_sha256: hashed(subject),
@@ -197,7 +211,8 @@ impl Handle {
                 }
                 let (replica, subject) = (&partition.replica, subject.to_owned());
                 let keys: BTreeSet<String> = keys.iter().cloned().collect();
-                let counted = replica.index.ask(replica.next(), move |it| it.count_of(&subject, &keys)).await;
+                let counted =
+                    replica.index.search(replica.next(), move |it| it.count_of(&subject, &keys)).await;
                 count += counted.map_err(super::reading::broken)?;
             }
             if count > 0 {

@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{AskError, Ownership, TopicPartition, check};
+use client::{AskError, Ownership, TopicPartition};
 use model::Offset;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
-use wire::DescribeConfigsRequest;
-use wire::describe_configs::DescribeConfigsResource;
 
 use super::catalog::CategoryInfo;
 use super::routing::halted;
@@ -34,9 +32,6 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long an owner that is to stop may take to answer what is under way.
 const HANDOVER_MAX: Duration = Duration::from_secs(5);
-
-/// Kafka's number for "the resource is a topic".
-const TOPIC_RESOURCE: i8 = 2;
 
 /// Kafka's default of `max.message.bytes`.
 const BATCH_BYTES_MAX: usize = 1_048_588;
@@ -152,13 +147,21 @@ async fn open(
              restore the old one"
         )));
     }
-    if topic.partitions.len() != info.partitions as usize {
+    let count = topic.partitions.len();
+    if count < info.partitions as usize {
         return Err(Unopened::Never(format!(
-            "topic {name} has {} partitions, and was made with {}: streams would not be found where they are; \
-             create the topic anew and copy the events",
-            topic.partitions.len(),
+            "topic {name} has {count} partitions, and was made with {}: restore it",
             info.partitions
         )));
+    }
+    if count > info.partitions as usize {
+        // Streams stay where they are looked for.
+        warn!(
+            topic = name,
+            count,
+            made_with = info.partitions,
+            "partitions were added: nothing is written to them"
+        );
     }
     let batch_bytes_max = batch_bytes_max(handle, &name).await?;
     let indexes: Vec<i32> = (0..info.partitions).collect();
@@ -231,23 +234,9 @@ async fn all_read(category: &OpenCategory, stop: &mut watch::Receiver<bool>) -> 
 }
 
 pub(super) async fn batch_bytes_max(handle: &Handle, topic: &str) -> Result<usize, AskError> {
-    let request = DescribeConfigsRequest {
-        resources: vec![DescribeConfigsResource {
-            resource_type: TOPIC_RESOURCE,
-            resource_name: topic.into(),
-            configuration_keys: Some(vec!["max.message.bytes".into()]),
-            ..DescribeConfigsResource::default()
-        }],
-        ..DescribeConfigsRequest::default()
-    };
-    let answer = handle.0.cluster.ask(&request).await?;
-    let mut found = BATCH_BYTES_MAX;
-    for result in answer.results {
-        check(result.error_code, result.error_message.as_deref())?;
-        let values = result.configs.into_iter().filter_map(|config| config.value);
-        found = values.filter_map(|value| value.parse().ok()).next().unwrap_or(found);
-    }
-    Ok(found.min(BATCH_BYTES))
+    let configs = handle.0.cluster.topic_configs(&[topic], &["max.message.bytes"]).await?;
+    let value = configs.get(topic).and_then(|of| of.get("max.message.bytes")?.parse().ok());
+    Ok(value.unwrap_or(BATCH_BYTES_MAX).min(BATCH_BYTES))
 }
 
 /// Owns a partition whenever the group says so.

@@ -60,8 +60,9 @@ impl Handle {
         limit: usize,
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
-        let open = self.opened_within(category, freshness.wait).await?;
+        // Before the category, which may be another one since.
         self.tables_fresh(freshness).await?;
+        let open = self.opened_within(category, freshness.wait).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
         let limit = limit.min(EVENTS_MAX);
         let mut tried = BTreeSet::new();
@@ -86,7 +87,7 @@ impl Handle {
                 None => None,
             };
             if let Some(boundary) = elsewhere {
-                index = partition_of_key(&boundary, open.partitions.len());
+                index = next_home(&open, &mut tried, index, &boundary, stream)?;
                 continue;
             }
             // Upcasters may make more of them than one answer has.
@@ -112,9 +113,9 @@ impl Handle {
         freshness: &Freshness,
     ) -> Result<Found, ReadError> {
         filter.check()?;
+        self.tables_fresh(freshness).await?;
         let open = self.opened_within(category, freshness.wait).await?;
         self.check_after(&open, after).await?;
-        self.tables_fresh(freshness).await?;
         let limit = limit.clamp(1, EVENTS_MAX);
         let mut found = Found { is_end: true, ..Found::default() };
         let mut nexts = BTreeMap::new();
@@ -199,7 +200,7 @@ impl Handle {
         let (replica, filter) = (partition.replica.clone(), filter.clone());
         let window = Window { from, to, room };
         let number = partition.id().index;
-        let asked = replica.index.ask(to, move |it| {
+        let asked = replica.index.search(to, move |it| {
             let (correlation, subject) = (filter.correlation.as_deref(), filter.subject.as_deref());
             it.events(number, window, &filter.any_of, correlation, subject)
         });
@@ -370,15 +371,16 @@ impl Handle {
         stream: &str,
         freshness: &Freshness,
     ) -> Result<(Arc<OpenCategory>, usize, OfStream), ReadError> {
-        let open = self.opened_within(category, freshness.wait).await?;
+        // Before the category, which may be another one since.
         self.tables_fresh(freshness).await?;
+        let open = self.opened_within(category, freshness.wait).await?;
         let mut index = partition_of_key(stream.as_bytes(), open.partitions.len());
         let mut tried = BTreeSet::new();
         loop {
             let partition = &open.partitions[index];
             self.fresh(&open, partition, freshness).await?;
             if let Some(boundary) = self.mark(partition, stream).await? {
-                index = partition_of_key(&boundary, open.partitions.len());
+                index = next_home(&open, &mut tried, index, &boundary, stream)?;
                 continue;
             }
             let (at, name) = (partition.replica.next(), stream.to_owned());
@@ -452,7 +454,10 @@ impl Handle {
             return Err(ReadError::Unavailable(error.to_string()));
         }
         loop {
-            match self.opened(category) {
+            // One that was deleted and made anew is not read as the old one, which is still to be let go.
+            let known = self.0.catalog.find(category);
+            let is_it = |open: &Arc<OpenCategory>| known.as_ref().is_none_or(|info| open.is_of(info));
+            match self.opened(category).filter(is_it) {
                 Some(open) => return Ok(open),
                 None if self.unopened(category).is_some() => return Err(self.missing(category)),
                 None if self.0.catalog.find(category).is_none() || Instant::now() >= deadline => {
@@ -482,6 +487,24 @@ impl Handle {
             }
             None => ReadError::NoCategory(category.to_string()),
         }
+    }
+}
+
+/// The partition that a stream's mark names. A mark that leads back to where one was is nobody's.
+fn next_home(
+    open: &OpenCategory,
+    tried: &mut BTreeSet<usize>,
+    index: usize,
+    boundary: &[u8],
+    stream: &str,
+) -> Result<usize, ReadError> {
+    tried.insert(index);
+    match partition_of_key(boundary, open.partitions.len()) {
+        next if tried.contains(&next) => Err(ReadError::Unavailable(format!(
+            "{stream} is not found: its marks in {} lead nowhere (levada verify events)",
+            open.category
+        ))),
+        next => Ok(next),
     }
 }
 

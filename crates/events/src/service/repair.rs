@@ -113,6 +113,12 @@ impl Handle {
             Some(Trouble { category: None, table, partition: None, offset: None, why })
         };
         all.extend(self.own_tables().into_iter().filter_map(lost));
+        let forgetting = self.0.forgetting.lock().clone();
+        all.extend(forgetting.into_iter().map(|(topic, (category, why))| {
+            let table = category.is_none().then_some(topic);
+            let category = category.map(|category| category.to_string());
+            Trouble { category, table, partition: None, offset: None, why }
+        }));
         all
     }
 
@@ -237,9 +243,18 @@ impl Handle {
                 )),
                 false => RepairError::Unavailable(error.to_string()),
             })?;
-        let info = CategoryInfo::of(&topic);
-        if self.0.catalog.find(category).as_ref() == Some(&info) {
+        let known = self.0.catalog.find(category);
+        let mut info = CategoryInfo::of(&topic);
+        info.beside = known.as_ref().map(|known| known.beside.clone()).unwrap_or_default();
+        // Partitions may have been added: streams are where they were.
+        if let Some(known) = known.as_ref().filter(|known| known.topic_id == info.topic_id) {
+            info.partitions = info.partitions.min(known.partitions);
+        }
+        if known.as_ref() == Some(&info) {
             return Err(RepairError::NotSo(format!("topic {name} is the category's already")));
+        }
+        if known.as_ref().is_none_or(|known| known.topic_id != info.topic_id) {
+            self.restart_subscriptions(category).await.map_err(of_consumers)?;
         }
         self.0.catalog.enter(category, &info).await?;
         let deadline = Instant::now() + self.0.options.append_patience;
@@ -266,6 +281,13 @@ impl Handle {
         if self.0.catalog.entry(category).is_none() && self.unopened(category).is_none() {
             return Err(RepairError::NoCategory(category.to_string()));
         }
+        self.restart_subscriptions(category).await.map_err(of_consumers)?;
+        let beside = self.0.catalog.entry(category).map(|info| info.beside).unwrap_or_default();
+        // Snapshots are of streams that are no more; what was archived stays.
+        let snapshots = beside.into_iter().filter(|(name, _)| category.snapshots().as_ref() == Some(name));
+        let snapshots = snapshots.map(|(name, id)| (id, name)).collect();
+        let deleted = self.0.cluster.delete_topics(&snapshots).await;
+        deleted.map_err(|error| RepairError::Unavailable(error.to_string()))?;
         Ok(self.0.catalog.remove(category).await?)
     }
 
@@ -299,6 +321,10 @@ impl Handle {
             None => RepairError::NoCategory(category.to_string()),
         })
     }
+}
+
+fn of_consumers(error: crate::consumers::ConsumerError) -> RepairError {
+    RepairError::Unavailable(error.to_string())
 }
 
 fn is_of(open: &OpenCategory, info: &CategoryInfo) -> bool {

@@ -97,7 +97,7 @@ impl Handle {
     }
 
     /// The category, once its partitions are read; created where that is allowed.
-    async fn opened_by(
+    pub(super) async fn opened_by(
         &self,
         category: &Category,
         deadline: Instant,

@@ -30,7 +30,9 @@ impl Handle {
         let found = self.read_stream(category, stream, u64::MAX, Direction::Backward, 1, &strong).await?;
         let table = self.snapshots_of(category).await?;
         let stored = table.get(stream).await.map_err(unavailable)?;
-        let stored = stored.and_then(|bytes| snapshot::read(&bytes));
+        let topic = self.topic_id(category)?;
+        let is_true = |stored: &Snapshot| stored.is_of(topic) && stored.version <= found.version;
+        let stored = stored.and_then(|bytes| snapshot::read(&bytes)).filter(is_true);
         snapshot::check(&new, found.version, stored.as_ref())?;
         if let Some(sealed) = &new.sealed {
             crate::sealing::check(&sealed.personal).map_err(SnapshotError::Invalid)?;
@@ -39,6 +41,7 @@ impl Handle {
         let (time, position) = (self.0.clock.now(), found.position);
         let mut snapshot = Snapshot { version, schema_version, content_type, data, time, position, sealed };
         self.seal_snapshot(stream, &mut snapshot).await?;
+        self.make_beside(category, table.topic(), 1, &[("cleanup.policy", "compact")]).await?;
         let put = table.put(stream, Some(&snapshot::write(&snapshot))).await;
         let mut position = put.map_err(|error| match &error {
             TableError::Kafka(asked) if is_too_large(asked) => SnapshotError::TooLarge(error.to_string()),
@@ -61,7 +64,9 @@ impl Handle {
             table.catch_up().await.map_err(unavailable)?;
         }
         let stored = table.get(stream).await.map_err(unavailable)?;
-        match stored.and_then(|bytes| snapshot::read(&bytes)) {
+        self.readable(category).await?;
+        let topic = self.topic_id(category)?;
+        match stored.and_then(|bytes| snapshot::read(&bytes)).filter(|stored| stored.is_of(topic)) {
             Some(snapshot) => self.unseal_snapshot(stream, snapshot).await,
             None => Ok(None),
         }
@@ -100,6 +105,11 @@ impl Handle {
         }
         let found: Found =
             self.read_stream(category, stream, from, Direction::Forward, limit, &freshness).await?;
+        // The log was restored from an older copy: what the snapshot rests on is not there.
+        if snapshot.as_ref().is_some_and(|snapshot| snapshot.version > found.version) {
+            let found = self.read_stream(category, stream, 1, Direction::Forward, limit, &freshness).await?;
+            return Ok(Loaded { snapshot: None, found });
+        }
         Ok(Loaded { snapshot, found })
     }
 

@@ -43,7 +43,11 @@ impl Handle {
             return Ok(());
         }
         let tables = self.tables();
-        wanted.retain(|(partition, _)| !self.0.other_topics.lock().contains(&partition.topic));
+        // A table that is opened when it is first asked for may have been none when its topic was named before.
+        let is_table = |topic: TopicId| tables.iter().any(|table| table.at().borrow().topic == Some(topic));
+        wanted.retain(|(partition, _)| {
+            is_table(partition.topic) || !self.0.other_topics.lock().contains(&partition.topic)
+        });
         self.wait_for(&tables, &mut wanted, deadline).await?;
         if wanted.is_empty() {
             return Ok(());

@@ -192,7 +192,7 @@ impl Handle {
         before: u64,
     ) -> Result<u64, ReadError> {
         let (replica, name) = (&open.partitions[index].replica, stream.to_owned());
-        let offsets = replica.index.ask(replica.next(), move |it| it.offsets_below(&name, before)).await;
+        let offsets = replica.index.search(replica.next(), move |it| it.offsets_below(&name, before)).await;
         let offsets: BTreeSet<Offset> = offsets.map_err(super::reading::broken)?.into_iter().collect();
         let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(0) };
         let archive = self.archive_of(open).await?;
@@ -252,14 +252,12 @@ impl Handle {
             ("retention.bytes", "-1"),
             ("max.message.bytes", bytes.as_str()),
         ];
-        let (count, factor) = (open.partitions.len(), self.0.options.replication_factor);
-        let created = self.0.cluster.create_topic(&name, count as i32, factor, &configs);
-        let topic = created.await.map_err(lost)?;
-        match topic.partitions.len() == count {
+        let count = open.partitions.len();
+        let made = self.make_beside(category, &name, count as i32, &configs).await?;
+        match made == count {
             true => Ok(name),
             false => Err(ReadError::Invalid(format!(
-                "topic {name} has {} partitions, and {category} has {count}: events would not be found",
-                topic.partitions.len()
+                "topic {name} has {made} partitions, and {category} has {count}: events would not be found"
             ))),
         }
     }

@@ -84,6 +84,9 @@ impl Known {
     }
 }
 
+/// Upcasters of all types.
+const UPCASTERS_MAX: usize = 1000;
+
 /// What an upcaster makes of an example.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tried {
@@ -126,6 +129,10 @@ impl Handle {
             if kind.starts_with(OWN) || kind == super::erasure::ERASED {
                 return Err(invalid(format!("`{kind}` is the store's own: nobody changes how it is read")));
             }
+        }
+        let all = self.0.upcasters.all();
+        if all.len() >= UPCASTERS_MAX && !all.contains_key(&(kind.to_owned(), from)) {
+            return Err(invalid(format!("there are {UPCASTERS_MAX} upcasters already: delete some")));
         }
         let to = from.checked_add(1).filter(|_| from > 0);
         let to = to.ok_or_else(|| invalid("schema versions count from 1".to_owned()))?;

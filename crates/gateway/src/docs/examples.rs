@@ -90,7 +90,7 @@ pub fn fill(document: &mut Value) {
 }
 
 /// Path, method, and what is described of it.
-fn operations(document: &mut Value) -> impl Iterator<Item = (String, String, &mut Value)> {
+pub fn operations(document: &mut Value) -> impl Iterator<Item = (String, String, &mut Value)> {
     let paths = document["paths"].as_object_mut().into_iter().flatten();
     paths.flat_map(|(path, item)| {
         let item = item.as_object_mut().into_iter().flatten();

@@ -1,8 +1,7 @@
 //! Appending, and creating what is appended to.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use events::{Append, Appended, DeletedCategory, Expected, Handle, StreamAppend};
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 use super::category;
 use super::peer::Proven;
 use super::shapes::{AppendBody, AppendedBody, CategoryBody, EventsBody, etag};
+use crate::extract::{Body, Path};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -35,17 +35,19 @@ pub struct CategorySettings {
     params(("category" = String, Path, description = "Such as `orders` or `shop.orders`")),
     request_body = Option<CategorySettings>,
     responses(
-        (status = 200, description = "It is there", body = CategoryBody),
+        (status = 201, description = "It is new", body = CategoryBody),
+        (status = 200, description = "It was there", body = CategoryBody),
         (status = 400, description = "No such name, or not this number of partitions", body = ProblemDetails),
     ),
 )]
 pub async fn create_category(
     State(handle): State<Handle>,
     Path(name): Path<String>,
-    settings: Result<Option<Json<CategorySettings>>, JsonRejection>,
+    settings: Option<Body<CategorySettings>>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let settings = settings.map_err(unreadable)?.map(|Json(settings)| settings).unwrap_or_default();
+    let settings = settings.map(|Body(settings)| settings).unwrap_or_default();
+    let was_there = handle.categories().iter().any(|(known, _)| *known == category);
     let info = handle.create_category(&category, settings.partitions).await?;
     if let Some(wanted) = settings.partitions.filter(|wanted| *wanted != info.partitions) {
         return Err(Problem::invalid(format!(
@@ -53,8 +55,8 @@ pub async fn create_category(
             info.partitions
         )));
     }
-    let topic = category.topic();
-    Ok(Json(CategoryBody { category: name, topic, partitions: info.partitions }).into_response())
+    let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(CategoryBody::of(&category, &info))).into_response())
 }
 
 /// What was deleted with a category.
@@ -119,10 +121,9 @@ pub async fn append_to_stream(
     State(handle): State<Handle>,
     Path((name, stream)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Result<Json<EventsBody>, JsonRejection>,
+    Body(body): Body<EventsBody>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Json(body) = body.map_err(unreadable)?;
     let key = text(&headers, IDEMPOTENCY_KEY)?;
     let events = match body {
         EventsBody::Many(events) => events,
@@ -142,6 +143,7 @@ pub async fn append_to_stream(
 ///
 /// All streams are of one boundary: what is decided together is in one partition.
 #[utoipa::path(
+    operation_id = "append_to_streams",
     post, path = "/v1/categories/{category}/append", tag = "events",
     params(("category" = String, Path)),
     request_body = AppendBody,
@@ -158,10 +160,9 @@ pub async fn append(
     State(handle): State<Handle>,
     Path(name): Path<String>,
     extensions: Extensions,
-    body: Result<Json<AppendBody>, JsonRejection>,
+    Body(body): Body<AppendBody>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Json(body) = body.map_err(unreadable)?;
     let append = body.into_append(&handle)?;
     // Another instance has looked for the owner already.
     let appended = match Proven::is(&extensions) {
@@ -216,20 +217,4 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Probl
     first
         .map(|value| value.to_str().map_err(|_| Problem::invalid(format!("header {name} is no text"))))
         .transpose()
-}
-
-/// What is wrong with a body.
-pub fn unreadable(rejection: JsonRejection) -> Problem {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "Too large", rejection.body_text())
-        }
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "The body is no JSON",
-            "send JSON, with the header Content-Type: application/json",
-        ),
-        _ => Problem::invalid(rejection.body_text()),
-    }
 }

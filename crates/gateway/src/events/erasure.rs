@@ -3,20 +3,21 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use client::Position;
 use events::{Certificate, EraseError, Handle};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::append::unreadable;
+use super::shapes::fixed;
+use crate::extract::{Body, Path, Query, limit};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
 /// Certificates that are shown at once where nobody says how many.
 const ERASURES_DEFAULT: usize = 100;
+const ERASURES_MAX: usize = 1000;
 
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -50,8 +51,8 @@ impl CertificateBody {
         CertificateBody {
             subject_sha256: certificate.subject_sha256,
             key_ids: certificate.key_ids,
-            erased_at: certificate.erased_at,
-            keys_gone_by: certificate.keys_gone_by,
+            erased_at: fixed(&certificate.erased_at),
+            keys_gone_by: fixed(&certificate.keys_gone_by),
             reason: certificate.reason,
             events: certificate.events,
             snapshots: certificate.snapshots,
@@ -65,6 +66,7 @@ impl CertificateBody {
 /// Its keys are destroyed, so that what was encrypted with them is read as null, here and by everybody. The same again gives
 /// the same certificate. A later event with the subject's data gets a new key.
 #[utoipa::path(
+    operation_id = "erase_subject",
     post, path = "/v1/erasure/{subject}", tag = "events",
     params(("subject" = String, Path)),
     request_body = EraseBody,
@@ -77,9 +79,8 @@ impl CertificateBody {
 pub async fn erase(
     State(handle): State<Handle>,
     Path(subject): Path<String>,
-    body: Result<Json<EraseBody>, JsonRejection>,
+    Body(body): Body<EraseBody>,
 ) -> Result<Response, Problem> {
-    let Json(body) = body.map_err(unreadable)?;
     let (certificate, position) = handle.erase(&subject, &body.reason).await?;
     let position = [(freshness::POSITION, position.to_string())];
     Ok((position, Json(CertificateBody::of(certificate))).into_response())
@@ -87,6 +88,7 @@ pub async fn erase(
 
 /// Certificates of a subject's erasures
 #[utoipa::path(
+    operation_id = "list_subject_certificates",
     get, path = "/v1/erasure/{subject}", tag = "events",
     params(("subject" = String, Path)),
     responses(
@@ -111,7 +113,8 @@ pub async fn certificates(
 pub struct ErasuresParameters {
     /// After this position, which an answer before has given
     after: Option<String>,
-    /// At most so many [default: 100, at most 1,000]
+    /// At most so many
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
 }
 
@@ -129,21 +132,21 @@ pub struct ErasuresBody {
 ///
 /// Of each subject the oldest first; over subjects there is no order. Subjects are told by their SHA-256 only.
 #[utoipa::path(
+    operation_id = "list_certificates",
     get, path = "/v1/erasures", tag = "events",
     params(ErasuresParameters),
     responses(
         (status = 200, description = "All, page by page", body = ErasuresBody),
-        (status = 400, description = "No position", body = ProblemDetails),
+        (status = 400, description = "No position, or more than one answer may have", body = ProblemDetails),
     ),
 )]
 pub async fn all_certificates(
     State(handle): State<Handle>,
-    parameters: Result<Query<ErasuresParameters>, QueryRejection>,
+    Query(parameters): Query<ErasuresParameters>,
 ) -> Result<Json<ErasuresBody>, Problem> {
-    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
     let after = parameters.after.map(|text| text.parse::<Position>()).transpose();
     let after = after.map_err(|error| Problem::invalid(format!("`after`: {error}")))?.unwrap_or_default();
-    let limit = parameters.limit.unwrap_or(ERASURES_DEFAULT);
+    let limit = limit(parameters.limit, ERASURES_DEFAULT, ERASURES_MAX)?;
     let (certificates, position, end) = handle.all_certificates(&after, limit).await?;
     let certificates = certificates.into_iter().map(CertificateBody::of).collect();
     Ok(Json(ErasuresBody { certificates, position: position.to_string(), end }))

@@ -267,6 +267,8 @@ fn bounds<T>(request: &Request<T>) -> Bounds {
 impl Store {
     fn read_append(&self, request: api::AppendRequest) -> Result<Append, Status> {
         let new_event = |event: api::NewEvent| {
+            check_json("metadata", "application/json", event.metadata.as_bytes())?;
+            check_json("data", &event.content_type, &event.data)?;
             Ok::<_, Status>(NewEvent {
                 id: text(event.id).unwrap_or_else(|| self.0.new_id()),
                 facts: Facts {
@@ -309,25 +311,47 @@ impl Store {
     }
 }
 
+/// Refuses what says that it is JSON and is not, as over HTTP. Nothing at all is no data.
+fn check_json(what: &str, content_type: &str, bytes: &[u8]) -> Result<(), Status> {
+    let is_json = content_type.is_empty() || events::is_json(content_type);
+    if bytes.is_empty() || !is_json {
+        return Ok(());
+    }
+    match serde_json::from_slice::<&serde_json::value::RawValue>(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(invalid(format!("an event's {what} is no JSON: {error}"))),
+    }
+}
+
+pub(super) fn invalid(detail: impl Into<String>) -> Status {
+    status(Code::InvalidArgument, "invalid-request", detail.into())
+}
+
+pub(super) fn not_found(detail: impl Into<String>) -> Status {
+    status(Code::NotFound, "not-found", detail.into())
+}
+
+pub(super) fn unavailable(detail: impl Into<String>) -> Status {
+    status(Code::Unavailable, "unavailable", detail.into())
+}
+
 pub(super) fn text(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
 pub(super) fn sealed(subject: String, personal: Vec<String>) -> Result<Option<Sealed>, Status> {
     super::shapes::sealed(text(subject), personal)
-        .map_err(|problem| Status::invalid_argument(problem.details().detail.clone()))
+        .map_err(|problem| invalid(problem.details().detail.clone()))
 }
 
 pub(super) fn category(name: &str) -> Result<Category, Status> {
-    Category::new(name).map_err(|error| Status::invalid_argument(error.to_string()))
+    Category::new(name).map_err(|error| invalid(error.to_string()))
 }
 
 fn position(text: &str) -> Result<Position, Status> {
     match text {
         "" => Ok(Position::default()),
-        text => {
-            text.parse().map_err(|error: client::PositionError| Status::invalid_argument(error.to_string()))
-        }
+        text => text.parse().map_err(|error: client::PositionError| invalid(error.to_string())),
     }
 }
 
@@ -348,7 +372,7 @@ pub(super) fn freshness(wanted: Option<api::Freshness>) -> Result<Freshness, Sta
     let wait = Some(Duration::from_millis(wanted.wait_ms.into())).filter(|wait| !wait.is_zero());
     if wait.is_some_and(|wait| wait > WAIT_MAX) {
         let max = WAIT_MAX.as_millis();
-        return Err(Status::invalid_argument(format!("`wait_ms` is at most {max}, not {}", wanted.wait_ms)));
+        return Err(invalid(format!("`wait_ms` is at most {max}, not {}", wanted.wait_ms)));
     }
     Ok(Freshness {
         at_least: position(&wanted.min_position)?,

@@ -14,7 +14,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::grpc::api::lifecycle_server::{Lifecycle, LifecycleServer};
-use super::grpc::{api, append_status, category, event, freshness, read_status, sealed, text};
+use super::grpc::{
+    api, append_status, category, event, freshness, invalid, not_found, read_status, sealed, text,
+    unavailable,
+};
 
 /// Events that are read at once.
 const PAGE: usize = 500;
@@ -44,7 +47,7 @@ impl Lifecycle for Store {
     ) -> Result<Response<api::Snapshot>, Status> {
         let request = request.into_inner();
         let category = category(&request.category)?;
-        let given = request.snapshot.ok_or_else(|| Status::invalid_argument("there is no snapshot"))?;
+        let given = request.snapshot.ok_or_else(|| invalid("there is no snapshot"))?;
         let new = NewSnapshot {
             version: given.version,
             schema_version: given.schema_version.max(1),
@@ -65,10 +68,10 @@ impl Lifecycle for Store {
         let category = category(&request.category)?;
         let found = self.0.snapshot(&category, &request.stream, &freshness(request.freshness)?).await;
         let found = found.map_err(read_status)?;
-        let found = found.ok_or_else(|| Status::not_found("there is no snapshot"))?;
+        let found = found.ok_or_else(|| not_found("there is no snapshot"))?;
         if ![0, found.schema_version].contains(&request.schema_version) {
             let stored = found.schema_version;
-            return Err(Status::not_found(format!("the snapshot is of schema version {stored}")));
+            return Err(not_found(format!("the snapshot is of schema version {stored}")));
         }
         Ok(Response::new(snapshot(found)))
     }
@@ -83,7 +86,7 @@ impl Lifecycle for Store {
             Some(position) => {
                 Ok(Response::new(api::DeleteSnapshotResponse { position: position.to_string() }))
             }
-            None => Err(Status::not_found("there is no snapshot")),
+            None => Err(not_found("there is no snapshot")),
         }
     }
 
@@ -193,8 +196,8 @@ impl Lifecycle for Store {
         let request = request.into_inner();
         let erased = self.0.erase(&request.subject, &request.reason).await;
         let erased = erased.map_err(|error| match error {
-            EraseError::NoSubject => Status::not_found(error.to_string()),
-            EraseError::Key(_) => Status::unavailable(error.to_string()),
+            EraseError::NoSubject => not_found(error.to_string()),
+            EraseError::Key(_) => unavailable(error.to_string()),
             EraseError::Read(error) => read_status(error),
             EraseError::Append(error) => append_status(error),
         })?;
@@ -258,7 +261,7 @@ impl Lifecycle for Store {
             Some(position) => {
                 Ok(Response::new(api::DeleteUpcasterResponse { position: position.to_string() }))
             }
-            None => Err(Status::not_found("there is no such upcaster")),
+            None => Err(not_found("there is no such upcaster")),
         }
     }
 }
@@ -281,7 +284,7 @@ fn json<T: DeserializeOwned + Default>(what: &str, text: &str) -> Result<T, Stat
     if text.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_str(text).map_err(|error| Status::invalid_argument(format!("{what}: {error}")))
+    serde_json::from_str(text).map_err(|error| invalid(format!("{what}: {error}")))
 }
 
 fn snapshot(snapshot: Snapshot) -> api::Snapshot {

@@ -5,8 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,34 +14,51 @@ use events::{Category, Direction, Filter, Found, Freshness, Handle, Loaded, Sele
 use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_stream::Stream;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
-use super::append::unreadable;
 use super::category;
 use super::shapes::{CategoryBody, FoundBody, QueryBody, RecordedBody, SelectorBody, etag, position};
 use super::snapshots::SnapshotBody;
 use crate::bounds::{Bounds, Held, PAGE_BYTES, Parts};
+use crate::extract::{Body, Path, Query, limit};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
 /// Events of one answer, unless it says.
-pub const LIMIT_DEFAULT: usize = 100;
+const LIMIT_DEFAULT: usize = 100;
+const LIMIT_MAX: usize = 1000;
 
 /// Says that nothing happens, so that nobody between takes the connection for dead.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// All categories
 #[utoipa::path(
+    operation_id = "list_categories",
     get, path = "/v1/categories", tag = "events",
     responses((status = 200, description = "All of them, by name", body = Vec<CategoryBody>)),
 )]
 pub async fn categories(State(handle): State<Handle>) -> Json<Vec<CategoryBody>> {
-    let body = |(category, info): (Category, events::CategoryInfo)| CategoryBody {
-        category: category.to_string(),
-        topic: category.topic(),
-        partitions: info.partitions,
-    };
-    Json(handle.categories().into_iter().map(body).collect())
+    Json(handle.categories().iter().map(|(category, info)| CategoryBody::of(category, info)).collect())
+}
+
+/// Look at a category
+#[utoipa::path(
+    get, path = "/v1/categories/{category}", tag = "events",
+    params(("category" = String, Path)),
+    responses(
+        (status = 200, description = "It is there", body = CategoryBody),
+        (status = 404, description = "No such category", body = ProblemDetails),
+    ),
+)]
+pub async fn show_category(
+    State(handle): State<Handle>,
+    Path(name): Path<String>,
+) -> Result<Json<CategoryBody>, Problem> {
+    let category = category(&name)?;
+    let known = handle.categories();
+    let found = known.iter().find(|(known, _)| *known == category);
+    let (category, info) = found.ok_or_else(|| Problem::from(events::ReadError::NoCategory(name)))?;
+    Ok(Json(CategoryBody::of(category, info)))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -54,15 +70,25 @@ pub struct StreamParameters {
     /// snapshot, and the events after it.
     #[param(value_type = Option<String>)]
     from: Option<From>,
-    /// `forward` (the default) or `backward`
-    direction: Option<String>,
-    /// At most so many events [default: 100, at most 1000]
+    /// From which end
+    #[param(inline, default = "forward")]
+    direction: Option<Ordered>,
+    /// At most so many events
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// true: events as they are recorded, whatever upcasters there are
     #[serde(default)]
     raw: bool,
     /// With `from=snapshot`: only a snapshot of this schema version; where there is none, all events
     schema_version: Option<u32>,
+}
+
+/// In which order events come.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Ordered {
+    Forward,
+    Backward,
 }
 
 /// Where to begin.
@@ -103,19 +129,15 @@ impl<'de> Deserialize<'de> for From {
 pub async fn read_stream(
     State(handle): State<Handle>,
     Path((name, stream)): Path<(String, String)>,
-    parameters: Result<Query<StreamParameters>, QueryRejection>,
+    Query(parameters): Query<StreamParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
-    let direction = match parameters.direction.as_deref() {
-        None | Some("forward") => Direction::Forward,
-        Some("backward") => Direction::Backward,
-        Some(other) => {
-            return Err(Problem::invalid(format!("`direction` is forward or backward, not `{other}`")));
-        }
+    let direction = match parameters.direction {
+        None | Some(Ordered::Forward) => Direction::Forward,
+        Some(Ordered::Backward) => Direction::Backward,
     };
-    let limit = limit(parameters.limit)?;
+    let limit = page(parameters.limit)?;
     let freshness = freshness::of(&headers)?;
     let handle = viewed(handle, parameters.raw);
     let loaded = match (parameters.from, direction) {
@@ -156,7 +178,7 @@ pub async fn read_stream(
     params(
         ("category" = String, Path),
         ("after" = Option<String>, Query, description = "A position; without one from the beginning. `end`: only what comes from now on"),
-        ("limit" = Option<usize>, Query, description = "At most so many events [default: 100, at most 1000]"),
+        ("limit" = Option<usize>, Query, description = "At most so many events", minimum = 1, maximum = 1000),
         ("type" = Option<Vec<String>>, Query, description = "Only events of one of these types; may be repeated"),
         ("tag" = Option<Vec<String>>, Query, description = "Only events that have all of these tags; may be repeated"),
         ("correlation" = Option<String>, Query, description = "Only events with this correlation id"),
@@ -198,7 +220,7 @@ pub async fn read_category(
         let live = live(handle, bounds, category, after, parameters.filter, freshness);
         return Ok(Sse::new(live).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response());
     }
-    let limit = limit(parameters.limit)?;
+    let limit = page(parameters.limit)?;
     let found = handle.read_category(&category, &after, &parameters.filter, limit, &freshness).await?;
     Ok(answer(found_body(found, None)))
 }
@@ -207,6 +229,7 @@ pub async fn read_category(
 ///
 /// Events that match one of several selectors, such as an append's conditions speak of.
 #[utoipa::path(
+    operation_id = "query_category",
     post, path = "/v1/categories/{category}/query", tag = "events",
     params(("category" = String, Path)),
     request_body = QueryBody,
@@ -219,14 +242,13 @@ pub async fn query(
     State(handle): State<Handle>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<QueryBody>, JsonRejection>,
+    Body(body): Body<QueryBody>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Json(body) = body.map_err(unreadable)?;
     let any_of = body.any_of.into_iter().map(SelectorBody::into_selector).collect();
     let filter = Filter { any_of, correlation: body.correlation_id, subject: None };
     let after = body.after.as_deref().map(position).transpose()?.unwrap_or_default();
-    let limit = limit(body.limit)?;
+    let limit = page(body.limit)?;
     let freshness = freshness::of(&headers)?;
     let handle = viewed(handle, body.raw);
     let found = handle.read_category(&category, &after, &filter, limit, &freshness).await?;
@@ -251,11 +273,8 @@ pub fn found_body(found: Found, version: Option<u64>) -> FoundBody {
 }
 
 /// How many events of one answer.
-fn limit(wanted: Option<usize>) -> Result<usize, Problem> {
-    match wanted {
-        Some(0) => Err(Problem::invalid("`limit` is at least 1")),
-        wanted => Ok(wanted.unwrap_or(LIMIT_DEFAULT)),
-    }
+pub fn page(wanted: Option<usize>) -> Result<usize, Problem> {
+    limit(wanted, LIMIT_DEFAULT, LIMIT_MAX)
 }
 
 pub fn answer(body: FoundBody) -> Response {
@@ -280,12 +299,15 @@ impl Parameters {
             match name.as_str() {
                 "after" => parameters.after = Some(value),
                 "limit" => {
-                    let number = value.parse().map_err(|_| Problem::invalid("`limit` is a number"))?;
+                    let number = value.parse().map_err(|_| Problem::invalid("`limit` is a whole number"))?;
                     parameters.limit = Some(number);
                 }
                 "raw" => {
                     let raw = value.parse().map_err(|_| Problem::invalid("`raw` is true or false"))?;
                     parameters.is_raw = raw;
+                }
+                "type" | "tag" if value.is_empty() => {
+                    return Err(Problem::invalid(format!("`{name}` is empty: no event has such a one")));
                 }
                 "type" => drop(types.insert(value)),
                 "tag" => drop(tags.insert(value)),

@@ -1,17 +1,16 @@
 //! What somebody has to look at, and what can be done about it.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use events::{Handle, RepairAction, RepairError, TableRepair, Trouble};
 use model::Offset;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::append::unreadable;
 use super::category;
 use crate::Problem;
+use crate::extract::{Body, Path};
 use crate::problem::ProblemDetails;
 
 /// Characters of a reason that are kept.
@@ -104,6 +103,7 @@ impl RepairBody {
 /// Partitions that are not read any further, and categories that are not open, as this instance sees them. What is before
 /// the trouble is read, and everything else goes on.
 #[utoipa::path(
+    operation_id = "list_troubles",
     get, path = "/v1/troubles", tag = "instances",
     responses((status = 200, description = "None: an empty list", body = Vec<TroubleBody>)),
 )]
@@ -115,6 +115,7 @@ pub async fn troubles(State(handle): State<Handle>) -> Json<Vec<TroubleBody>> {
 ///
 /// The log is never rewritten: what is decided stands in a topic, and every instance reads by it.
 #[utoipa::path(
+    operation_id = "repair_category",
     post, path = "/v1/categories/{category}/repair", tag = "instances",
     params(("category" = String, Path, example = "orders")),
     request_body = RepairBody,
@@ -128,10 +129,9 @@ pub async fn troubles(State(handle): State<Handle>) -> Json<Vec<TroubleBody>> {
 pub async fn repair(
     State(handle): State<Handle>,
     Path(name): Path<String>,
-    body: Result<Json<RepairBody>, JsonRejection>,
+    Body(body): Body<RepairBody>,
 ) -> Result<Json<Vec<TroubleBody>>, Problem> {
     let category = category(&name)?;
-    let Json(body) = body.map_err(unreadable)?;
     let (action, reason) = body.into_action()?;
     let left = handle.repair(&category, &action, &reason).await?;
     Ok(Json(left.into_iter().map(TroubleBody::of).collect()))
@@ -169,9 +169,9 @@ pub struct TableRepairBody {
 pub async fn repair_table(
     State(handle): State<Handle>,
     Path(table): Path<String>,
-    body: Result<Json<TableRepairBody>, JsonRejection>,
+    Body(body): Body<TableRepairBody>,
 ) -> Result<Json<Vec<TroubleBody>>, Problem> {
-    let Json(TableRepairBody { action }) = body.map_err(unreadable)?;
+    let TableRepairBody { action } = body;
     let how = match action {
         TableAction::Restore => TableRepair::Restore,
         TableAction::Accept => TableRepair::Accept,

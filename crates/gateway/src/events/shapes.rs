@@ -6,15 +6,17 @@ use bytes::Bytes;
 use client::Position;
 use events::event::{Facts, is_json};
 use events::{
-    Append, Appended, Condition, Expected, Handle, NewEvent, Recorded, Sealed, Selector, StreamAppend,
-    rfc3339,
+    Append, Appended, Category, CategoryInfo, Condition, Expected, Handle, NewEvent, Recorded, Sealed,
+    Selector, StreamAppend, rfc3339,
 };
+use model::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::snapshots::SnapshotBody;
 use crate::Problem;
+use crate::extract::told;
 
 const JSON: &str = "application/json";
 
@@ -224,6 +226,7 @@ pub struct QueryBody {
     #[serde(default)]
     pub after: Option<String>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
     pub limit: Option<usize>,
     /// Events as they are recorded, whatever upcasters there are.
     #[serde(default)]
@@ -237,6 +240,24 @@ pub struct CategoryBody {
     pub partitions: i32,
 }
 
+impl CategoryBody {
+    pub fn of(category: &Category, info: &CategoryInfo) -> CategoryBody {
+        CategoryBody { category: category.to_string(), topic: category.topic(), partitions: info.partitions }
+    }
+}
+
+/// A time (RFC 3339), with the same number of digits always: times are in order as texts, too.
+pub fn time(at: Timestamp) -> String {
+    fixed(&rfc3339(at))
+}
+
+/// A time of whole or broken seconds with three digits behind the point.
+pub fn fixed(text: &str) -> String {
+    let Some(text) = text.strip_suffix('Z') else { return text.to_owned() };
+    let (seconds, digits) = text.split_once('.').unwrap_or((text, ""));
+    format!("{seconds}.{digits:0<3}Z")
+}
+
 /// A version as an entity tag.
 pub fn etag(version: u64) -> String {
     format!("\"{version}\"")
@@ -246,11 +267,17 @@ impl<'de> Deserialize<'de> for EventsBody {
     /// Data are kept as they were sent, byte for byte, which serde's own way of telling one from many does not do.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<EventsBody, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        let parsed = match text.get().starts_with('[') {
-            true => serde_json::from_str(text.get()).map(EventsBody::Many),
-            false => serde_json::from_str(text.get()).map(EventsBody::One),
+        let one = |text: &RawValue| serde_json::from_str::<EventBody>(text.get());
+        let wrong = |error: serde_json::Error| told(&error.to_string());
+        if !text.get().starts_with('[') {
+            return one(&text).map(EventsBody::One).map_err(|error| serde::de::Error::custom(wrong(error)));
+        }
+        let many: Vec<Box<RawValue>> = serde_json::from_str(text.get()).map_err(serde::de::Error::custom)?;
+        let numbered = |(number, text): (usize, Box<RawValue>)| {
+            let event = one(&text);
+            event.map_err(|error| serde::de::Error::custom(format!("[{number}]: {}", wrong(error))))
         };
-        parsed.map_err(serde::de::Error::custom)
+        many.into_iter().enumerate().map(numbered).collect::<Result<_, _>>().map(EventsBody::Many)
     }
 }
 
@@ -400,7 +427,7 @@ impl RecordedBody {
             version: event.version,
             id: event.id,
             kind: facts.kind,
-            time: rfc3339(event.time),
+            time: time(event.time),
             content_type: facts.content_type,
             data,
             data_base64,

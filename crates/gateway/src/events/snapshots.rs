@@ -1,18 +1,17 @@
 //! Snapshots of streams.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use events::{Handle, NewSnapshot, Snapshot, SnapshotError, rfc3339};
+use events::{Handle, NewSnapshot, Snapshot, SnapshotError};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::append::unreadable;
 use super::category;
-use super::shapes::{etag, payload, sealed, shown};
+use super::shapes::{etag, payload, sealed, shown, time};
+use crate::extract::{Body, Path, Query};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -61,7 +60,7 @@ impl SnapshotBody {
             stream: stream.to_owned(),
             version: snapshot.version,
             schema_version: snapshot.schema_version,
-            time: rfc3339(snapshot.time),
+            time: time(snapshot.time),
             content_type: snapshot.content_type,
             data,
             data_base64,
@@ -97,10 +96,9 @@ pub async fn put_snapshot(
     State(handle): State<Handle>,
     Path((name, stream)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Result<Json<NewSnapshotBody>, JsonRejection>,
+    Body(body): Body<NewSnapshotBody>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Json(body) = body.map_err(unreadable)?;
     let (content_type, data) = payload(body.content_type, body.data, body.data_base64)?;
     let schema_version = body.schema_version.unwrap_or(1);
     let sealed = sealed(body.subject, body.personal)?;
@@ -125,11 +123,10 @@ pub async fn put_snapshot(
 pub async fn get_snapshot(
     State(handle): State<Handle>,
     Path((name, stream)): Path<(String, String)>,
-    parameters: Result<Query<SnapshotParameters>, QueryRejection>,
+    Query(parameters): Query<SnapshotParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
     let snapshot = handle.snapshot(&category, &stream, &freshness::of(&headers)?).await?;
     let snapshot = snapshot.ok_or_else(|| none(&stream))?;
     let (stored, stored_version) = (snapshot.schema_version, snapshot.version);

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -21,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use utoipa::{IntoParams, ToSchema};
 
-use super::append::unreadable;
 use super::peer::{HttpPeer, NotPassedOn, Proven};
 use super::shapes::{RecordedBody, SelectorBody, position};
 use super::{BODY_BYTES_MAX, category};
+use crate::extract::{Body, Path, Query, limit};
 use crate::problem::ProblemDetails;
 use crate::{Problem, duration, freshness};
 
@@ -206,8 +204,9 @@ pub struct PulledBody {
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PullBody {
-    /// At most so many events [default: 32, at most 1000]
+    /// At most so many events
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1000, default = 32)]
     pub max: Option<usize>,
     /// How long to wait for the first one [default: 0s, at most 60s]
     #[serde(default)]
@@ -227,8 +226,9 @@ pub struct AckBody {
 pub struct NackBody {
     /// As they were handed out.
     pub deliveries: Vec<String>,
-    /// `retry` (the default), `park`, or `skip`.
+    /// What becomes of them
     #[serde(default)]
+    #[schema(pattern = "^(retry|park|skip)$", default = "retry")]
     pub action: Option<String>,
     /// How long a retry rests; without one the subscription's delay.
     #[serde(default)]
@@ -292,20 +292,21 @@ pub struct ListParameters {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct ParkedParameters {
-    /// At most so many [default: 100, at most 1000]
+    /// At most so many
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
 }
 
 /// List subscriptions
 #[utoipa::path(
+    operation_id = "list_subscriptions",
     get, path = "/v1/subscriptions", tag = "subscriptions", params(ListParameters),
     responses((status = 200, description = "By category and name", body = Vec<SubscriptionBody>)),
 )]
 pub async fn list(
     State(handle): State<Handle>,
-    parameters: Result<Query<ListParameters>, axum::extract::rejection::QueryRejection>,
+    Query(parameters): Query<ListParameters>,
 ) -> Result<Response, Problem> {
-    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
     let of = parameters.category.as_deref().map(category).transpose()?;
     let all = handle.subscriptions(of.as_ref()).await?;
     Ok(Json(all.into_iter().map(SubscriptionBody::of).collect::<Vec<_>>()).into_response())
@@ -315,6 +316,7 @@ pub async fn list(
 ///
 /// Or change one: it goes on where it is; `from` counts only for a new one.
 #[utoipa::path(
+    operation_id = "put_subscription",
     put, path = "/v1/subscriptions/{category}/{name}", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<SubscriptionSettings>,
@@ -327,10 +329,10 @@ pub async fn list(
 pub async fn create(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Option<Json<SubscriptionSettings>>, JsonRejection>,
+    body: Option<Body<SubscriptionSettings>>,
 ) -> Result<Response, Problem> {
     let category = category(&name_of_category)?;
-    let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
+    let body = body.map(|Body(body)| body).unwrap_or_default();
     let (settings, start) = body.into_settings()?;
     let (subscription, is_new, position) = handle.subscribe(&category, &name, settings, &start).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -339,6 +341,7 @@ pub async fn create(
 
 /// Look at a subscription
 #[utoipa::path(
+    operation_id = "show_subscription",
     get, path = "/v1/subscriptions/{category}/{name}", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     responses(
@@ -363,6 +366,7 @@ pub async fn show(
 
 /// Delete a subscription
 #[utoipa::path(
+    operation_id = "delete_subscription",
     delete, path = "/v1/subscriptions/{category}/{name}", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     responses(
@@ -382,6 +386,7 @@ pub async fn delete(
 ///
 /// What it has parked is forgotten.
 #[utoipa::path(
+    operation_id = "reset_subscription",
     post, path = "/v1/subscriptions/{category}/{name}/reset", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<ResetBody>,
@@ -392,10 +397,10 @@ pub async fn delete(
 pub async fn reset(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Option<Json<ResetBody>>, JsonRejection>,
+    body: Option<Body<ResetBody>>,
 ) -> Result<Response, Problem> {
     let category = category(&name_of_category)?;
-    let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
+    let body = body.map(|Body(body)| body).unwrap_or_default();
     let start = start(body.from.as_deref())?;
     let (subscription, position) = handle.reset_subscription(&category, &name, &start).await?;
     Ok((at(&position), Json(SubscriptionBody::of(subscription))).into_response())
@@ -405,6 +410,7 @@ pub async fn reset(
 ///
 /// They are yours for the subscription's `ackTimeout`.
 #[utoipa::path(
+    operation_id = "pull_deliveries",
     post, path = "/v1/subscriptions/{category}/{name}/pull", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<PullBody>,
@@ -413,10 +419,10 @@ pub async fn reset(
 pub async fn pull(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Option<Json<PullBody>>, JsonRejection>,
+    body: Option<Body<PullBody>>,
 ) -> Result<Json<PulledBody>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
-    let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
+    let body = body.map(|Body(body)| body).unwrap_or_default();
     let max = body.max.unwrap_or(PULL_DEFAULT);
     if max == 0 || max > PULL_MAX {
         return Err(Problem::invalid(format!("`max` is 1 to {PULL_MAX}, not {max}")));
@@ -436,6 +442,7 @@ pub async fn pull(
 ///
 /// Every event comes as a server-sent event; acknowledge it by `POST …/ack`. No more come than may be in flight.
 #[utoipa::path(
+    operation_id = "stream_deliveries",
     get, path = "/v1/subscriptions/{category}/{name}/events", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     responses((status = 200, description = "text/event-stream of deliveries", body = DeliveryBody)),
@@ -477,6 +484,7 @@ pub async fn stream(
 
 /// Acknowledge events
 #[utoipa::path(
+    operation_id = "ack_deliveries",
     post, path = "/v1/subscriptions/{category}/{name}/ack", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = AckBody,
@@ -488,10 +496,9 @@ pub async fn stream(
 pub async fn ack(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Json<AckBody>, JsonRejection>,
+    Body(body): Body<AckBody>,
 ) -> Result<StatusCode, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
-    let Json(body) = body.map_err(unreadable)?;
     let deliveries: Vec<DeliveryId> =
         body.deliveries.iter().map(|text| delivery(text)).collect::<Result<_, Problem>>()?;
     host.ack(&deliveries)?;
@@ -500,6 +507,7 @@ pub async fn ack(
 
 /// Refuse events
 #[utoipa::path(
+    operation_id = "nack_deliveries",
     post, path = "/v1/subscriptions/{category}/{name}/nack", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = NackBody,
@@ -511,10 +519,9 @@ pub async fn ack(
 pub async fn nack(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Json<NackBody>, JsonRejection>,
+    Body(body): Body<NackBody>,
 ) -> Result<Json<NackedBody>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
-    let Json(body) = body.map_err(unreadable)?;
     let deliveries: Vec<DeliveryId> =
         body.deliveries.iter().map(|text| delivery(text)).collect::<Result<_, _>>()?;
     let after = match body.delay.as_deref() {
@@ -539,6 +546,7 @@ pub async fn nack(
 
 /// See parked events
 #[utoipa::path(
+    operation_id = "list_parked",
     get, path = "/v1/subscriptions/{category}/{name}/parked", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path), ParkedParameters),
     responses((status = 200, description = "The oldest of each partition first", body = Vec<ParkedBody>)),
@@ -546,11 +554,10 @@ pub async fn nack(
 pub async fn parked(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    parameters: Result<Query<ParkedParameters>, axum::extract::rejection::QueryRejection>,
+    Query(parameters): Query<ParkedParameters>,
 ) -> Result<Json<Vec<ParkedBody>>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
-    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
-    let parked = host.parked(parameters.limit.unwrap_or(PARKED_DEFAULT).min(PARKED_MAX)).await?;
+    let parked = host.parked(limit(parameters.limit, PARKED_DEFAULT, PARKED_MAX)?).await?;
     let body =
         |(place, parked, event): (Place, events::consumers::Parked, Option<events::Recorded>)| ParkedBody {
             place: place.to_string(),
@@ -566,6 +573,7 @@ pub async fn parked(
 ///
 /// They are handed out again, and stay parked until they are acknowledged.
 #[utoipa::path(
+    operation_id = "replay_parked",
     post, path = "/v1/subscriptions/{category}/{name}/parked/replay", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<ChosenBody>,
@@ -574,7 +582,7 @@ pub async fn parked(
 pub async fn replay(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Option<Json<ChosenBody>>, JsonRejection>,
+    body: Option<Body<ChosenBody>>,
 ) -> Result<Json<CountBody>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
     let places = chosen(body)?;
@@ -583,6 +591,7 @@ pub async fn replay(
 
 /// Give parked events up
 #[utoipa::path(
+    operation_id = "discard_parked",
     post, path = "/v1/subscriptions/{category}/{name}/parked/discard", tag = "subscriptions",
     params(("category" = String, Path), ("name" = String, Path)),
     request_body = Option<ChosenBody>,
@@ -591,15 +600,15 @@ pub async fn replay(
 pub async fn discard(
     State(handle): State<Handle>,
     Path((name_of_category, name)): Path<(String, String)>,
-    body: Result<Option<Json<ChosenBody>>, JsonRejection>,
+    body: Option<Body<ChosenBody>>,
 ) -> Result<Json<CountBody>, Problem> {
     let host = handle.host(&category(&name_of_category)?, &name).await?;
     let places = chosen(body)?;
     Ok(Json(CountBody { count: host.discard(places.as_ref()) }))
 }
 
-fn chosen(body: Result<Option<Json<ChosenBody>>, JsonRejection>) -> Result<Option<BTreeSet<Place>>, Problem> {
-    let body = body.map_err(unreadable)?.map(|Json(body)| body).unwrap_or_default();
+fn chosen(body: Option<Body<ChosenBody>>) -> Result<Option<BTreeSet<Place>>, Problem> {
+    let body = body.map(|Body(body)| body).unwrap_or_default();
     let place = |text: &String| {
         text.parse().map_err(|()| Problem::invalid(format!("`{text}` is no place, such as 6.41")))
     };
@@ -643,7 +652,7 @@ pub async fn pass_on(
     }
     let deadline = Instant::now() + HOST_PATIENCE;
     loop {
-        let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
+        let request = Request::from_parts(parts.clone(), axum::body::Body::from(body.clone()));
         let response = next.clone().run(request).await;
         if is_passed_on || response.status() != StatusCode::MISDIRECTED_REQUEST {
             return response;

@@ -1,18 +1,17 @@
 //! Truncation of streams, their archive, and trimming of a category's log.
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use events::{Handle, TruncateError};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::append::unreadable;
 use super::category;
-use super::read::{LIMIT_DEFAULT, answer, found_body, viewed};
+use super::read::{answer, found_body, page, viewed};
 use super::shapes::FoundBody;
+use crate::extract::{Body, Path, Query};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -44,6 +43,7 @@ pub struct TruncatedBody {
 /// Events below a version are not read any more, and match no condition; their ids stay used. The log is not rewritten:
 /// `trim` frees its space.
 #[utoipa::path(
+    operation_id = "truncate_stream",
     post, path = "/v1/streams/{category}/{stream}/truncate", tag = "events",
     params(("category" = String, Path), ("stream" = String, Path)),
     request_body = TruncateBody,
@@ -58,10 +58,10 @@ pub async fn truncate(
     State(handle): State<Handle>,
     Path((name, stream)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Result<Json<TruncateBody>, JsonRejection>,
+    Body(body): Body<TruncateBody>,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Json(TruncateBody { before, archive }) = body.map_err(unreadable)?;
+    let TruncateBody { before, archive } = body;
     let freshness = freshness::of(&headers)?;
     let truncated = handle.truncate(&category, &stream, before, archive, &freshness).await?;
     let position = truncated.position.to_string();
@@ -80,7 +80,8 @@ pub async fn truncate(
 pub struct ArchiveParameters {
     /// The first version to read [default: 1]
     from: Option<u64>,
-    /// At most so many events [default: 100, at most 1000]
+    /// At most so many events
+    #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
     /// true: events as they are recorded, whatever upcasters there are
     #[serde(default)]
@@ -101,12 +102,11 @@ pub struct ArchiveParameters {
 pub async fn read_archive(
     State(handle): State<Handle>,
     Path((name, stream)): Path<(String, String)>,
-    parameters: Result<Query<ArchiveParameters>, QueryRejection>,
+    Query(parameters): Query<ArchiveParameters>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let category = category(&name)?;
-    let Query(parameters) = parameters.map_err(|error| Problem::invalid(error.body_text()))?;
-    let (from, limit) = (parameters.from.unwrap_or(1), parameters.limit.unwrap_or(LIMIT_DEFAULT));
+    let (from, limit) = (parameters.from.unwrap_or(1), page(parameters.limit)?);
     let freshness = freshness::of(&headers)?;
     let handle = viewed(handle, parameters.raw);
     let found = handle.archived(&category, &stream, from, limit, &freshness).await?;
@@ -128,6 +128,7 @@ pub struct TrimmedBody {
 /// Deletes each partition's records up to the first one that is still needed: truncated events, marks and claims that
 /// newer ones have made superfluous. What comes after a record that is needed stays, whatever it is.
 #[utoipa::path(
+    operation_id = "trim_category",
     post, path = "/v1/categories/{category}/trim", tag = "events",
     params(("category" = String, Path)),
     responses(

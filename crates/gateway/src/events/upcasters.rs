@@ -1,8 +1,7 @@
 //! Upcasters: how events of older schema versions are read.
 
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use events::Handle;
@@ -11,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::append::unreadable;
+use crate::extract::{Body, Path};
 use crate::problem::ProblemDetails;
 use crate::{Problem, freshness};
 
@@ -62,6 +61,7 @@ pub struct TriedBody {
 
 /// All upcasters
 #[utoipa::path(
+    operation_id = "list_upcasters",
     get, path = "/v1/upcasters", tag = "events",
     responses((status = 200, description = "By type and version", body = Vec<UpcasterBody>)),
 )]
@@ -97,9 +97,8 @@ pub async fn upcasters(
 pub async fn put_upcaster(
     State(handle): State<Handle>,
     Path((kind, from)): Path<(String, u32)>,
-    body: Result<Json<NewUpcasterBody>, JsonRejection>,
+    Body(body): Body<NewUpcasterBody>,
 ) -> Result<Response, Problem> {
-    let Json(body) = body.map_err(unreadable)?;
     let patch = serde_json::from_value(Value::Array(body.patch));
     let patch = patch.map_err(|error| Problem::invalid(format!("`patch` is no JSON Patch: {error}")))?;
     let upcaster = Upcaster { patch, defaults: body.defaults.unwrap_or_default(), kind: body.kind };

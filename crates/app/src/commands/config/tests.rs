@@ -37,3 +37,25 @@ fn a_guess_that_points_elsewhere_is_left_out() {
     let refused = anyhow!("unknown name: x; did you mean y?");
     assert_eq!(hinted(refused, TOPIC, &["x".to_owned()]).to_string(), "unknown name: x; did you mean y?");
 }
+
+#[test]
+fn what_the_broker_has_said_itself_is_not_said_again() {
+    let refused =
+        anyhow!("num.partitions is read when the broker starts: set it there and restart (INVALID_REQUEST)");
+    let told = hinted(refused, BROKER_RESOURCE, &["num.partitions".to_owned()]).to_string();
+    assert!(!told.contains("counts from a start on"), "{told}");
+}
+
+#[test]
+fn a_star_stands_for_anything() {
+    for (asked, name, is) in [
+        ("log.retention.ms", "log.retention.ms", true),
+        ("log.*", "log.retention.ms", true),
+        ("*.ms", "log.retention.ms", true),
+        ("log.*.ms", "log.retention.ms", true),
+        ("log.*", "num.partitions", false),
+        ("*", "num.partitions", true),
+    ] {
+        assert_eq!(is_named(asked, name), is, "{asked}");
+    }
+}

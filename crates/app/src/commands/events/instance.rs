@@ -20,17 +20,31 @@ pub async fn find(arguments: &StoreArgs) -> anyhow::Result<Store> {
     let options = client::options(&arguments.broker)?;
     if let Some(url) = &arguments.url {
         let url = url.trim_end_matches('/');
-        ensure!(
-            url.starts_with("http://"),
-            "`{url}` (--url, or LEVADA_URL) is no address of the event store: write http://HOST:PORT"
-        );
-        return Ok(Store::at(url, options.patience));
+        return Ok(Store::at(checked(url)?, options.patience));
     }
     let broker = &arguments.broker;
     if broker.bootstrap.is_none() && broker.command_config.is_none() {
         return Ok(Store::at(DEFAULT_URL, options.patience));
     }
     from_broker(options).await
+}
+
+/// An address as these commands can use it.
+fn checked(url: &str) -> anyhow::Result<&str> {
+    ensure!(
+        !url.starts_with("https://"),
+        "`{url}` (--url, or LEVADA_URL): these commands do not speak TLS to the event store. Give the http:// address of \
+         an instance, from a machine that reaches it; programs may go through the proxy with https"
+    );
+    let place = url.strip_prefix("http://").filter(|place| !place.is_empty());
+    let Some(place) = place else {
+        bail!("`{url}` (--url, or LEVADA_URL) is no address of the event store: write http://HOST:PORT");
+    };
+    ensure!(
+        !place.ends_with("/v1"),
+        "`{url}` (--url, or LEVADA_URL) is the address of the event store without /v1: write http://HOST:PORT"
+    );
+    Ok(url)
 }
 
 async fn from_broker(options: ::client::Options) -> anyhow::Result<Store> {

@@ -5,28 +5,45 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::store::{Store, segment};
-use super::{data, stream_path, with};
+use super::{data, stream_path, text, width, with};
 use crate::cli::Format;
 use crate::cli::events::{CategoryCommand, ErasureCommand, SnapshotCommand, UpcasterCommand};
 use crate::commands::confirm::confirm;
 use crate::output::{line, note};
 
 pub fn category(command: &CategoryCommand) -> anyhow::Result<()> {
-    let CategoryCommand::Delete { category, yes, store } = command;
-    confirm(
-        &format!("delete the category {category} with all of its events, snapshots and subscriptions"),
-        *yes,
-    )?;
+    let (category, yes, store) = match command {
+        CategoryCommand::List { format, store } => {
+            return with(store, async |store| super::list(store, *format).await);
+        }
+        CategoryCommand::Create { category, partitions, store } => {
+            return with(store, async |store| super::create(store, category, *partitions).await);
+        }
+        CategoryCommand::Delete { category, yes, store } => (category, yes, store),
+    };
     with(store, async |store| {
         let path = format!("/v1/categories/{}", segment(category));
+        if !yes {
+            // A typo is told before anything is asked.
+            let _: Value = store.get(&path, &[]).await?;
+        }
+        confirm(
+            &format!("delete the category {category} with all of its events, snapshots and subscriptions"),
+            *yes,
+        )?;
         let deleted: Value = store.send("DELETE", &path, &json!({})).await?;
         let list = |name: &str| -> Vec<&str> {
             deleted[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
         };
-        line(&format!("deleted {category}: topics {}", list("topics").join(", ")))?;
+        let plural = |names: &[&str], noun: &str| match names {
+            [_] => noun.to_owned(),
+            _ => format!("{noun}s"),
+        };
+        let topics = list("topics");
+        line(&format!("deleted {category}: {} {}", plural(&topics, "topic"), topics.join(", ")))?;
         match list("subscriptions")[..] {
             [] => Ok(()),
-            ref names => line(&format!("deleted the subscriptions {}", names.join(", "))),
+            ref names => line(&format!("deleted the {} {}", plural(names, "subscription"), names.join(", "))),
         }
     })
 }
@@ -45,12 +62,12 @@ pub fn snapshot(command: &SnapshotCommand) -> anyhow::Result<()> {
             stream,
             version,
             schema_version,
-            data: text,
+            data: given,
             subject,
             personal,
             store,
         } => {
-            let data = data(text.as_deref())?;
+            let data = data(given.as_deref())?;
             let mut about = Map::new();
             about.insert("version".to_owned(), (*version).into());
             if let Some(schema_version) = schema_version {
@@ -68,7 +85,11 @@ pub fn snapshot(command: &SnapshotCommand) -> anyhow::Result<()> {
                 line(&format!("{stream} has a snapshot of version {version}"))
             })
         }
-        SnapshotCommand::Delete { category, stream, store } => with(store, async |store| {
+        SnapshotCommand::Delete { category, stream, yes, store } => with(store, async |store| {
+            if !yes {
+                let _: Box<RawValue> = store.get(&path(category, stream), &[]).await?;
+            }
+            confirm(&format!("remove the snapshot of {stream}"), *yes)?;
             let _: Value = store.send("DELETE", &path(category, stream), &json!({})).await?;
             line(&format!("removed the snapshot of {stream}"))
         }),
@@ -103,7 +124,8 @@ pub fn upcaster(command: &UpcasterCommand) -> anyhow::Result<()> {
                 }
             })
         }
-        UpcasterCommand::Delete { kind, from, store } => with(store, async |store| {
+        UpcasterCommand::Delete { kind, from, yes, store } => with(store, async |store| {
+            confirm(&format!("remove the upcaster of {kind} from schema version {from}"), *yes)?;
             let _: Value = store.send("DELETE", &path(kind, *from), &json!({})).await?;
             line(&format!("removed the upcaster of {kind} from schema version {from}"))
         }),
@@ -114,22 +136,30 @@ async fn upcasters(store: &Store, format: Format) -> anyhow::Result<()> {
     let all: Vec<Value> = store.get("/v1/upcasters", &[]).await?;
     if all.is_empty() && format == Format::Text {
         note("there are no upcasters: events are read as they are recorded");
+        return Ok(());
+    }
+    let width = width(&all, "type");
+    if format == Format::Text {
+        line(&format!("{:width$}  {:>7}  {:>7}  what is done", "type", "from", "to"))?;
     }
     for one in all {
         line(&match format {
             Format::Json => one.to_string(),
             Format::Text => {
-                let kind = one["type"].as_str().unwrap_or_default();
+                let kind = text(&one, "type");
                 let from = one["fromVersion"].as_u64().unwrap_or_default();
                 let to = match one["newType"].as_str() {
                     Some(new) => format!("{new} {}", from + 1),
                     None => (from + 1).to_string(),
                 };
                 let defaults = match &one["defaults"] {
-                    Value::Null => String::new(),
-                    defaults => format!("  defaults {defaults}"),
+                    Value::Null => None,
+                    defaults => Some(format!("defaults {defaults}")),
                 };
-                format!("{kind} {from} -> {to}  patch {}{defaults}", one["patch"])
+                let patch = one["patch"].as_array().is_some_and(|patch| !patch.is_empty());
+                let patch = patch.then(|| format!("patch {}", one["patch"]));
+                let done: Vec<String> = [patch, defaults].into_iter().flatten().collect();
+                format!("{kind:width$}  {from:>7}  {to:>7}  {}", done.join("  ")).trim_end().to_owned()
             }
         })?;
     }
@@ -139,7 +169,7 @@ async fn upcasters(store: &Store, format: Format) -> anyhow::Result<()> {
 pub fn erasure(command: &ErasureCommand) -> anyhow::Result<()> {
     match command {
         ErasureCommand::List { store } => with(store, async |store| {
-            let mut after = None;
+            let (mut after, mut is_any) = (None, false);
             loop {
                 let query: Vec<_> = after.into_iter().map(|after| ("after", after)).collect();
                 let page: Value = store.get("/v1/erasures", &query).await?;
@@ -148,7 +178,11 @@ pub fn erasure(command: &ErasureCommand) -> anyhow::Result<()> {
                     .into_iter()
                     .flatten()
                     .try_for_each(|one| line(&one.to_string()))?;
+                is_any |= page["certificates"].as_array().is_some_and(|all| !all.is_empty());
                 if page["end"] == true {
+                    if !is_any {
+                        note("nothing was erased yet");
+                    }
                     return Ok(());
                 }
                 after = Some(page["position"].as_str().context("an answer without `position`")?.to_owned());

@@ -1,9 +1,10 @@
 //! `levada events repair`: what somebody has to look at, and what is done about it.
 
+use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::store::{Store, segment};
-use super::with;
+use super::{text, with};
 use crate::cli::events::RepairArgs;
 use crate::output::line;
 
@@ -19,8 +20,17 @@ pub fn run(arguments: &RepairArgs) -> anyhow::Result<()> {
     };
     with(&arguments.store, async |store| {
         let left = store.send("POST", &path, &body).await?;
+        // What was to be done away with is there as it was.
+        let is_same = |trouble: &&Value| {
+            body["offset"].is_i64()
+                && (&trouble["partition"], &trouble["offset"]) == (&body["partition"], &body["offset"])
+        };
         match left.as_array().map(Vec::as_slice) {
             None | Some([]) => line(&format!("{name}: done, and nothing else is wrong with it")),
+            Some(left) if left.iter().any(|trouble| is_same(&trouble)) => {
+                left.iter().filter(is_same).try_for_each(tell)?;
+                bail!("{name}: nothing has come of it, and the partition still takes no appends")
+            }
             Some(left) => {
                 line(&format!("{name}: done; what is still wrong:"))?;
                 left.iter().try_for_each(tell)
@@ -34,20 +44,57 @@ async fn list(store: &Store, category: Option<&str>) -> anyhow::Result<()> {
     let of = |trouble: &&Value| category.is_none_or(|category| trouble["category"] == category);
     let all: Vec<&Value> = all.iter().filter(of).collect();
     if all.is_empty() {
+        if let Some(category) = category {
+            let _: Value = store.get(&format!("/v1/categories/{}", segment(category)), &[]).await?;
+        }
         return line("nothing has to be repaired");
     }
     all.into_iter().try_for_each(tell)
 }
 
 fn tell(trouble: &Value) -> anyhow::Result<()> {
-    let text = |name: &str| trouble[name].as_str().unwrap_or_default();
+    told(trouble).iter().try_for_each(|text| line(text))
+}
+
+/// What is wrong, and what to type.
+fn told(trouble: &Value) -> Vec<String> {
+    let (category, why) = (text(trouble, "category"), text(trouble, "why"));
     match (trouble["partition"].as_i64(), trouble["offset"].as_i64()) {
         (Some(partition), Some(offset)) => {
-            line(&format!("{} {partition}.{offset}: {}", text("category"), text("why")))
+            let why = why.strip_prefix(&format!("at offset {offset}: ")).unwrap_or(why);
+            let repair = format!("  levada events repair {category}");
+            let mut lines = vec![format!("{category} {partition}.{offset}: {why}")];
+            match why.contains("deleted") {
+                true => lines.push(format!("{repair} --accept-loss {partition}    give up what was deleted")),
+                false => {
+                    let place = format!("{partition}.{offset}");
+                    lines.push(format!(
+                        "{repair} --pass-over {place}    read on as if the record were not there"
+                    ));
+                    lines.push(format!("{repair} --adopt {place} --type TYPE    take it as an event"));
+                }
+            }
+            lines
         }
         // What is wrong with a table names it.
-        _ if trouble["category"].is_null() => line(text("why")),
-        _ => line(&format!("{}: {}", text("category"), text("why"))),
+        _ if trouble["category"].is_null() => {
+            let mut lines = vec![why.to_owned()];
+            if let Some(table) = trouble["table"].as_str() {
+                let repair = format!("  levada events repair --table {table}");
+                lines.push(format!(
+                    "{repair} --restore    write what this instance knows of it into the new one"
+                ));
+                lines.push(format!("{repair} --accept    go on with the topic as it is now"));
+            }
+            lines
+        }
+        _ => vec![
+            format!("{category}: {why}"),
+            format!(
+                "  levada events repair {category} --take-back    take the topic that there is as the category's"
+            ),
+            format!("  levada events repair {category} --give-up    forget the category; its topics stay"),
+        ],
     }
 }
 
@@ -92,3 +139,6 @@ fn split(place: &str) -> anyhow::Result<(i32, i64)> {
         anyhow::anyhow!("`{place}` is no place: PARTITION.OFFSET, as `levada events repair` tells them")
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
-use crate::output::{line, note};
+use crate::output::note;
 
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -53,21 +53,38 @@ impl Store {
         self.ask(request).await
     }
 
+    /// Puts something; whether it is new, and what was answered.
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<(bool, Value)> {
+        let request = self.written("PUT", path, body.to_string())?;
+        let response = self.answer(request).await?;
+        let is_new = response.status() == StatusCode::CREATED;
+        Ok((is_new, self.read(response).await?))
+    }
+
     pub async fn send(&self, method: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.send_text(method, path, body.to_string()).await
     }
 
     pub async fn send_text(&self, method: &str, path: &str, body: String) -> anyhow::Result<Value> {
+        self.ask(self.written(method, path, body)?).await
+    }
+
+    fn written(&self, method: &str, path: &str, body: String) -> anyhow::Result<Request<Full<Bytes>>> {
         let request = Request::builder()
             .method(method)
             .uri(self.address(path, &[])?)
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::from(body))?;
-        self.ask(request).await
+            .header(header::CONTENT_TYPE, "application/json");
+        Ok(request.body(Full::from(body))?)
     }
 
-    /// Prints the data of server-sent events, and comes again where they broke off.
-    pub async fn follow(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<()> {
+    /// Hands on the data and ids of server-sent events until `each` says that it is enough, and comes again where they
+    /// broke off.
+    pub async fn follow(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        each: &mut impl FnMut(&str, &str) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
         let (mut last, mut was_there) = (None, false);
         loop {
             let mut request =
@@ -78,7 +95,10 @@ impl Store {
             let broken = match self.answer(request.body(Full::default())?).await {
                 Ok(response) if response.status().is_success() => {
                     was_there = true;
-                    print(response, &mut last).await?
+                    match hand_on(response, &mut last, each).await? {
+                        Some(broken) => broken,
+                        None => return Ok(()),
+                    }
                 }
                 // It was there before: it starts again, or its store is not open yet.
                 Ok(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE && was_there => {
@@ -101,6 +121,10 @@ impl Store {
 
     async fn ask<T: DeserializeOwned>(&self, request: Request<Full<Bytes>>) -> anyhow::Result<T> {
         let response = self.answer(request).await?;
+        self.read(response).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response<Body>) -> anyhow::Result<T> {
         if !response.status().is_success() {
             return Err(refused(response).await);
         }
@@ -145,14 +169,18 @@ async fn refused(response: Response<Body>) -> anyhow::Error {
     }
 }
 
-/// Prints events until the answer ends; why it did.
-async fn print(response: Response<Body>, last: &mut Option<String>) -> anyhow::Result<String> {
+/// Hands events on until the answer ends; why it did. None: it is enough.
+async fn hand_on(
+    response: Response<Body>,
+    last: &mut Option<String>,
+    each: &mut impl FnMut(&str, &str) -> anyhow::Result<bool>,
+) -> anyhow::Result<Option<String>> {
     let mut body = response.into_body();
     let mut text = Vec::new();
     loop {
         let frame = match body.frame().await {
-            None => return Ok("the events ended".to_owned()),
-            Some(Err(error)) => return Ok(format!("the events broke off: {error}")),
+            None => return Ok(Some("the events ended".to_owned())),
+            Some(Err(error)) => return Ok(Some(format!("the events broke off: {error}"))),
             Some(Ok(frame)) => frame,
         };
         text.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
@@ -165,8 +193,11 @@ async fn print(response: Response<Body>, last: &mut Option<String>) -> anyhow::R
                 let problem: Value = serde_json::from_str(data).unwrap_or_default();
                 bail!("{}", problem["detail"].as_str().unwrap_or(data));
             }
-            line(data)?;
-            if let Some(id) = field("id:") {
+            let id = field("id:").unwrap_or_default();
+            if !each(data, id)? {
+                return Ok(None);
+            }
+            if !id.is_empty() {
                 *last = Some(id.to_owned());
             }
         }

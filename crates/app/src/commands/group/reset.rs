@@ -125,6 +125,20 @@ async fn moves(
             Partitions::Of { indexes, .. } if !indexes.is_empty() => indexes.clone(),
             Partitions::Of { .. } => topic.partitions.iter().map(|partition| partition.index).collect(),
         };
+        // Where nobody named them, partitions that the group has not got to are left alone: many have no records.
+        let is_any = matches!(partitions, Partitions::Of { indexes, .. } if indexes.is_empty());
+        let indexes: Vec<i32> = match place {
+            Place::Shift(_) if is_any => {
+                let known = |index: &i32| committed.contains_key(&(name.clone(), *index));
+                indexes.into_iter().filter(known).collect()
+            }
+            _ => indexes,
+        };
+        if indexes.is_empty() {
+            bail!(
+                "{group} has committed nothing in {name}: --shift has nothing to start from; --to takes a place"
+            );
+        }
         let first = cluster.offsets(&topic, &indexes, -2, 0).await?;
         let end = cluster.offsets(&topic, &indexes, -1, 0).await?;
         let at_time = match place {
@@ -140,7 +154,7 @@ async fn moves(
             };
             let key = (name.clone(), index);
             let moved = log.place(place, committed.get(&key).copied()).with_context(|| {
-                format!("{group} has committed nothing in {name} partition {index}: --shift has nothing to start from")
+                format!("{group} has committed nothing in {name} partition {index}: --shift has nothing to start from; --to takes a place")
             })?;
             moves.insert(key, moved);
         }

@@ -9,7 +9,7 @@ use wire::{DescribeConfigsRequest, DescribeLogDirsRequest};
 use super::TOPIC_RESOURCE;
 use crate::cli::Format;
 use crate::client::{Cluster, Topic, check};
-use crate::output::{self, bytes, line, time};
+use crate::output::{self, bytes, counted, line, time};
 
 /// Stands for what is not known.
 const NOTHING: &str = "-";
@@ -18,9 +18,6 @@ const NOTHING: &str = "-";
 const RETENTION_MS: &str = "retention.ms";
 const RETENTION_BYTES: &str = "retention.bytes";
 const POLICY: &str = "cleanup.policy";
-
-/// How topics of the event store's own begin.
-const OWN: &str = "lv.";
 
 pub async fn list(cluster: &Cluster, internal: bool, format: Format) -> anyhow::Result<()> {
     let topics = cluster.topics().await?;
@@ -52,18 +49,15 @@ pub async fn list(cluster: &Cluster, internal: bool, format: Format) -> anyhow::
         }
     }
     if hidden > 0 && format == Format::Text {
-        let what = if hidden == 1 {
-            "1 internal topic is".to_owned()
-        } else {
-            format!("{hidden} internal topics are")
-        };
-        output::note(&format!("{what} not shown; --internal shows them"));
+        let (what, are) = (counted(hidden as u64, "internal topic"), if hidden == 1 { "is" } else { "are" });
+        output::note(&format!("{what} {are} not shown; --internal shows them"));
     }
     Ok(())
 }
 
-fn is_internal(topic: &Topic) -> bool {
-    topic.internal || topic.name.starts_with("__") || topic.name.starts_with(OWN)
+/// What brokers and the event store keep for themselves. A category's events are a user's, who may read them.
+pub fn is_internal(topic: &Topic) -> bool {
+    topic.internal || topic.name.starts_with("__") || topic.name.starts_with(super::own::TABLES)
 }
 
 fn text(

@@ -8,7 +8,7 @@ use events::verify::{Audited, verify};
 
 use crate::cli::BrokerArgs;
 use crate::client;
-use crate::output::line;
+use crate::output::{counted, line};
 
 /// Over all partitions.
 #[derive(Default)]
@@ -32,11 +32,20 @@ impl Sum {
     fn told(&self, categories: usize) -> String {
         let verdict = match self.findings {
             0 => "sound".to_owned(),
-            count => format!("{count} FINDINGS in {} partitions", self.unsound),
+            count => {
+                format!(
+                    "{} in {}",
+                    counted(count, "finding").to_uppercase(),
+                    counted(self.unsound as u64, "partition")
+                )
+            }
         };
         format!(
-            "{categories} categories, {} partitions, {} events in {} streams: {verdict}",
-            self.partitions, self.events, self.streams
+            "{}, {}, {} in {}: {verdict}",
+            counted(categories as u64, "category"),
+            counted(self.partitions as u64, "partition"),
+            counted(self.events, "event"),
+            counted(self.streams, "stream")
         )
     }
 }
@@ -76,29 +85,31 @@ pub fn run(
                     audited.indexed.map_or_else(String::new, |next| format!(", index up to offset {next}"));
                 let found = match audited.findings_count {
                     0 => "sound".to_owned(),
-                    count => format!("{count} FINDINGS"),
+                    count => counted(count, "finding").to_uppercase(),
                 };
                 let repaired = match audited.repaired {
                     0 => String::new(),
                     count => format!(", {count} passed over or adopted as was decided"),
                 };
                 line(&format!(
-                    "{category} partition {partition}: {found}; {} events in {} streams, {} claims{repaired}{indexed}",
-                    audited.events, audited.streams, audited.claims
+                    "{category} partition {partition}: {found}; {} in {}, {}{repaired}{indexed}",
+                    counted(audited.events, "event"),
+                    counted(audited.streams, "stream"),
+                    counted(audited.claims, "claim")
                 ))?;
             }
         }
         let sound = sum.partitions - sum.unsound;
         if sound > 0 && !all {
-            let what = if sound == 1 { "1 partition is" } else { &format!("{sound} partitions are") };
-            line(&format!("{what} sound and not shown here; --all shows every one"))?;
+            let (what, are) = (counted(sound as u64, "partition"), if sound == 1 { "is" } else { "are" });
+            line(&format!("{what} {are} sound and not shown here; --all shows every one"))?;
         }
         line(&sum.told(count))?;
         let findings = sum.findings;
         ensure!(
             findings == 0,
-            "{findings} records are not what an owner leaves: keep the topics as they are, and look who else writes to \
-             them or has changed them"
+            "{} not what an owner leaves: keep the topics as they are, and look who else writes to them or has changed them",
+            counted(findings, "record") + if findings == 1 { " is" } else { " are" }
         );
         Ok(())
     })

@@ -1,7 +1,13 @@
 use super::*;
 
 fn info(topic: u8, deleting: Option<Deleting>) -> CategoryInfo {
-    CategoryInfo { format: 1, topic_id: TopicId([topic; 16]).to_string(), partitions: 1, deleting }
+    CategoryInfo {
+        format: 1,
+        topic_id: TopicId([topic; 16]).to_string(),
+        partitions: 1,
+        beside: BTreeMap::new(),
+        deleting,
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::api::events_client::EventsClient;
 use super::api::nack_request::Action;
-use super::{api, category, event, read_status};
+use super::{api, category, event, invalid, not_found, read_status, unavailable};
 use crate::events::peer::{NotPassedOn, PEER, Proven, believe};
 use crate::events::subscriptions;
 
@@ -53,9 +53,7 @@ pub async fn pull(
     let wait = Duration::from_millis(wanted.wait_ms.into());
     if max > PULL_MAX || wait > PULL_WAIT_MAX {
         let most = PULL_WAIT_MAX.as_secs();
-        return Err(Status::invalid_argument(format!(
-            "a pull takes at most {PULL_MAX} events, and waits {most} s"
-        )));
+        return Err(invalid(format!("a pull takes at most {PULL_MAX} events, and waits {most} s")));
     }
     let of = (wanted.category.clone(), wanted.subscription.clone());
     let here = move |host: Arc<Host>| -> Answer<api::PullResponse> {
@@ -98,7 +96,7 @@ pub async fn nack(
         Ok(Action::Retry) => Refusal::Retry { after },
         Ok(Action::Park) => Refusal::Park,
         Ok(Action::Skip) => Refusal::Skip,
-        Err(_) => return Err(Status::invalid_argument(format!("there is no action {}", wanted.action))),
+        Err(_) => return Err(invalid(format!("there is no action {}", wanted.action))),
     };
     let reason = subscriptions::reason(Some(wanted.reason.as_str()).filter(|reason| !reason.is_empty()));
     let of = (wanted.category.clone(), wanted.subscription.clone());
@@ -137,7 +135,7 @@ async fn hosted<T: Clone, R>(
         let outcome = match handle.host(&category, &subscription).await {
             Ok(host) => here(host).await,
             Err(ConsumerError::Elsewhere { url }) if !is_passed_on => {
-                let origin = url.parse().map_err(|_| Status::unavailable(format!("{url} is no address")))?;
+                let origin = url.parse().map_err(|_| unavailable(format!("{url} is no address")))?;
                 let signing = Signing { peers: handle.peers().clone(), to: url };
                 there(EventsClient::with_origin(signing, origin), passed_on(message.clone())).await
             }
@@ -186,33 +184,32 @@ impl Service<axum::http::Request<tonic::body::Body>> for Signing {
             let body = body.map_err(|error| Status::internal(error.to_string()))?.to_bytes();
             let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
             let asked = Asked { to: &to, method: parts.method.as_str(), path, body: &body };
-            let proof = peers.sign(&asked).await.map_err(|error| Status::unavailable(error.to_string()))?;
+            let proof = peers.sign(&asked).await.map_err(|error| unavailable(error.to_string()))?;
             let value = proof.to_string().parse();
             parts.headers.insert(PEER, value.map_err(|_| Status::internal("a proof is a header's value"))?);
             let request = axum::http::Request::from_parts(parts, Full::new(body));
             let answer = CLIENT.request(request).await.map_err(|error| match error.is_connect() {
                 true => moving(format!("{to} cannot be reached: {error}")),
-                false => Status::unavailable(format!("{to} broke off: {error}")),
+                false => unavailable(format!("{to} broke off: {error}")),
             })?;
             match believe(&peers, &proof, &to, answer.status(), answer.headers()).await {
                 Ok(()) => Ok(answer.map(tonic::body::Body::new)),
                 Err(NotPassedOn::Unreachable(why)) => Err(moving(why)),
-                Err(NotPassedOn::Broken(why)) => Err(Status::unavailable(why)),
+                Err(NotPassedOn::Broken(why)) => Err(unavailable(why)),
             }
         })
     }
 }
 
 fn moving(why: String) -> Status {
-    let mut status = Status::unavailable(why);
+    let mut status = unavailable(why);
     status.metadata_mut().insert(PROBLEM, MetadataValue::from_static(MOVING));
     status
 }
 
 fn named(deliveries: &[String]) -> Result<Vec<DeliveryId>, Status> {
     let one = |text: &String| {
-        subscriptions::delivery(text)
-            .map_err(|problem| Status::invalid_argument(problem.details().detail.clone()))
+        subscriptions::delivery(text).map_err(|problem| invalid(problem.details().detail.clone()))
     };
     deliveries.iter().map(one).collect()
 }
@@ -225,8 +222,8 @@ fn delivery(handed: Handed) -> api::Delivery {
 fn status(error: ConsumerError) -> Status {
     let detail = error.to_string();
     match error {
-        ConsumerError::NoSubscription { .. } => Status::not_found(detail),
-        ConsumerError::Invalid(_) => Status::invalid_argument(detail),
+        ConsumerError::NoSubscription { .. } => not_found(detail),
+        ConsumerError::Invalid(_) => invalid(detail),
         ConsumerError::Read(error) => read_status(error),
         ConsumerError::NeverHandedOut(_) => {
             let mut status = Status::failed_precondition(detail);
@@ -234,6 +231,6 @@ fn status(error: ConsumerError) -> Status {
             status
         }
         ConsumerError::Elsewhere { .. } | ConsumerError::Moving => moving(detail),
-        ConsumerError::Unreadable { .. } | ConsumerError::Unavailable(_) => Status::unavailable(detail),
+        ConsumerError::Unreadable { .. } | ConsumerError::Unavailable(_) => unavailable(detail),
     }
 }
