@@ -8,6 +8,7 @@
 
 mod bounded;
 mod door;
+mod streams;
 
 use std::future::Future;
 use std::pin::Pin;

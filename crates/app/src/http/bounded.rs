@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
@@ -17,9 +18,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tower::Service;
 
-use super::door::Seat;
+use super::door::{Limits, Seat};
+use super::streams::{End, Piece};
 
 /// How often a body is held while it is answered: as it came, as it was read, and as what it leads to.
 const BODY_COPIES: usize = 3;
@@ -31,6 +34,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub async fn answer<S>(
     mut service: S,
     bounds: Bounds,
+    limits: Limits,
     seat: Arc<Seat>,
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Leaving>, Infallible>
@@ -63,6 +67,7 @@ where
             arrived: arrived.clone(),
             bounds: bounds.clone(),
             under_way: under_way.clone(),
+            request_max: limits.request_max,
         }),
     };
     let Ok(mut response) = service.call(Request::from_parts(parts, body)).await;
@@ -153,6 +158,7 @@ struct Arriving {
     arrived: Arc<Arrived>,
     bounds: Bounds,
     under_way: Arc<UnderWay>,
+    request_max: Duration,
 }
 
 /// There is no room for the rest of a body.
@@ -176,7 +182,7 @@ impl HttpBody for Arriving {
             if !self.arrived.takes(&self.bounds, bytes) {
                 // A connection that is closed before all of a body came would take the answer with it.
                 if let Some(rest) = self.body.take() {
-                    env::spawn(pass_over(rest));
+                    env::spawn(timeout(self.request_max, pass_over(rest)));
                 }
                 return Poll::Ready(Some(Err(axum::Error::new(NoRoom))));
             }
@@ -208,8 +214,9 @@ pub struct Leaving {
     /// Of the last frame.
     rest: Bytes,
     _place: Option<OwnedSemaphorePermit>,
-    _room: Room,
-    _under_way: Arc<UnderWay>,
+    room: Arc<Room>,
+    under_way: Arc<UnderWay>,
+    end: Option<Arc<End>>,
 }
 
 impl Leaving {
@@ -219,35 +226,30 @@ impl Leaving {
         room: Room,
         under_way: Arc<UnderWay>,
     ) -> hyper::Response<Leaving> {
-        response.map(|body| Leaving {
-            body,
-            rest: Bytes::new(),
-            _place: place,
-            _room: room,
-            _under_way: under_way,
-        })
+        let (room, end) = (Arc::new(room), End::of_this_stream());
+        if let Some(end) = &end {
+            end.is_offered();
+        }
+        response.map(|body| Leaving { body, rest: Bytes::new(), _place: place, room, under_way, end })
     }
 }
 
 impl HttpBody for Leaving {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.rest.is_empty() {
-            match Pin::new(&mut self.body).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => self.rest = data,
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
-                },
-                other => return other,
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        let polled = self.next(context);
+        if let Some(end) = &self.end {
+            match &polled {
+                Poll::Pending => end.is_quiet(),
+                Poll::Ready(_) => end.is_offered(),
             }
         }
-        let length = self.rest.len().min(PIECE_BYTES);
-        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -261,5 +263,27 @@ impl HttpBody for Leaving {
         }
         hint.set_lower(hint.lower() + rest);
         hint
+    }
+}
+
+impl Leaving {
+    fn next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.rest = data,
+                    Err(other) => {
+                        let trailers = other.into_trailers().unwrap_or_default();
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                },
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        let (bytes, sending) = (self.rest.split_to(length), self.under_way.seat.sending.clone());
+        Poll::Ready(Some(Ok(Frame::data(Piece::of(bytes, sending, self.room.clone())))))
     }
 }

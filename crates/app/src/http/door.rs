@@ -14,7 +14,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::Response;
 use gateway::bounds::Bounds;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,14 +25,17 @@ use tower::Service;
 use tracing::debug;
 
 use super::bounded;
+use super::streams::{Sending, Streams};
 
 /// Connections at once.
 pub const CONNECTIONS_MAX: usize = 4096;
 
-/// From the connection or a request's first byte until its answer begins: longer than any read may wait to be fresh.
+/// From the connection or a request's first byte until its answer begins: longer than any read may wait to be fresh. Over
+/// HTTP/2 it counts for each request from its headers on.
 const REQUEST_MAX: Duration = Duration::from_secs(75);
 
-/// Without a request, or without taking more of an answer. Longer than scrapers wait between two.
+/// Without a request, or without taking more of an answer (over HTTP/2: of each of them). Longer than scrapers wait
+/// between two.
 const IDLE_MAX: Duration = Duration::from_secs(120);
 
 /// A request's headers.
@@ -80,16 +83,17 @@ impl Door {
         loop {
             let seat = seats.take().await;
             let connection = self.accept().await;
-            let (service, bounds, builder) = (service.clone(), self.bounds.clone(), builder());
+            let (service, bounds, limits) = (service.clone(), self.bounds.clone(), self.limits);
             env::spawn(async move {
-                let asked = seat.0.clone();
+                let (builder, asked) = (builder(limits), seat.0.clone());
                 let answering = hyper::service::service_fn(move |request| {
-                    bounded::answer(service.clone(), bounds.clone(), asked.clone(), request)
+                    bounded::answer(service.clone(), bounds.clone(), limits, asked.clone(), request)
                 });
                 let serving = builder.serve_connection(TokioIo::new(connection), answering);
                 tokio::select! {
                     biased;
                     () = seat.0.leave.notified() => debug!("a connection gave its place to another"),
+                    () = seat.0.sending.is_stuck(limits.idle_max) => debug!("a connection takes nothing"),
                     served = serving => if let Err(error) = served {
                         debug!(error, "a connection ended");
                     },
@@ -111,8 +115,8 @@ impl Door {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(limits: Limits) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams(limits));
     builder.http1().timer(TokioTimer::new()).max_buf_size(HEAD_BYTES_MAX);
     builder
         .http2()
@@ -144,6 +148,7 @@ pub struct Seat {
     leave: Notify,
     /// Requests that are being answered; and under which number it is among the quiet ones, while there are none.
     state: Mutex<(usize, u64)>,
+    pub sending: Arc<Sending>,
 }
 
 /// Until it is dropped.
@@ -166,7 +171,8 @@ impl Seats {
                     let number = taken.next;
                     taken.next += 1;
                     let state = Mutex::new((0, number));
-                    let seat = Arc::new(Seat { seats: self.clone(), leave: Notify::new(), state });
+                    let (leave, sending) = (Notify::new(), Arc::default());
+                    let seat = Arc::new(Seat { seats: self.clone(), leave, state, sending });
                     taken.quiet.insert(number, seat.clone());
                     return Sitting(seat);
                 }

@@ -184,3 +184,130 @@ async fn an_answer_has_its_room_until_it_is_sent() {
         tokio::task::yield_now().await;
     }
 }
+
+/// A client of HTTP/2 with a window of so many bytes for each answer.
+struct Http2 {
+    socket: TcpStream,
+    came: Vec<u8>,
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RESET: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+impl Http2 {
+    async fn connect(address: std::net::SocketAddr, window: u32) -> Http2 {
+        let socket = TcpStream::connect(address).await.unwrap();
+        let mut client = Http2 { socket, came: Vec::new() };
+        client.socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        // SETTINGS_INITIAL_WINDOW_SIZE
+        let settings = [&[0, 4], &window.to_be_bytes()[..]].concat();
+        client.send(SETTINGS, 0, 0, &settings).await;
+        client
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, bytes: &[u8]) {
+        self.try_send(kind, flags, stream, bytes).await.unwrap();
+    }
+
+    async fn try_send(&mut self, kind: u8, flags: u8, stream: u32, bytes: &[u8]) -> std::io::Result<()> {
+        let length = (bytes.len() as u32).to_be_bytes();
+        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()[..]].concat();
+        self.socket.write_all(&[&head, bytes].concat()).await
+    }
+
+    /// The headers of a request; `method` as HPACK's static table has it.
+    async fn ask(&mut self, method: u8, path: &str, flags: u8) {
+        let text = |name: u8, text: &str| [&[name, text.len() as u8], text.as_bytes()].concat();
+        let block = [&[method, 0x86][..], &text(1, "localhost"), &text(4, path)].concat();
+        self.send(HEADERS, END_HEADERS | flags, 1, &block).await;
+    }
+
+    /// Sends PINGs until a frame of this kind has come; false where the connection ended before.
+    async fn moves_until(&mut self, wanted: u8) -> bool {
+        for _ in 0..600 {
+            let mut bytes = [0; 10_000];
+            if self.try_send(PING, 0, 0, &[7; 8]).await.is_err() {
+                return false;
+            }
+            match tokio::time::timeout(Duration::from_millis(50), self.socket.read(&mut bytes)).await {
+                Err(_) => {}
+                Ok(Err(_) | Ok(0)) => return false,
+                Ok(Ok(count)) => self.came.extend(&bytes[..count]),
+            }
+            while self.came.len() >= 9 {
+                let end = 9 + u32::from_be_bytes([0, self.came[0], self.came[1], self.came[2]]) as usize;
+                if self.came.len() < end {
+                    break;
+                }
+                let frame: Vec<u8> = self.came.drain(..end).collect();
+                if frame[3] == wanted {
+                    return true;
+                }
+            }
+        }
+        panic!("not within 30 s");
+    }
+}
+
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+#[tokio::test]
+async fn an_unfinished_request_over_http2_is_given_up_whatever_else_moves_on_its_connection() {
+    let bounds = Bounds::default();
+    let limits = Limits { request_max: Duration::from_millis(500), ..Limits::default() };
+    let length = |body: axum::body::Bytes| async move { body.len().to_string() };
+    let router = router(parts()).route("/length", axum::routing::post(length));
+    let address = serve(limits, bounds.clone(), router).await;
+    let mut client = Http2::connect(address, 65_535).await;
+    client.ask(POST, "/length", 0).await;
+    for _ in 0..4 {
+        client.send(DATA, 0, 1, &[b'x'; 10_000]).await;
+    }
+    while bounds.taken_bytes() < 40_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(client.moves_until(RESET).await, "its stream ends, and not the connection");
+    while bounds.taken_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(client.moves_until(PING).await);
+}
+
+#[tokio::test]
+async fn an_answer_over_http2_of_which_nothing_is_taken_is_given_up_whatever_else_moves_on_its_connection() {
+    let bounds = Bounds::new(64 << 20);
+    let limits = Limits { idle_max: Duration::from_millis(500), ..Limits::default() };
+    let large = || async { "x".repeat(40 << 20) };
+    let address = serve(limits, bounds.clone(), router(parts()).route("/large", get(large))).await;
+    let mut client = Http2::connect(address, 0).await;
+    client.ask(GET, "/large", END_STREAM).await;
+    assert!(client.moves_until(HEADERS).await);
+    assert!(bounds.taken_bytes() >= 40 << 20);
+    assert!(client.moves_until(RESET).await, "its stream ends, and not the connection");
+    while bounds.taken_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(client.moves_until(PING).await);
+}
+
+#[tokio::test]
+async fn an_answers_room_is_taken_until_its_last_piece_has_left_and_a_connection_that_keeps_it_is_closed() {
+    let bounds = Bounds::default();
+    let limits = Limits { idle_max: Duration::from_millis(500), ..Limits::default() };
+    let small = || async { "x".repeat(40_000) };
+    let address = serve(limits, bounds.clone(), router(parts()).route("/small", get(small))).await;
+    let mut client = Http2::connect(address, 1).await;
+    client.ask(GET, "/small", END_STREAM).await;
+    assert!(client.moves_until(DATA).await);
+    assert!(bounds.taken_bytes() >= 40_000, "{}", bounds.taken_bytes());
+    assert!(!client.moves_until(RESET).await, "nothing but the connection's end gives it back");
+    while bounds.taken_bytes() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
