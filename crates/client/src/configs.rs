@@ -52,7 +52,7 @@ impl Cluster {
 
     /// Sets what is otherwise: whoever else has made the topic, or the broker for somebody who asked for it, knew nothing
     /// of what it is for.
-    pub(crate) async fn hold_configs(&self, topic: &str, wanted: &[(&str, &str)]) -> Result<(), AskError> {
+    pub async fn hold_configs(&self, topic: &str, wanted: &[(&str, &str)]) -> Result<(), AskError> {
         let names: Vec<&str> = wanted.iter().map(|(name, _)| *name).collect();
         let is = self.topic_configs(&[topic], &names).await?.remove(topic).unwrap_or_default();
         let others: Vec<&(&str, &str)> =

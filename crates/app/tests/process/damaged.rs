@@ -240,7 +240,10 @@ fn the_folder_is_found_as_the_broker_finds_it_and_a_report_fits_on_a_screen() {
 
     let (report, _) = run(&["verify"], &data);
     assert!(report.lines().count() < 10, "{report}");
-    assert!(report.contains("52 partitions are whole and not shown here; `levada verify --all` shows every one"), "{report}");
+    assert!(
+        report.contains("52 partitions are whole and not shown here; `levada verify --all` shows every one"),
+        "{report}"
+    );
     assert!(!report.contains("\npartition ") && !report.contains("write-ahead log"), "{report}");
     // Of the records of the metadata nothing else is said here.
     assert!(report.lines().last().unwrap().starts_with("52 partitions, "), "{report}");

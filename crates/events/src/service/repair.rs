@@ -243,6 +243,8 @@ impl Handle {
                 )),
                 false => RepairError::Unavailable(error.to_string()),
             })?;
+        let held = self.0.cluster.hold_configs(&name, &super::retention::OF_EVENTS).await;
+        held.map_err(|error| RepairError::Unavailable(error.to_string()))?;
         let known = self.0.catalog.find(category);
         let mut info = CategoryInfo::of(&topic);
         info.beside = known.as_ref().map(|known| known.beside.clone()).unwrap_or_default();

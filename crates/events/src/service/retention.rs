@@ -17,7 +17,7 @@ use crate::owner::is_set;
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where events must stay, and where the newest value of each key must.
-const OF_EVENTS: [(&str, &str); 3] =
+pub(super) const OF_EVENTS: [(&str, &str); 3] =
     [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 const OF_TABLES: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 

@@ -76,6 +76,11 @@ fn told(trouble: &Value) -> Vec<String> {
             }
             lines
         }
+        // It says itself what to type.
+        _ if why.contains(": levada topic alter ") => match category {
+            "" => vec![why.to_owned()],
+            category => vec![format!("{category}: {why}")],
+        },
         // What is wrong with a table names it.
         _ if trouble["category"].is_null() => {
             let mut lines = vec![why.to_owned()];
