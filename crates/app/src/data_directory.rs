@@ -51,7 +51,6 @@ pub fn check_free(options: &BrokerOptions) -> anyhow::Result<()> {
 }
 
 /// The process that has locked a file, where the system tells.
-#[expect(clippy::disallowed_methods, reason = "what the system says of its locks, at the rim of the process")]
 fn holder(file: &Path) -> Option<u32> {
     let inode = std::fs::metadata(file).ok()?.ino();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;

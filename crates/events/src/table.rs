@@ -321,9 +321,14 @@ impl Table {
         let known = known.to_string();
         waiting.push((REPLACES, Some(known.as_bytes())));
         let next = self.write(waiting.into_iter()).await?;
+        // Until the follower has seen that, the table is lost for everybody else.
         inner.created.notify_one();
-        self.reached(topic.id, next, inner.cluster.patience()).await?;
-        Ok(Position::of(of_topic(topic.id), next))
+        let mut at = inner.at.clone();
+        let reached = at.wait_for(|at| at.topic == Some(topic.id) && at.next >= next);
+        match timeout(inner.cluster.patience(), reached).await {
+            Ok(Ok(_)) => Ok(Position::of(of_topic(topic.id), next)),
+            _ => Err(TableError::Late(inner.options.topic.clone())),
+        }
     }
 
     /// Reads what the topic has by now.

@@ -106,7 +106,7 @@ pub fn print(report: &Report, names: &Names, data_dir: &Path, all: bool) -> anyh
             "partition {}: {}, {} in {}, {} in the write-ahead log, {}",
             names.of(partition.id),
             extent(partition),
-            counted(partition.batches as u64, "batch"),
+            counted(partition.batches, "batch"),
             counted(partition.segments as u64, "segment"),
             partition.pending_batches,
             bytes(i64::try_from(partition.bytes).unwrap_or(i64::MAX))

@@ -133,6 +133,7 @@ impl Handle {
             )));
         };
         table.replace(how == TableRepair::Restore).await?;
+        self.look_at_retention().await;
         Ok(self.troubles().into_iter().filter(|trouble| trouble.table.is_some()).collect())
     }
 

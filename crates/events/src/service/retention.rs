@@ -31,22 +31,26 @@ impl Handle {
     pub(super) async fn watch_retention(self, mut stop: watch::Receiver<bool>) {
         let mut openings = self.openings();
         loop {
-            match self.forgetting().await {
-                Ok(found) => {
-                    let mut known = self.0.forgetting.lock();
-                    for (topic, (_, why)) in found.iter().filter(|(topic, _)| !known.contains_key(*topic)) {
-                        error!(topic, why, "a topic does not keep what it must");
-                    }
-                    *known = found;
-                }
-                Err(error) => debug!(%error, "settings of topics cannot be looked at"),
-            }
+            self.look_at_retention().await;
             tokio::select! {
                 biased;
                 () = is_set(&mut stop) => return,
                 changed = openings.changed() => if changed.is_err() { return },
                 () = sleep(LOOK_INTERVAL) => {}
             }
+        }
+    }
+
+    pub(super) async fn look_at_retention(&self) {
+        match self.forgetting().await {
+            Ok(found) => {
+                let mut known = self.0.forgetting.lock();
+                for (topic, (_, why)) in found.iter().filter(|(topic, _)| !known.contains_key(*topic)) {
+                    error!(topic, why, "a topic does not keep what it must");
+                }
+                *known = found;
+            }
+            Err(error) => debug!(%error, "settings of topics cannot be looked at"),
         }
     }
 
