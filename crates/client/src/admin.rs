@@ -23,7 +23,7 @@ const DELETED_BY_ID: i16 = 6;
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Cluster {
-    /// Creates a topic, or finds the one that there is, and has it get these settings.
+    /// Creates a topic, or finds the one that there is, whatever its settings are ([`Cluster::hold_configs`]).
     pub async fn create_topic(
         &self,
         name: &str,
@@ -50,10 +50,7 @@ impl Cluster {
         let deadline = Instant::now() + self.patience();
         loop {
             match self.topic(name, false).await {
-                Ok(topic) => {
-                    self.hold_configs(name, configs).await?;
-                    return Ok(topic);
-                }
+                Ok(topic) => return Ok(topic),
                 Err(error) if Instant::now() >= deadline => return Err(error),
                 Err(error) if error.is_missing_topic() => {}
                 Err(error) if error.is_passing() || error.is_lost() => {

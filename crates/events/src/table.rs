@@ -47,7 +47,7 @@ const BATCH_BYTES_MAX: usize = 32 << 20;
 
 /// No entry is larger: what is was not written by the store, and is passed over.
 const KEY_BYTES_MAX: usize = 4 << 10;
-const VALUE_BYTES_MAX: usize = 8 << 20;
+const VALUE_BYTES_MAX: usize = 16 << 20;
 
 /// The only partition.
 const PARTITION: i32 = 0;
@@ -152,7 +152,8 @@ impl Table {
         let path = options.dir.join(format!("{}.table.sqlite", options.topic));
         let (oldest, dir) = (clock.now().0 - COPY_AGE_MAX.as_millis() as i64, options.dir.clone());
         // A copy of another cluster's topic is none of this one's.
-        let cluster_id = cluster.overview().await?.cluster_id.unwrap_or_default();
+        let overview = cluster.overview().await?;
+        let cluster_id = overview.cluster_id.unwrap_or_default();
         let of = cluster_id.clone();
         let opened = env::run_blocking(move || open(&dir, &path, oldest, &of)).await;
         let (connection, topic, at) = opened.map_err(|error| broken(&options.topic, &error))?;
@@ -170,7 +171,7 @@ impl Table {
         };
         let table = Table(Arc::new(inner));
         env::spawn(follow(Arc::downgrade(&table.0), told, topic));
-        match table.catch_up().await {
+        match table.catch_up_with(overview.topics).await {
             // What the copy has is better than nothing, and somebody is told.
             Ok(()) | Err(TableError::Lost(_)) => Ok(table),
             Err(error) => Err(error),
@@ -260,6 +261,7 @@ impl Table {
         let configs: Vec<(&str, &str)> = [("cleanup.policy", "compact")].into_iter().chain(own).collect();
         let (name, factor) = (&inner.options.topic, inner.options.replication_factor);
         let topic = inner.cluster.create_topic(name, 1, factor, &configs).await?;
+        inner.cluster.hold_configs(name, &configs).await?;
         inner.created.notify_one();
         Ok(topic)
     }
@@ -303,7 +305,7 @@ impl Table {
         let topic = self.create().await?;
         let mut entries = Vec::new();
         if with_copy {
-            let (_, new) = read_all(&inner.cluster, &topic).await?;
+            let (_, new) = read_topic(&inner.cluster, &topic).await?;
             entries = self.reading(all_entries).await?;
             entries.retain(|(key, _)| !new.contains_key(key));
         }
@@ -333,10 +335,13 @@ impl Table {
 
     /// Reads what the topic has by now.
     pub async fn catch_up(&self) -> Result<(), TableError> {
+        // All topics: asking for one that is missing counts as an error at the broker.
+        self.catch_up_with(self.0.cluster.topics().await?).await
+    }
+
+    async fn catch_up_with(&self, topics: Vec<Topic>) -> Result<(), TableError> {
         let inner = &self.0;
         let name = &inner.options.topic;
-        // All topics: asking for one that is missing counts as an error at the broker.
-        let topics = inner.cluster.topics().await?;
         let known = inner.at.borrow().topic.filter(|_| !inner.options.is_expendable);
         let Some(topic) = topics.into_iter().find(|topic| topic.name == *name) else {
             return match known {
@@ -591,7 +596,7 @@ async fn wait_for_topic(inner: &std::sync::Weak<Inner>, told: &watch::Sender<At>
 
 /// Whether somebody has decided that a topic takes the place of another one.
 async fn is_instead(table: &Inner, topic: &Topic, known: TopicId) -> bool {
-    match read_all(&table.cluster, topic).await {
+    match read_topic(&table.cluster, topic).await {
         Ok((instead_of, _)) => instead_of.contains(&known.to_string()),
         Err(error) => {
             debug!(topic = topic.name, %error, "it cannot be read");
@@ -600,40 +605,33 @@ async fn is_instead(table: &Inner, topic: &Topic, known: TopicId) -> bool {
     }
 }
 
-/// Topics in whose place this one is, and its entries.
-type Read = (BTreeSet<String>, BTreeMap<Vec<u8>, Bytes>);
+/// Topics in whose place one is, and its entries.
+pub(crate) type Read = (BTreeSet<String>, BTreeMap<Vec<u8>, Bytes>);
 
-/// All that a topic has now.
-async fn read_all(cluster: &Cluster, topic: &Topic) -> Result<Read, TableError> {
+/// All that a table's topic has now, without a copy.
+pub(crate) async fn read_topic(cluster: &Cluster, topic: &Topic) -> Result<Read, AskError> {
     let offset =
         |of: BTreeMap<i32, Option<i64>>| of.get(&PARTITION).copied().flatten().map_or(Offset::ZERO, Offset);
-    let start = offset(cluster.offsets(topic, &[PARTITION], -2, 0).await?);
+    let mut next = offset(cluster.offsets(topic, &[PARTITION], -2, 0).await?);
     let end = offset(cluster.offsets(topic, &[PARTITION], -1, 0).await?);
-    let mut tails = Tail::start(cluster.clone(), &topic.name, topic.id, [(PARTITION, start)]);
+    let mut tails = Tail::start(cluster.clone(), &topic.name, topic.id, [(PARTITION, next)]);
     let mut tail = tails.remove(&PARTITION).expect("it was asked for");
     let (mut instead_of, mut entries) = Read::default();
-    let mut next = start;
     while next < end {
-        let late = || TableError::Late(topic.name.clone());
+        let late = || AskError::Lost(format!("{} cannot be read beyond offset {next}", topic.name));
         let tailed = timeout(cluster.patience(), tail.recv()).await.map_err(|_| late())?;
         let Some(Tailed::Records { bytes, .. }) = tailed else { return Err(late()) };
-        for batch in batches(bytes) {
-            let Ok(batch) = batch else { break };
-            let records = batch.records(BATCH_BYTES_MAX);
-            for record in records.iter().flat_map(|records| records.iter()).filter_map(Result::ok) {
-                match (record.key, record.value) {
-                    (Some(REPLACES), Some(value)) => {
-                        instead_of.insert(String::from_utf8_lossy(value).into_owned());
-                    }
-                    (Some(key), Some(value)) => {
-                        entries.insert(key.to_vec(), Bytes::copy_from_slice(value));
-                    }
-                    (Some(key), None) => drop(entries.remove(key)),
-                    (None, _) => {}
+        next = each_entry(bytes, next, topic.id, |key, value| {
+            match (key, value) {
+                (REPLACES, value) => {
+                    instead_of.extend(value.map(|id| String::from_utf8_lossy(id).into_owned()))
                 }
+                (key, Some(value)) => drop(entries.insert(key.to_vec(), Bytes::copy_from_slice(value))),
+                (key, None) => drop(entries.remove(key)),
             }
-            next = next.max(batch.header().next_offset());
-        }
+            Ok::<_, std::convert::Infallible>(())
+        })
+        .unwrap_or_else(|never| match never {});
     }
     Ok((instead_of, entries))
 }
@@ -700,6 +698,38 @@ fn is_too_large(key: &[u8], value: Option<&[u8]>) -> bool {
     key.len() > KEY_BYTES_MAX || value.is_some_and(|value| value.len() > VALUE_BYTES_MAX)
 }
 
+/// Gives the entries of whole batches from an offset on, and the offset after them. What the store cannot have written is
+/// passed over.
+fn each_entry<E>(
+    bytes: Bytes,
+    from: Offset,
+    topic: TopicId,
+    mut each: impl FnMut(&[u8], Option<&[u8]>) -> Result<(), E>,
+) -> Result<Offset, E> {
+    let mut next = from;
+    for batch in batches(bytes) {
+        let Ok(batch) = batch else { break };
+        match batch.records(BATCH_BYTES_MAX) {
+            Ok(records) => {
+                for record in records.iter().filter_map(Result::ok) {
+                    match record.key {
+                        _ if records.offset(&record) < from => {}
+                        None => {}
+                        Some(key) if is_too_large(key, record.value) => {
+                            let bytes = record.value.map_or(0, <[u8]>::len);
+                            warn!(%topic, bytes, "an entry of a table is too large, and passed over");
+                        }
+                        Some(key) => each(key, record.value)?,
+                    }
+                }
+            }
+            Err(error) => warn!(%topic, %error, "a batch of a table cannot be read: it is passed over"),
+        }
+        next = next.max(batch.header().next_offset());
+    }
+    Ok(next)
+}
+
 /// Gives the offset after what was read.
 fn write(
     connection: &mut Connection,
@@ -709,34 +739,18 @@ fn write(
     now: Timestamp,
 ) -> rusqlite::Result<Offset> {
     let transaction = connection.transaction()?;
-    let mut next = start;
-    {
+    let next = {
         let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO entries VALUES (?1, ?2)")?;
         let mut remove = transaction.prepare_cached("DELETE FROM entries WHERE key = ?1")?;
-        for batch in batches(bytes) {
-            let Ok(batch) = batch else { break };
-            match batch.records(BATCH_BYTES_MAX) {
-                Ok(records) => {
-                    for record in records.iter().filter_map(Result::ok) {
-                        match (record.key, record.value) {
-                            _ if records.offset(&record) < start => {}
-                            (Some(REPLACES), _) => {}
-                            (Some(key), value) if is_too_large(key, value) => {
-                                warn!(topic = %id, bytes = value.map_or(0, <[u8]>::len), "an entry is too large, and passed over");
-                            }
-                            (Some(key), Some(value)) => drop(put.execute(params![key, value])?),
-                            (Some(key), None) => drop(remove.execute([key])?),
-                            (None, _) => {}
-                        }
-                    }
-                }
-                Err(error) => {
-                    warn!(topic = %id, %error, "a batch of a table cannot be read: it is passed over")
-                }
+        each_entry(bytes, start, id, |key, value| {
+            match (key, value) {
+                (REPLACES, _) => {}
+                (key, Some(value)) => drop(put.execute(params![key, value])?),
+                (key, None) => drop(remove.execute([key])?),
             }
-            next = next.max(batch.header().next_offset());
-        }
-    }
+            Ok::<_, rusqlite::Error>(())
+        })?
+    };
     transaction.execute("UPDATE about SET next = ?1, at = ?2", params![next.0, now.0])?;
     transaction.commit()?;
     Ok(next)

@@ -21,6 +21,7 @@ use crate::query::ROOM;
 use crate::record::{self, Entry};
 use crate::repairs::{self, OfPartition, Repair};
 use crate::service::{CATALOG, CategoryInfo};
+use crate::table;
 use crate::trimmed;
 use crate::truncation::{MARKS, Mark, TRUNCATED};
 
@@ -368,25 +369,10 @@ fn find_unmarked(audited: &mut BTreeMap<i32, Audited>) {
 
 /// The entries of one of the store's own topics, as it has them.
 async fn table_of(cluster: &Cluster, name: &str) -> Result<BTreeMap<String, Bytes>, AskError> {
-    let mut entries = BTreeMap::new();
-    let topic = match cluster.topics().await?.into_iter().find(|topic| topic.name == name) {
-        Some(topic) => topic,
-        None => return Ok(entries),
-    };
-    let partition = PartitionId { topic: topic.id, index: 0 };
-    let offset =
-        |offsets: BTreeMap<i32, Option<i64>>| offsets.get(&0).copied().flatten().map_or(Offset::ZERO, Offset);
-    let start = offset(cluster.offsets(&topic, &[0], -2, 0).await?);
-    let end = offset(cluster.offsets(&topic, &[0], -1, 0).await?);
-    read(cluster, name, partition, start, end, |_, record, _| {
-        let Some(Ok(key)) = record.key.map(std::str::from_utf8) else { return };
-        match record.value {
-            Some(value) => drop(entries.insert(key.to_owned(), Bytes::copy_from_slice(value))),
-            None => drop(entries.remove(key)),
-        }
-    })
-    .await?;
-    Ok(entries)
+    let topics = cluster.topics().await?;
+    let Some(topic) = topics.iter().find(|topic| topic.name == name) else { return Ok(BTreeMap::new()) };
+    let (_, entries) = table::read_topic(cluster, topic).await?;
+    Ok(entries.into_iter().filter_map(|(key, value)| Some((String::from_utf8(key).ok()?, value))).collect())
 }
 
 async fn read(

@@ -3,11 +3,23 @@
 use model::Offset;
 
 use super::Handle;
+use super::retention::OF_TABLES;
 use super::snapshots::unavailable;
 use crate::category::Category;
 use crate::query::ReadError;
+use crate::table::Table;
 
 impl Handle {
+    /// Makes the topic of a category's snapshots, unless the one that is followed is known to be the store's.
+    pub(super) async fn make_snapshots(&self, category: &Category, table: &Table) -> Result<(), ReadError> {
+        let followed = table.at().borrow().topic.map(|topic| topic.to_string());
+        let made = self.0.catalog.find(category).and_then(|info| info.beside.get(table.topic()).cloned());
+        if made.is_some() && made == followed {
+            return Ok(());
+        }
+        self.make_beside(category, table.topic(), 1, &OF_TABLES).await.map(drop)
+    }
+
     /// Makes such a topic, or finds the one that the store has made. Gives its number of partitions. One of the same name
     /// that somebody else has filled is left alone.
     pub(super) async fn make_beside(
@@ -40,6 +52,7 @@ impl Handle {
         }
         let factor = self.0.options.replication_factor;
         let topic = cluster.create_topic(name, partitions, factor, configs).await.map_err(lost)?;
+        cluster.hold_configs(name, configs).await.map_err(lost)?;
         catalog.catch_up().await.map_err(unavailable)?;
         let mut info = catalog.find(category).ok_or_else(|| ReadError::NoCategory(category.to_string()))?;
         info.beside.insert(name.to_owned(), topic.id.to_string());

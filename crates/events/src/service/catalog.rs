@@ -16,6 +16,7 @@ use tracing::warn;
 use wire::ErrorCode;
 
 use super::deletion::Deleting;
+use super::retention::OF_EVENTS;
 use crate::category::Category;
 use crate::table::{Options, Table, TableError};
 
@@ -182,8 +183,7 @@ impl Catalog {
         }
         self.refuse_marked(category)?;
         let name = category.topic();
-        let configs = [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
-        let topic = self.cluster.create_topic(&name, partitions, self.replication_factor, &configs).await?;
+        let topic = self.cluster.create_topic(&name, partitions, self.replication_factor, &OF_EVENTS).await?;
         let indexes: Vec<i32> = topic.partitions.iter().map(|partition| partition.index).collect();
         // Another may have entered it, and that is not read yet.
         self.catch_up().await?;
@@ -199,6 +199,8 @@ impl Catalog {
             let code = ErrorCode::TopicAlreadyExists.code();
             return Err(AskError::from(Refused { code, message: Some(message) }).into());
         }
+        // Not before: one with records is somebody else's, and stays as it is.
+        self.cluster.hold_configs(&name, &OF_EVENTS).await?;
         self.enter(category, &CategoryInfo::of(&topic)).await?;
         self.entered(category).await
     }

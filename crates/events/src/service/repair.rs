@@ -6,6 +6,7 @@ use model::Offset;
 use tokio::time::{Instant, sleep};
 
 use super::catalog::CategoryInfo;
+use super::retention::OF_EVENTS;
 use super::{Handle, OpenCategory, OpenPartition};
 use crate::append::{OWN, TYPE_MAX};
 use crate::category::Category;
@@ -175,6 +176,7 @@ impl Handle {
             RepairAction::GiveUp => self.give_up(category).await?,
         }
         self.0.catalog.catch_up().await?;
+        self.look_at_retention().await;
         Ok(self
             .troubles()
             .into_iter()
@@ -244,8 +246,6 @@ impl Handle {
                 )),
                 false => RepairError::Unavailable(error.to_string()),
             })?;
-        let held = self.0.cluster.hold_configs(&name, &super::retention::OF_EVENTS).await;
-        held.map_err(|error| RepairError::Unavailable(error.to_string()))?;
         let known = self.0.catalog.find(category);
         let mut info = CategoryInfo::of(&topic);
         info.beside = known.as_ref().map(|known| known.beside.clone()).unwrap_or_default();
@@ -256,12 +256,14 @@ impl Handle {
         if known.as_ref() == Some(&info) {
             return Err(RepairError::NotSo(format!("topic {name} is the category's already")));
         }
+        let held = self.0.cluster.hold_configs(&name, &OF_EVENTS).await;
+        held.map_err(|error| RepairError::Unavailable(error.to_string()))?;
         if known.as_ref().is_none_or(|known| known.topic_id != info.topic_id) {
             self.restart_subscriptions(category).await.map_err(of_consumers)?;
         }
         self.0.catalog.enter(category, &info).await?;
         let deadline = Instant::now() + self.0.options.append_patience;
-        while self.opened(category).is_none_or(|open| !is_of(&open, &info)) {
+        while self.opened(category).is_none_or(|open| !open.is_of(&info)) {
             if Instant::now() >= deadline {
                 return Err(RepairError::Unavailable(format!("{category} is taken back, and not open yet")));
             }
@@ -328,10 +330,6 @@ impl Handle {
 
 fn of_consumers(error: crate::consumers::ConsumerError) -> RepairError {
     RepairError::Unavailable(error.to_string())
-}
-
-fn is_of(open: &OpenCategory, info: &CategoryInfo) -> bool {
-    open.partitions.first().is_some_and(|first| first.id().topic.to_string() == info.topic_id)
 }
 
 fn halted(open: &OpenCategory, index: i32) -> Result<(&OpenPartition, Halted), RepairError> {

@@ -12,6 +12,7 @@ use tracing::{debug, error};
 use super::Handle;
 use crate::category::Category;
 use crate::owner::is_set;
+use crate::table::Table;
 
 /// How often settings are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -19,7 +20,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Where events must stay, and where the newest value of each key must.
 pub(super) const OF_EVENTS: [(&str, &str); 3] =
     [("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
-const OF_TABLES: [(&str, &str); 1] = [("cleanup.policy", "compact")];
+pub(super) const OF_TABLES: [(&str, &str); 1] = [("cleanup.policy", "compact")];
 
 const SETTINGS: [&str; 3] = ["cleanup.policy", "retention.ms", "retention.bytes"];
 
@@ -57,7 +58,10 @@ impl Handle {
     async fn forgetting(&self) -> Result<Forgetting, client::AskError> {
         let categories: BTreeMap<String, Category> =
             self.0.open.lock().keys().map(|category| (category.topic(), category.clone())).collect();
-        let tables = self.own_tables().map(|table| table.topic());
+        // Asking for a topic that there is not counts as an error at the broker.
+        let is_there = |table: &&&Table| table.at().borrow().topic.is_some();
+        let tables = self.own_tables();
+        let tables = tables.iter().filter(is_there).map(|table| table.topic());
         let topics: Vec<&str> = categories.keys().map(String::as_str).chain(tables).collect();
         let configs = self.0.cluster.topic_configs(&topics, &SETTINGS).await?;
         Ok(forgetting(&configs, &categories))

@@ -41,7 +41,7 @@ impl Handle {
         let (time, position) = (self.0.clock.now(), found.position);
         let mut snapshot = Snapshot { version, schema_version, content_type, data, time, position, sealed };
         self.seal_snapshot(stream, &mut snapshot).await?;
-        self.make_beside(category, table.topic(), 1, &[("cleanup.policy", "compact")]).await?;
+        self.make_snapshots(category, &table).await?;
         let put = table.put(stream, Some(&snapshot::write(&snapshot))).await;
         let mut position = put.map_err(|error| match &error {
             TableError::Kafka(asked) if is_too_large(asked) => SnapshotError::TooLarge(error.to_string()),

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::keeping::batch_bytes_max;
+use super::retention::OF_EVENTS;
 use super::snapshots::unavailable;
 use super::{Freshness, Handle, OpenCategory};
 use crate::append::{Append, AppendError, Expected, StreamAppend};
@@ -246,12 +247,7 @@ impl Handle {
             ReadError::Invalid(format!("the name of {category} is too long for a topic of its archive"))
         })?;
         let bytes = batch_bytes_max(self, &category.topic()).await.map_err(lost)?.to_string();
-        let configs = [
-            ("cleanup.policy", "delete"),
-            ("retention.ms", "-1"),
-            ("retention.bytes", "-1"),
-            ("max.message.bytes", bytes.as_str()),
-        ];
+        let configs: Vec<_> = OF_EVENTS.into_iter().chain([("max.message.bytes", bytes.as_str())]).collect();
         let count = open.partitions.len();
         let made = self.make_beside(category, &name, count as i32, &configs).await?;
         match made == count {

@@ -46,27 +46,17 @@ fn of_each_key_the_newest_value_is_there_and_a_removed_key_is_not() {
 }
 
 #[test]
-fn a_copy_that_may_have_missed_a_removal_is_made_anew() {
+fn a_copy_that_may_have_missed_a_removal_or_is_of_another_cluster_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t.table.sqlite");
-    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
-    let first = batch(&[("a", Some("1"))], 0);
-    write(&mut connection, first, Offset::ZERO, TopicId::ZERO, Timestamp(100)).unwrap();
-    drop(connection);
-    let (connection, _, at) = open(dir.path(), &path, 101, "c").unwrap();
-    assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
-}
-
-#[test]
-fn a_copy_of_another_clusters_topic_is_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t.table.sqlite");
-    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
-    let first = batch(&[("a", Some("1"))], 0);
-    write(&mut connection, first, Offset::ZERO, TopicId::ZERO, Timestamp(100)).unwrap();
-    drop(connection);
-    let (connection, _, at) = open(dir.path(), &path, 0, "d").unwrap();
-    assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
+    for (oldest, cluster) in [(101, "c"), (0, "d")] {
+        let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
+        let first = batch(&[("a", Some("1"))], 0);
+        write(&mut connection, first, Offset::ZERO, TopicId::ZERO, Timestamp(100)).unwrap();
+        drop(connection);
+        let (connection, _, at) = open(dir.path(), &path, oldest, cluster).unwrap();
+        assert_eq!((at, entries(&connection)), (At::default(), Vec::new()));
+    }
 }
 
 #[test]
@@ -107,5 +97,16 @@ fn a_copy_that_cannot_be_opened_is_left_as_it_is() {
     std::fs::remove_dir(&path).unwrap();
     std::fs::rename(&aside, &path).unwrap();
     let (connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
+    assert_eq!(entries(&connection), [pair("a", "1")]);
+}
+
+#[test]
+fn what_the_store_cannot_have_written_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t.table.sqlite");
+    let (mut connection, ..) = open(dir.path(), &path, 0, "c").unwrap();
+    let (key, value) = ("k".repeat(KEY_BYTES_MAX + 1), "v".repeat(VALUE_BYTES_MAX + 1));
+    let all = batch(&[(&key, Some("1")), ("large", Some(&value)), ("a", Some("1"))], 0);
+    assert_eq!(write(&mut connection, all, Offset::ZERO, TopicId::ZERO, Timestamp(1)).unwrap(), Offset(3));
     assert_eq!(entries(&connection), [pair("a", "1")]);
 }
